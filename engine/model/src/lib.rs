@@ -1,1 +1,31 @@
-//! Placeholder.
+//! The words of Runlake as types: ids, names, points, runs, experiments, registry commands, Arrow schemas.
+//!
+//! A value that exists is valid: every public type here is either checked when it is made or cannot be wrong.
+//! Nothing in this crate does I/O, reads a clock or holds global state, and nothing here is a wire or disk format
+//! (those belong to `proto` and `store`).
+
+pub mod batch;
+pub mod command;
+pub mod context;
+pub mod error;
+pub mod experiment;
+pub mod id;
+pub mod limits;
+pub mod name;
+pub mod param;
+pub mod point;
+pub mod run;
+pub mod schema;
+pub mod series;
+
+pub use batch::{PointBatch, SeriesPoints};
+pub use command::{Command, ImportRecord, NewRun, RunUpdate, WriterSequence};
+pub use context::Context;
+pub use error::{ModelError, Result};
+pub use experiment::{Decision, DecisionKind, Experiment, ExperimentUpdate, MetricDirection, Note};
+pub use id::RunId;
+pub use name::{ExperimentName, Key, MetricName, ProjectName};
+pub use param::{ParamValue, TagValue};
+pub use point::{Point, PointColumns};
+pub use run::{Run, RunStatus};
+pub use series::{SeriesKey, SeriesStatistics};

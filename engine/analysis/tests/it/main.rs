@@ -1,1 +1,4 @@
 //! Integration tests of the crate.
+
+mod golden;
+mod statistics_golden;

@@ -214,7 +214,7 @@ fn an_expectation_without_an_answer_is_a_failure() {
         leaves: 0,
     };
     comparison.compare("*", "", &json!({"mean": 1, "median": 2, "sd": 3, "n": [1, 2]}), &json!({"mean": 1, "n": [1]}));
-    assert_eq!(comparison.failures, [".n: got [1], expected [1,2]", ".sd: unknown key, expected 3"]);
+    assert_eq!(comparison.failures, [".sd: unknown key, expected 3", ".n: got [1], expected [1,2]"]);
     assert!(used_skips.contains("median"));
 }
 

@@ -36,6 +36,9 @@ def read_mlflow() -> tuple[list[str], list[Run]]:
     import mlflow
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
+    for meta in (HERE / "mlflow").glob("*/*/meta.yaml"):
+        # MLflow takes a run without this folder for no run at all, and git keeps no empty folders.
+        (meta.parent / "artifacts").mkdir(exist_ok=True)
     client = mlflow.MlflowClient((HERE / "mlflow").as_uri())
     experiments = client.search_experiments()
     runs = []

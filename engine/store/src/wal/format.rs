@@ -10,11 +10,11 @@
 use std::path::{Path, PathBuf};
 
 /// The format of log files that this version writes, and the highest that it reads.
-pub const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 /// Bytes of the header of a log file.
-pub const FILE_HEADER_BYTES: usize = 80;
+pub(crate) const FILE_HEADER_BYTES: usize = 80;
 /// Bytes of the header of a frame.
-pub const FRAME_HEADER_BYTES: usize = 32;
+pub(crate) const FRAME_HEADER_BYTES: usize = 32;
 /// Frames begin at multiples of this.
 pub(crate) const ALIGNMENT: usize = 8;
 
@@ -222,6 +222,7 @@ pub(crate) fn file_number(name: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests build their own bytes")]
 mod tests {
     use super::*;
 
@@ -258,7 +259,7 @@ mod tests {
         assert!(read_frame(&bytes, 0, frame_seed(&[2; 16], 1)).is_none());
         assert_eq!(later_durable_seq(&bytes, 0, seed, 4), Some(4));
         assert_eq!(later_durable_seq(&bytes, 0, seed, 5), None);
-        let mut moved = vec![3; 16];
+        let mut moved = vec![3; 48];
         moved.extend_from_slice(&bytes);
         assert_eq!(later_durable_seq(&moved, 1, seed, 3), Some(4));
         for bit in 0..bytes.len() * 8 {

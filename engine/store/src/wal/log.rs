@@ -195,12 +195,15 @@ impl Wal {
         self.check_poison()?;
         self.check_space()?;
         let seq = self.next_seq;
-        let header = FrameHeader { seq, durable_seq: self.durable_seq, kind: record.kind() };
         let (number, position, seed) = self.place();
+        let mut header = FrameHeader { seq, durable_seq: self.durable_seq, kind: record.kind() };
         // The frame is made where it most likely belongs. When it does not fit there it is made again.
         if let Some((part, start)) = position {
             let capacity = self.capacity(number);
             let part = &mut self.parts[part];
+            if part.is_new {
+                header.durable_seq = header.durable_seq.max(part.first_seq - 1);
+            }
             let payload = format::write_frame(header, seed, &mut part.buffer, |out| record.encode(out));
             let end = part.offset + part.buffer.len() as u64;
             if payload as u64 > self.config.frame_bytes {
@@ -216,6 +219,8 @@ impl Wal {
             part.buffer.truncate(start);
             self.drop_empty_part();
         }
+        // A new file is begun only after the one before was synced.
+        header.durable_seq = seq - 1;
         self.append_to_new_file(record, header)
     }
 

@@ -29,6 +29,8 @@ pub(crate) struct Summary {
     pub(crate) end: usize,
     /// The highest durable number in the frames.
     pub(crate) durable_seq: u64,
+    /// From where on no later frame proves that the bytes were synced.
+    pub(crate) unproven: usize,
     pub(crate) ending: Ending,
 }
 
@@ -107,20 +109,33 @@ impl LogFile {
     }
 
     /// Walks over all frames and judges the end.
-    pub(crate) fn summary(&self, header: FileHeader) -> Result<Summary> {
+    ///
+    /// `limit` is the number that the next file follows. It is the authority: what a file holds after it was given
+    /// up after a failure, and may come back when power is cut, although another writer has gone on since.
+    pub(crate) fn summary(&self, header: FileHeader, limit: Option<u64>) -> Result<Summary> {
         let seed = format::frame_seed(&header.lake_id, header.number);
         let mut summary = Summary {
             header,
             last_seq: header.previous_seq,
             end: FILE_HEADER_BYTES,
             durable_seq: header.previous_seq,
+            unproven: 0,
             ending: Ending::Clean,
         };
-        while let Some(frame) = format::read_frame(&self.bytes, summary.end, seed) {
+        while limit.is_none_or(|limit| summary.last_seq < limit)
+            && let Some(frame) = format::read_frame(&self.bytes, summary.end, seed)
+        {
             self.check(&frame, &summary)?;
+            if frame.header.durable_seq > summary.durable_seq {
+                // Frames that are written together name the same durable number.
+                summary.unproven = summary.end;
+            }
             summary.last_seq = frame.header.seq;
             summary.durable_seq = summary.durable_seq.max(frame.header.durable_seq);
             summary.end = frame.end;
+        }
+        if limit == Some(summary.last_seq) {
+            return Ok(summary);
         }
         let rest = self.bytes.get(summary.end..).unwrap_or_default();
         if format::used_bytes(rest) > 0 {

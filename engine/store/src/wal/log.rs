@@ -70,7 +70,7 @@ impl WalConfig {
     }
 }
 
-/// The open end of the log: appends records and makes them durable.
+/// The open end of the log: appends records and makes them durable. Every writer begins a file of its own.
 ///
 /// [`Wal::append`] only keeps a record in memory; [`Wal::sync`] makes all that was appended durable. Only then may
 /// it be acknowledged or shown to anyone.
@@ -165,25 +165,9 @@ impl Wal {
             poisoned: None,
             config,
         };
-        wal.reopen_last()?;
+        wal.make_spare();
+        wal.check_poison()?;
         Ok((wal, recovered))
-    }
-
-    /// Goes on in the last file when it is of this epoch and has kept its length.
-    fn reopen_last(&mut self) -> Result<()> {
-        if let Some(last) = self.files.last()
-            && last.epoch == self.config.epoch
-            && last.length >= last.file_bytes
-        {
-            let path = format::file_path(&self.config.directory, last.number);
-            let file = self
-                .disk
-                .open(&path, Access::ReadWrite)
-                .map_err(|source| WalError::Read { file: path.clone(), source })?;
-            self.current = Some(Current { file, seed: self.seed(last.number) });
-            self.rotating = false;
-        }
-        Ok(())
     }
 
     /// Takes a record into memory and returns its number. Never touches the disk beyond asking for its free space.
@@ -448,7 +432,12 @@ impl Wal {
                 before.length = before.end;
             }
         }
-        let number = self.last_number() + 1;
+        self.make_spare();
+    }
+
+    /// Makes the file after the last one ahead of its use. It also shows that the last one was synced.
+    fn make_spare(&mut self) {
+        let Some(number) = self.files.last().map(|file| file.number + 1) else { return };
         match self.create_file(number) {
             Ok(_) => self.spare = Some(number),
             // A failed sync has poisoned the log; a full disk shows again when the file is needed.
@@ -544,10 +533,7 @@ impl Wal {
     /// The highest number of a file that has a header or will have one.
     fn last_number(&self) -> u64 {
         let waiting = self.parts.last().map(|part| part.number);
-        waiting.or(self.files.last().map(|file| file.number)).unwrap_or_else(|| {
-            // A log that lost all its files goes on with the spare one that is left.
-            self.spare.map_or(0, |spare| spare.saturating_sub(1))
-        })
+        waiting.or(self.files.last().map(|file| file.number)).unwrap_or(0)
     }
 
     /// The length of the file that a waiting part is for.

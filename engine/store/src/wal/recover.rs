@@ -45,6 +45,17 @@ pub(crate) struct Analysis {
     pub(crate) spare: Option<u64>,
     pub(crate) last_seq: Option<u64>,
     torn: Option<Torn>,
+    /// The end of the last file, of which nothing proves that it was ever synced.
+    unproven: Option<Unproven>,
+}
+
+/// Bytes to be written again: after a failed sync, bytes that are read may not be on the disk, and no later sync
+/// would put them there.
+#[derive(Debug)]
+struct Unproven {
+    number: u64,
+    offset: u64,
+    bytes: Vec<u8>,
 }
 
 /// What recovery cut off because it had never been acknowledged.
@@ -71,7 +82,8 @@ pub(crate) fn analyse(
 ) -> Result<Analysis> {
     let mut numbers = file::list(disk, directory)?;
     file::check_numbers(directory, &numbers)?;
-    let mut analysis = Analysis { files: Vec::new(), spare: None, last_seq: None, torn: None };
+    let mut analysis =
+        Analysis { files: Vec::new(), spare: None, last_seq: None, torn: None, unproven: None };
     if let Some(last) = numbers.last().copied()
         && LogFile::read(disk, directory, last)?.is_never_written()
     {
@@ -79,8 +91,16 @@ pub(crate) fn analyse(
         numbers.pop();
     }
     let last = numbers.last().copied();
-    for number in numbers {
-        let file = LogFile::read(disk, directory, number)?;
+    let mut next = None;
+    for (index, number) in numbers.iter().copied().enumerate() {
+        let file = match next.take() {
+            Some(file) => file,
+            None => LogFile::read(disk, directory, number)?,
+        };
+        next = match numbers.get(index + 1) {
+            Some(number) => Some(LogFile::read(disk, directory, *number)?),
+            None => None,
+        };
         let previous_seq = analysis.last_seq.unwrap_or(start_seq);
         match file.header(lake_id, previous_seq)? {
             Err(Headless::NeverWritten) => {
@@ -110,7 +130,11 @@ pub(crate) fn analyse(
                 if analysis.files.last().is_some_and(|before| before.epoch > header.epoch) {
                     return Err(file.corrupt(0, "the epoch is lower than in the file before"));
                 }
-                let summary = file.summary(header)?;
+                let limit = match &next {
+                    Some(next) => next.header(lake_id, 0)?.ok().map(|header| header.previous_seq),
+                    None => None,
+                };
+                let summary = file.summary(header, limit)?;
                 let length = file.bytes.len() as u64;
                 analysis.last_seq = Some(summary.last_seq);
                 analysis.files.push(KnownFile {
@@ -123,6 +147,11 @@ pub(crate) fn analyse(
                     file_bytes: header.file_bytes,
                 });
                 let is_last = Some(number) == last;
+                // A file that is followed only by one whose header is torn was synced to its end.
+                if is_last {
+                    let bytes = file.bytes.get(summary.unproven..summary.end).unwrap_or_default().to_vec();
+                    analysis.unproven = Some(Unproven { number, offset: summary.unproven as u64, bytes });
+                }
                 let short = is_last && length < header.file_bytes;
                 match summary.ending {
                     Ending::Clean if short && summary.end as u64 != length => {
@@ -150,42 +179,50 @@ pub(crate) fn analyse(
 /// process, whole frames may still be only in memory.
 pub(crate) fn settle(disk: &dyn Disk, directory: &Path, analysis: &mut Analysis) -> Result<Option<TornTail>> {
     let sync_failed = |path: &Path, source| WalError::Sync { file: path.to_owned(), source };
-    let torn = analysis.torn.take();
-    let tail = match &torn {
+    let write_failed =
+        |path: &Path, offset, source| WalError::Write { file: path.to_owned(), offset, source };
+    let tail = match analysis.torn.take() {
         None => None,
         Some(torn) => {
-            let kept = keep(disk, directory, torn)?;
+            let kept = keep(disk, directory, &torn)?;
             let path = &torn.file.path;
-            let mut file = disk
-                .open(path, Access::ReadWrite)
-                .map_err(|source| WalError::Read { file: path.clone(), source })?;
             let (offset, end) = (torn.offset as u64, torn.end as u64);
-            let sealed = erase(&mut *file, offset, end).map_err(|source| WalError::Write {
-                file: path.clone(),
-                offset,
-                source,
-            })?;
-            file.sync_all().map_err(|source| sync_failed(path, source))?;
-            let headless = torn.offset < FILE_HEADER_BYTES;
-            if headless {
-                analysis.spare = Some(torn.file.number);
-            } else if sealed && let Some(last) = analysis.files.last_mut() {
-                last.length = offset;
+            if torn.offset < FILE_HEADER_BYTES {
+                disk.remove(path).map_err(|source| write_failed(path, 0, source))?;
+            } else {
+                let mut file = open(disk, path)?;
+                let sealed =
+                    erase(&mut *file, offset, end).map_err(|source| write_failed(path, offset, source))?;
+                file.sync_all().map_err(|source| sync_failed(path, source))?;
+                if sealed && let Some(last) = analysis.files.last_mut() {
+                    last.length = offset;
+                }
             }
             let bytes = end.saturating_sub(offset);
             tracing::warn!(file = %path.display(), offset, bytes, "cut off a write that was never acknowledged");
             Some(TornTail { file: path.clone(), offset, bytes, kept })
         }
     };
-    if let Some(last) = analysis.files.last() {
-        let path = format::file_path(directory, last.number);
-        let mut file = disk
-            .open(&path, Access::ReadWrite)
-            .map_err(|source| WalError::Read { file: path.clone(), source })?;
-        file.sync_all().map_err(|source| sync_failed(&path, source))?;
+    if let Some(unproven) = analysis.unproven.take() {
+        let path = format::file_path(directory, unproven.number);
+        let mut file = open(disk, &path)?;
+        match file.write_at(unproven.offset, &unproven.bytes) {
+            // The same bytes over themselves do no harm when they are written only in part.
+            Err(source) if !is_full(&source) => return Err(write_failed(&path, unproven.offset, source)),
+            _ => file.sync_all().map_err(|source| sync_failed(&path, source))?,
+        }
+    }
+    // A spare file is made anew: what an earlier failure left on the disk of this one is unknown.
+    if let Some(spare) = analysis.spare.take() {
+        let path = format::file_path(directory, spare);
+        disk.remove(&path).map_err(|source| write_failed(&path, 0, source))?;
     }
     disk.sync_directory(directory).map_err(|source| sync_failed(directory, source))?;
     Ok(tail)
+}
+
+fn open(disk: &dyn Disk, path: &Path) -> Result<Box<dyn DiskFile>> {
+    disk.open(path, Access::ReadWrite).map_err(|source| WalError::Read { file: path.to_owned(), source })
 }
 
 /// Makes a range of a file read as zero. Returns whether the file had to be cut to do so; it is then never written

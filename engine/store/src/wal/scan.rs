@@ -103,8 +103,12 @@ impl Scan {
     fn open(&mut self, number: u64, offset: usize) -> Result<bool> {
         let mut attempt = 1;
         loop {
+            let limit = match self.numbers.front() {
+                Some(next) => limit(&*self.disk, &self.directory, &self.lake_id, *next)?,
+                None => None,
+            };
             let file = LogFile::read(&*self.disk, &self.directory, number)?;
-            match self.judge(&file) {
+            match self.judge(&file, limit) {
                 Ok(None) => return Ok(false),
                 Ok(Some(end)) => {
                     self.current = Some(Open { file, offset, end });
@@ -117,7 +121,7 @@ impl Scan {
     }
 
     /// Where the whole frames of a file end, `None` when it has no header yet.
-    fn judge(&mut self, file: &LogFile) -> Result<Option<usize>> {
+    fn judge(&mut self, file: &LogFile, limit: Option<u64>) -> Result<Option<usize>> {
         let before = self.last_seq.unwrap_or(0);
         let header = match file.header(&self.lake_id, before)? {
             Ok(header) => header,
@@ -126,7 +130,7 @@ impl Scan {
             }
             Err(_) => return Ok(None),
         };
-        let summary = file.summary(header)?;
+        let summary = file.summary(header, limit)?;
         match summary.ending {
             Ending::Broken(Some(durable)) if durable > summary.last_seq => {
                 let what = format!("record {} is broken", summary.last_seq.saturating_add(1));
@@ -191,6 +195,13 @@ pub fn verify(directory: &Path, lake_id: [u8; 16], disk: &dyn Disk) -> Vec<Findi
     findings
 }
 
+/// The number that the next file follows, when its header is whole: where the file before ends.
+fn limit(disk: &dyn Disk, directory: &Path, lake_id: &[u8; 16], next: u64) -> Result<Option<u64>> {
+    let next = LogFile::read(disk, directory, next)?;
+    // What is wrong with it shows when it is read itself.
+    Ok(next.header(lake_id, 0).ok().and_then(std::result::Result::ok).map(|header| header.previous_seq))
+}
+
 fn verify_file(
     disk: &dyn Disk,
     directory: &Path,
@@ -200,7 +211,13 @@ fn verify_file(
 ) -> Result<()> {
     let file = LogFile::read(disk, directory, number)?;
     let Ok(header) = file.header(lake_id, 0)? else { return Ok(()) };
-    let summary = file.summary(header)?;
+    let next = number.saturating_add(1);
+    let limit = if file::list(disk, directory)?.contains(&next) {
+        limit(disk, directory, lake_id, next)?
+    } else {
+        None
+    };
+    let summary = file.summary(header, limit)?;
     let mut offset = FILE_HEADER_BYTES;
     while offset < summary.end {
         match file.record(lake_id, offset) {
@@ -212,9 +229,11 @@ fn verify_file(
             }
         }
     }
-    if let Ending::Broken(Some(durable)) = summary.ending
-        && durable > summary.last_seq
-    {
+    let acknowledged = match summary.ending {
+        Ending::Clean => false,
+        Ending::Broken(later) => limit.max(later).is_some_and(|durable| durable > summary.last_seq),
+    };
+    if acknowledged {
         let what = format!("record {} is broken", summary.last_seq.saturating_add(1));
         findings.push(finding(&file.path, file.corrupt(summary.end, what)));
     }

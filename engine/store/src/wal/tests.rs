@@ -500,6 +500,34 @@ fn a_torn_tail_is_kept_and_cut() {
 }
 
 #[test]
+fn frames_that_come_back_after_another_writer_went_on_are_ignored() {
+    let path = folder().join("00000000000000000001.log");
+    let write = |tags: &[u64]| {
+        let disk = FaultyDisk::new();
+        let (mut wal, _) = open(&disk).unwrap();
+        for tag in tags {
+            wal.append(&record(*tag)).unwrap();
+            wal.sync().unwrap();
+        }
+        disk
+    };
+    let stale = write(&[1, 2, 3]).bytes(&path).unwrap();
+    let disk = write(&[1]);
+    let (mut wal, _) = open(&disk).unwrap();
+    assert_eq!(wal.append(&record(9)).unwrap(), 2);
+    wal.sync().unwrap();
+    drop(wal);
+    // A power cut brings back what a failed sync had left on the disk, behind the record that was kept.
+    disk.damage(&path, stale);
+    let expected = vec![(1, record(1)), (2, record(9))];
+    let (_, recovered) = open(&disk).unwrap();
+    assert_eq!(recovered.collect::<Result<Vec<_>>>().unwrap(), expected);
+    let scanned = scan(folder(), LAKE, Arc::new(disk.clone()));
+    assert_eq!(scanned.collect::<Result<Vec<_>>>().unwrap(), expected);
+    assert!(verify(&folder(), LAKE, &disk).is_empty());
+}
+
+#[test]
 fn a_scan_follows_a_writer_and_reports_removed_files() {
     let disk = FaultyDisk::new();
     let (mut wal, _) = open(&disk).unwrap();

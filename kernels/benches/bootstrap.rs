@@ -1,4 +1,6 @@
 //! Speed of bootstrap intervals: many groups of few values, and fewer groups of many.
+// A benchmark that cannot run has nothing better to do than to stop.
+#![allow(clippy::expect_used)]
 
 use divan::{Bencher, counter::ItemsCount};
 use kernels::{Backend, BootstrapRequest, CpuBackend, InstructionSet, Method, Samples, Statistic};
@@ -21,17 +23,17 @@ fn run(bencher: Bencher<'_, '_>, backend: &CpuBackend, groups: usize, n: usize, 
 /// Groups and size: a query over many run groups, one over larger samples, one over curves.
 const SHAPES: [(usize, usize); 5] = [(1, 20), (1_000, 20), (1_000, 100), (100, 1_000), (10, 10_000)];
 
-#[divan::bench(args = SHAPES)]
+#[divan::bench(sample_count = 20, args = SHAPES)]
 fn bca(bencher: Bencher<'_, '_>, (groups, n): (usize, usize)) {
     run(bencher, &CpuBackend::new(), groups, n, Method::Bca);
 }
 
-#[divan::bench(args = [(1_000, 20)])]
+#[divan::bench(sample_count = 20, args = [(1_000, 20)])]
 fn studentized(bencher: Bencher<'_, '_>, (groups, n): (usize, usize)) {
     run(bencher, &CpuBackend::new(), groups, n, Method::Studentized);
 }
 
-#[divan::bench(args = [(1_000, 20), (1_000, 100)])]
+#[divan::bench(sample_count = 20, args = [(1_000, 20), (1_000, 100)])]
 fn bca_avx2(bencher: Bencher<'_, '_>, (groups, n): (usize, usize)) {
     if let Ok(backend) = CpuBackend::with_instruction_set(InstructionSet::Avx2) {
         run(bencher, &backend, groups, n, Method::Bca);

@@ -1,7 +1,7 @@
 //! The CPU backend: rayon over batches, groups and panels of resamples.
 
 mod resample;
-mod simd;
+pub(crate) mod simd;
 mod weights;
 
 use rayon::prelude::*;

@@ -111,7 +111,7 @@ fn bootstrap_intervals_match_enumerations_and_peers() {
             compare(&case, key, expected, &mut tally);
         }
     }
-    tally.finish("bootstrap", 350);
+    tally.finish("bootstrap", 340);
 }
 
 fn compare(case: &Case<'_>, key: &str, expected: &Value, tally: &mut Tally) {
@@ -279,6 +279,7 @@ fn descriptive_values_match_rational_arithmetic_and_peers() {
                 "q3" => quantile(0.75),
                 "iqm" => describe::iqm(&values).unwrap(),
                 "trim_mean_10" => describe::trimmed_mean(&values, 0.1).unwrap(),
+                "trim_mean_20" => describe::trimmed_mean(&values, 0.2).unwrap(),
                 "quantiles" => {
                     for (probability, expected) in
                         numbers(&vector["params"]["q"]).into_iter().zip(numbers(expected))

@@ -134,6 +134,10 @@ impl Target<'_> {
 
     /// The statistic of the sample in the caller's units.
     pub(crate) fn estimate(&self) -> f64 {
+        if self.shape == Shape::Mean && self.sample.second.is_empty() {
+            // The base is the correctly rounded mean.
+            return self.sample.location(0.0);
+        }
         self.sample.location(self.theta / self.divisor)
     }
 

@@ -29,8 +29,11 @@ pub(crate) fn intervals(simd: Simd, plan: &Plan<'_>, batch: &Batch, groups: &[u3
     let columns_per_sample = if request.method == Method::Studentized { 2 } else { 1 };
     let samples = if plan.second.is_some() { 2 } else { 1 };
     let bytes_per_group = panels * LANES * 8 * columns_per_sample * samples;
-    // Whole tiles of four columns.
-    let chunk = (CHUNK_BYTES / bytes_per_group).max(1).next_multiple_of(4);
+    // Whole tiles of four columns, unless a single group is large already.
+    let chunk = match CHUNK_BYTES / bytes_per_group {
+        0 => 1,
+        groups => groups.next_multiple_of(4),
+    };
     let source = |n: u32, sub: u32| {
         let stream = Stream { seed: request.seed, stream: batch.stream, tag: Tag::Bootstrap, sub };
         if n <= COUNTED_UP_TO {

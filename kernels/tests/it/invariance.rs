@@ -146,15 +146,15 @@ fn the_number_of_threads_changes_no_bit() {
     groups.push((sample(3, 5_000), sample(4, 4_097)));
     groups.push((sample(3, 4_096), sample(4, 300)));
     let names: Vec<u32> = (0..groups.len() as u32).collect();
-    for combination in 0..COMBINATIONS.len() {
+    for (combination, name) in COMBINATIONS.iter().enumerate() {
         for independent in [false, true] {
             let setting = Setting { combination, seed: 42, resamples: 999, independent };
             let answers = [1, 2, 8].map(|threads| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 all_bits(&pool.install(|| run(&groups, &names, &setting)))
             });
-            assert_eq!(answers[0], answers[1], "{:?}", COMBINATIONS[combination]);
-            assert_eq!(answers[0], answers[2], "{:?}", COMBINATIONS[combination]);
+            assert_eq!(answers[0], answers[1], "{name:?}");
+            assert_eq!(answers[0], answers[2], "{name:?}");
         }
     }
 }

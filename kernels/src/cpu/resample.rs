@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use crate::cpu::simd::{LANES, Simd};
 use crate::cpu::weights::{COUNTED_UP_TO, Weights};
+use crate::error::KernelError;
 use crate::exact::multiset::rank_weights;
 use crate::interval::{Interval, Replicates, Target, sample_flags};
 use crate::plan::{Batch, Centred, Plan, Shape};
@@ -23,7 +24,15 @@ enum Source {
 }
 
 /// Intervals of the given groups of a batch, none of which is trivial.
-pub(crate) fn intervals(simd: Simd, plan: &Plan<'_>, batch: &Batch, groups: &[u32]) -> Vec<(u32, Interval)> {
+///
+/// # Errors
+/// [`KernelError::OutOfMemory`] when the sums of one chunk of groups do not fit.
+pub(crate) fn intervals(
+    simd: Simd,
+    plan: &Plan<'_>,
+    batch: &Batch,
+    groups: &[u32],
+) -> Result<Vec<(u32, Interval)>, KernelError> {
     let request = plan.request;
     let panels = (request.resamples as usize).div_ceil(LANES);
     let columns_per_sample = if request.method == Method::Studentized { 2 } else { 1 };
@@ -51,11 +60,12 @@ pub(crate) fn intervals(simd: Simd, plan: &Plan<'_>, batch: &Batch, groups: &[u3
             .collect();
         let studentized = request.method == Method::Studentized;
         let firsts: Vec<&[f64]> = samples.iter().map(|sample| sample.first.as_slice()).collect();
-        let first = Sums::new(simd, &first, plan.shape, &firsts, studentized, panels);
+        let first = Sums::new(simd, &first, plan.shape, &firsts, studentized, panels)?;
         let second = second.as_ref().map(|second| {
             let seconds: Vec<&[f64]> = samples.iter().map(|sample| sample.second.as_slice()).collect();
             Sums::new(simd, second, plan.shape, &seconds, studentized, panels)
         });
+        let second = second.transpose()?;
         let finish = |scratch: &mut Scratch, (index, sample): (usize, &Centred)| {
             let group = groups[index] as usize;
             let second_values = plan.second.as_ref().map(|second| second.group(group));
@@ -70,9 +80,11 @@ pub(crate) fn intervals(simd: Simd, plan: &Plan<'_>, batch: &Batch, groups: &[u3
             };
             (group as u32, drawn.interval(&target, flags, scratch))
         };
-        samples.par_iter().enumerate().map_init(Scratch::default, finish).collect::<Vec<_>>()
+        Ok(samples.par_iter().enumerate().map_init(Scratch::default, finish).collect())
     };
-    groups.par_chunks(chunk).flat_map_iter(chunk_of_groups).collect()
+    let chunks: Result<Vec<Vec<(u32, Interval)>>, KernelError> =
+        groups.par_chunks(chunk).map(chunk_of_groups).collect();
+    Ok(chunks?.concat())
 }
 
 /// Sums (and sums of squares) of some samples over all resamples, panel by panel:
@@ -91,7 +103,7 @@ impl Sums {
         samples: &[&[f64]],
         studentized: bool,
         panels: usize,
-    ) -> Self {
+    ) -> Result<Self, KernelError> {
         let squares: Vec<Vec<f64>> = if studentized {
             samples.iter().map(|sample| sample.iter().map(|value| value * value).collect()).collect()
         } else {
@@ -100,7 +112,10 @@ impl Sums {
         let mut columns = samples.to_vec();
         columns.extend(squares.iter().map(Vec::as_slice));
         let width = columns.len() * LANES;
-        let mut values = vec![0.0; panels * width];
+        let mut values = Vec::new();
+        let out_of_memory = |_| KernelError::OutOfMemory { need: (panels * width * 8) as u64, free: 0 };
+        values.try_reserve_exact(panels * width).map_err(out_of_memory)?;
+        values.resize(panels * width, 0.0);
         let fill = |buffers: &mut (Vec<f64>, Vec<u16>), (panel, sums): (usize, &mut [f64])| match source {
             Source::Weights(weights) => {
                 weights.panel(panel, &mut buffers.0, &mut buffers.1);
@@ -112,7 +127,7 @@ impl Sums {
             Source::Draws(stream) => counted_sums(stream, (panel * LANES) as u32, shape, &columns, sums),
         };
         values.par_chunks_mut(width).enumerate().for_each_init(Default::default, fill);
-        Self { values, columns: columns.len(), studentized }
+        Ok(Self { values, columns: columns.len(), studentized })
     }
 
     /// The sums of one sample over all resamples, in order of resamples, panel by panel.

@@ -333,7 +333,7 @@ macro_rules! compile_for_instruction_sets {
 compile_for_instruction_sets! {
     count_draws_generic => count_draws_avx2, count_draws_avx512
         (stream: &Stream, n: u32, first: u32, counts: &mut [u16]);
-    gathered_sums_generic => gathered_sums_avx2, gathered_sums_avx512
+    gathered_sums_generic => gathered_sums_avx2, gathered_sums_large_avx512
         (stream: &Stream, first: u32, columns: &[&[f64]], sums: &mut [f64]);
     widen_generic => widen_avx2, widen_avx512 (weights: &[u16], out: &mut [f64]);
     deviation_sums_generic => deviation_sums_avx2, deviation_sums_avx512
@@ -436,6 +436,47 @@ fn tails_avx512(values: &[f64], thresholds: [f64; 2], low: &mut [f64], high: &mu
     }
     let [rest_low, rest_high] = tails_scalar(rest, thresholds, &mut low[kept_low..], &mut high[kept_high..]);
     [kept_low + rest_low, kept_high + rest_high]
+}
+
+/// As the portable version, with eight values gathered at a time.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512dq,avx2,fma")]
+fn gathered_sums_avx512(stream: &Stream, first: u32, columns: &[&[f64]], sums: &mut [f64]) {
+    use std::arch::x86_64::{
+        __m256i, _mm256_loadu_si256, _mm512_add_pd, _mm512_i32gather_pd, _mm512_loadu_pd, _mm512_storeu_pd,
+    };
+
+    const WIDTH: usize = 8;
+    let n = columns.first().map_or(0, |column| column.len());
+    assert!(columns.iter().all(|column| column.len() == n));
+    // Gathered indices are signed.
+    let Ok(draws) = i32::try_from(n) else {
+        return gathered_sums_large_avx512(stream, first, columns, sums);
+    };
+    sums.fill(0.0);
+    let mut chunk = vec![0.0; sums.len()];
+    let mut drawn = 0;
+    for_each_draw(stream, draws as u32, first, |indices| {
+        for (column, chunk) in columns.iter().zip(chunk.chunks_exact_mut(LANES)) {
+            for (sums, indices) in chunk.chunks_exact_mut(WIDTH).zip(indices.chunks_exact(WIDTH)) {
+                // SAFETY: both chunks hold WIDTH elements, and every index is below n, the length of
+                // each column: it is the upper half of a 64-bit word times n.
+                unsafe {
+                    let indices = _mm256_loadu_si256(indices.as_ptr().cast::<__m256i>());
+                    let values = _mm512_i32gather_pd::<8>(indices, column.as_ptr());
+                    let total = _mm512_add_pd(_mm512_loadu_pd(sums.as_ptr()), values);
+                    _mm512_storeu_pd(sums.as_mut_ptr(), total);
+                }
+            }
+        }
+        drawn += 1;
+        if drawn % DRAWS_PER_CHUNK == 0 || drawn == draws as u32 {
+            for (sum, chunk) in sums.iter_mut().zip(&mut chunk) {
+                *sum += *chunk;
+                *chunk = 0.0;
+            }
+        }
+    });
 }
 
 /// Keeps the sums of `C` samples and 32 resamples in 4 * C registers of 8 doubles.

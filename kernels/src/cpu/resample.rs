@@ -124,7 +124,9 @@ impl Sums {
             Source::Draws(stream) if shape == Shape::Mean => {
                 simd.gathered_sums(stream, (panel * LANES) as u32, &columns, sums);
             }
-            Source::Draws(stream) => counted_sums(stream, (panel * LANES) as u32, shape, &columns, sums),
+            Source::Draws(stream) => {
+                counted_sums(simd, stream, (panel * LANES) as u32, shape, &columns, sums)
+            }
         };
         values.par_chunks_mut(width).enumerate().for_each_init(Default::default, fill);
         Ok(Self { values, columns: columns.len(), studentized })
@@ -147,7 +149,7 @@ impl Sums {
 }
 
 /// Trimmed sums of large samples: counts of one resample at a time, then one chain.
-fn counted_sums(stream: &Stream, first: u32, shape: Shape, columns: &[&[f64]], sums: &mut [f64]) {
+fn counted_sums(simd: Simd, stream: &Stream, first: u32, shape: Shape, columns: &[&[f64]], sums: &mut [f64]) {
     let n = columns.first().map_or(0, |column| column.len());
     let mut counts = vec![0u32; n];
     for lane in 0..LANES {
@@ -157,8 +159,7 @@ fn counted_sums(stream: &Stream, first: u32, shape: Shape, columns: &[&[f64]], s
         }
         let weights = rank_weights(&counts, shape);
         for (column, values) in columns.iter().enumerate() {
-            let chain = |sum: f64, (weight, value): (&f64, &f64)| weight.mul_add(*value, sum);
-            sums[column * LANES + lane] = weights.iter().zip(*values).fold(0.0, chain);
+            sums[column * LANES + lane] = simd.chain(&weights, values);
         }
     }
 }

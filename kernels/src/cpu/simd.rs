@@ -156,6 +156,11 @@ impl Simd {
         dispatch!(self, widen_generic, widen_avx2, widen_avx512(weights, out));
     }
 
+    /// Weights times values as one chain of fused multiply-adds.
+    pub(crate) fn chain(self, weights: &[f64], values: &[f64]) -> f64 {
+        dispatch!(self, chain_generic, chain_avx2, chain_avx512(weights, values))
+    }
+
     /// Sum and sum of squares of the differences from `near`. Lane l adds the values l, l + LANES,
     /// ... in order; then the lanes are added in order.
     pub(crate) fn deviation_sums(self, values: &[f64], near: f64) -> [f64; 2] {
@@ -342,6 +347,7 @@ compile_for_instruction_sets! {
         (values: &[f64], below: f64, at_or_below: f64) -> u64;
     add_variances_generic => add_variances_avx2, add_variances_avx512
         (sums: &[f64], squares: &[f64], n: f64, out: &mut [f64]);
+    chain_generic => chain_avx2, chain_avx512 (weights: &[f64], values: &[f64]) -> f64;
     studentize_generic => studentize_avx2, studentize_avx512
         (values: &mut [f64], variances: &[f64], divisor: f64, centre: f64);
 }
@@ -351,6 +357,11 @@ fn widen_generic(weights: &[u16], out: &mut [f64]) {
     for (out, weight) in out.iter_mut().zip(weights) {
         *out = f64::from(*weight);
     }
+}
+
+#[inline(always)]
+fn chain_generic(weights: &[f64], values: &[f64]) -> f64 {
+    weights.iter().zip(values).fold(0.0, |sum, (weight, value)| weight.mul_add(*value, sum))
 }
 
 #[inline(always)]

@@ -3,6 +3,7 @@
 // Test helpers outside of test functions may stop a test too.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod coverage;
 mod edges;
 mod golden;
 mod invariance;

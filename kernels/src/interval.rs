@@ -202,7 +202,7 @@ impl Target<'_> {
                 }
             }
         }
-        if squares > 0.0 { cubes / (6.0 * squares.powf(1.5)) } else { 0.0 }
+        if squares > 0.0 { cubes / (6.0 * squares * squares.sqrt()) } else { 0.0 }
     }
 }
 

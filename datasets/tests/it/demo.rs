@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use datasets::unpack_demo_corpus;
 use serde_json::Value;
@@ -21,33 +22,36 @@ fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-#[test]
-fn unpacked_files_are_the_committed_ones() {
+/// Unpacked once, into a folder that did not exist: thousands of small files are slow on a busy disk.
+static UNPACKED: LazyLock<BTreeMap<String, Vec<u8>>> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
     let into = folder.path().join("new/demo");
     unpack_demo_corpus(&into).unwrap();
-    let unpacked = files(&into);
+    files(&into)
+});
+
+#[test]
+fn unpacked_files_are_the_committed_ones() {
     let mut committed = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("demo-corpus"));
     committed.retain(|name, _| {
         ["mlflow/", "tensorboard/"].iter().any(|part| name.starts_with(part))
             || ["README.md", "truth.json"].contains(&name.as_str())
     });
     assert!(committed.len() > 2000, "{} files", committed.len());
-    assert_eq!(unpacked.keys().collect::<Vec<_>>(), committed.keys().collect::<Vec<_>>());
-    assert!(unpacked == committed, "contents differ");
+    assert_eq!(UNPACKED.keys().collect::<Vec<_>>(), committed.keys().collect::<Vec<_>>());
+    assert!(*UNPACKED == committed, "contents differ");
 }
 
 #[test]
 fn unpacking_again_mends_and_leaves_other_files_alone() {
     let folder = tempfile::tempdir().unwrap();
     unpack_demo_corpus(folder.path()).unwrap();
-    let before = files(folder.path());
     fs::write(folder.path().join("truth.json"), "spoilt").unwrap();
     fs::write(folder.path().join("mine.txt"), "kept").unwrap();
     unpack_demo_corpus(folder.path()).unwrap();
     let mut after = files(folder.path());
     assert_eq!(after.remove("mine.txt").as_deref(), Some(b"kept".as_slice()));
-    assert!(after == before);
+    assert!(after == *UNPACKED);
 }
 
 #[test]
@@ -61,9 +65,7 @@ fn an_impossible_place_is_named() {
 
 #[test]
 fn truth_counts_the_files_on_disk() {
-    let folder = tempfile::tempdir().unwrap();
-    unpack_demo_corpus(folder.path()).unwrap();
-    let files = files(folder.path());
+    let files = &*UNPACKED;
     let truth: Value = serde_json::from_slice(&files["truth.json"]).unwrap();
     let under = |part: &str| {
         let marker = format!("/{part}/");
@@ -87,12 +89,10 @@ fn truth_counts_the_files_on_disk() {
 
 #[test]
 fn nothing_names_the_machine_that_trained() {
-    let folder = tempfile::tempdir().unwrap();
-    unpack_demo_corpus(folder.path()).unwrap();
-    for (name, contents) in files(folder.path()) {
+    for (name, contents) in &*UNPACKED {
         let file = name.rsplit('/').next().unwrap();
         assert!(!file.starts_with("events") || file.ends_with(".demo"), "{name}");
-        let text = String::from_utf8_lossy(&contents);
+        let text = String::from_utf8_lossy(contents);
         for path in ["file:///", "/home/", "/root/", "/tmp/", "/Users/"] {
             assert!(!text.contains(path), "{name} holds {path}");
         }
@@ -106,13 +106,11 @@ fn nothing_names_the_machine_that_trained() {
 #[test]
 fn the_catalogue_describes_the_demo_corpus() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folder = tempfile::tempdir().unwrap();
-    unpack_demo_corpus(folder.path()).unwrap();
-    let files = files(folder.path());
+    let files = &*UNPACKED;
     let hex =
         |bytes: &[u8]| Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let mut manifest = String::new();
-    for (name, contents) in &files {
+    for (name, contents) in files {
         manifest += &format!("{}  {name}\n", hex(contents));
     }
     let catalogue = fs::read_to_string(here.join("catalog.toml")).unwrap();

@@ -10,6 +10,8 @@ pub mod points;
 pub mod rows;
 pub mod seal;
 mod statistics;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 

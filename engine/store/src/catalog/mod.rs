@@ -8,6 +8,8 @@ mod data_file;
 pub mod durable;
 mod error;
 mod log;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use std::collections::HashMap;

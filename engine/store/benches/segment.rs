@@ -69,7 +69,9 @@ fn measure(name: &str, all: &[SortedSeries], runtime: &tokio::runtime::Runtime) 
     };
     let (reader, open) = fastest(|| Ok(runtime.block_on(Reader::open(Arc::clone(&store), &path, size))?))?;
     println!("  open             {:8.1} µs", open.as_secs_f64() * 1e6);
-    for (what, projection) in [("all columns", (0..10).collect::<Vec<_>>()), ("step, time, value", vec![5, 7, 8])] {
+    for (what, projection) in
+        [("all columns", (0..10).collect::<Vec<_>>()), ("step, time, value", vec![5, 7, 8])]
+    {
         let wanted = Scan { projection, texts: TextColumns::Utf8View, ..Scan::all() };
         let (_, time) = fastest(|| scan(&reader, &wanted))?;
         println!("  decode           {:8.2} M points/s ({what}, checked before)", million(time));
@@ -111,7 +113,8 @@ fn compare_encodings(name: &str, all: &[SortedSeries]) -> Result<()> {
                 .set_write_batch_size(store::segment::PAGE_ROWS)
                 .build();
             let (bytes, time) = fastest(|| {
-                let mut writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties.clone()))?;
+                let mut writer =
+                    ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties.clone()))?;
                 writer.write(&batch)?;
                 Ok(writer.into_inner()?)
             })?;
@@ -158,7 +161,13 @@ fn synthetic(runs: u128) -> Vec<SortedSeries> {
             if let (Ok(metric), Ok(experiment)) = (MetricName::new(metric), ExperimentName::new("sweep")) {
                 let key = SeriesKey { run: id, metric, context: None };
                 let attempts = vec![1; points.len()];
-                all.push(SortedSeries::from_arrival(ProjectName::default(), experiment, key, points, attempts));
+                all.push(SortedSeries::from_arrival(
+                    ProjectName::default(),
+                    experiment,
+                    key,
+                    points,
+                    attempts,
+                ));
             }
         };
         let noisy = |at: f64, random: &mut Random| {
@@ -167,14 +176,20 @@ fn synthetic(runs: u128) -> Vec<SortedSeries> {
         for name in ["loss", "loss_z", "acc", "grad_norm", "perplexity"] {
             add(format!("train/{name}"), 1, &mut { noisy });
         }
-        add("train/lr".to_owned(), 1, &mut |at, _| f64::from((1e-3 * (1.0 + (at * 3.14).cos()) / 2.0) as f32));
+        add("train/lr".to_owned(), 1, &mut |at, _| {
+            f64::from((1e-3 * (1.0 + (at * std::f64::consts::PI).cos()) / 2.0) as f32)
+        });
         add("train/tokens".to_owned(), 1, &mut |at, _| (at * 1e9).round());
         for layer in 0..24 {
             add(format!("grad_norm/layers.{layer}.weight"), 10, &mut { noisy });
         }
         for gpu in 0..4 {
-            add(format!("system/gpu.{gpu}.util"), 20, &mut |_, random| (random.uniform() * 10.0).round() + 88.0);
-            add(format!("system/gpu.{gpu}.memory"), 20, &mut |_, random| (random.uniform() * 20.0).round() / 10.0 + 70.0);
+            add(format!("system/gpu.{gpu}.util"), 20, &mut |_, random| {
+                (random.uniform() * 10.0).round() + 88.0
+            });
+            add(format!("system/gpu.{gpu}.memory"), 20, &mut |_, random| {
+                (random.uniform() * 20.0).round() / 10.0 + 70.0
+            });
         }
         for name in ["loss", "acc"] {
             add(format!("val/{name}"), 50, &mut { noisy });
@@ -217,7 +232,13 @@ fn from_csv(folder: &FilePath) -> Result<Vec<SortedSeries>> {
             {
                 let key = SeriesKey { run: RunId::from_u128(run), metric, context: None };
                 let attempts = vec![1; points.len()];
-                all.push(SortedSeries::from_arrival(ProjectName::default(), experiment, key, points, attempts));
+                all.push(SortedSeries::from_arrival(
+                    ProjectName::default(),
+                    experiment,
+                    key,
+                    points,
+                    attempts,
+                ));
             }
         }
     }

@@ -8,7 +8,9 @@ use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
 use arrow::datatypes::DataType;
 use model::schema::Table;
 use model::{Context, ExperimentName, MetricName, Point, PointColumns, ProjectName, RunId, SeriesKey};
@@ -26,7 +28,8 @@ async fn main() -> Result<()> {
     let mut summary: BTreeMap<String, (u64, f64, u64)> = BTreeMap::new();
     let mut points_written = 0;
     for flush in 0..3_u64 {
-        let runs: Vec<RunId> = (1..=4).map(|run| RunId::from_u128(u128::from(flush * 4 + run) << 64 | 0xabc)).collect();
+        let runs: Vec<RunId> =
+            (1..=4).map(|run| RunId::from_u128(u128::from(flush * 4 + run) << 64 | 0xabc)).collect();
         commit(&catalog, Table::Runs, flush, &rows::write_batch(Table::Runs, &run_rows(&runs)?)?).await?;
         let mut all = Vec::new();
         for run in &runs {
@@ -67,7 +70,8 @@ async fn commit(catalog: &Catalog, table: Table, flush: u64, segment: &EncodedSe
         first_seq: flush * 10 + 1,
         time: 1_700_000_000_000,
     };
-    let change = Change { add: vec![file], remove: vec![], last_seq: flush * 10 + 10, data_change: true, info };
+    let change =
+        Change { add: vec![file], remove: vec![], last_seq: flush * 10 + 10, data_change: true, info };
     catalog.commit(table, &base, change).await?;
     Ok(())
 }
@@ -88,7 +92,13 @@ fn series(run: RunId, metric: &str, context: Option<&str>, count: i64) -> Result
     let context = context.map(Context::parse).transpose()?;
     let key = SeriesKey { run, metric: MetricName::new(metric)?, context };
     let attempts = vec![1; points.len()];
-    Ok(SortedSeries::from_arrival(ProjectName::default(), ExperimentName::new("demo")?, key, points, attempts))
+    Ok(SortedSeries::from_arrival(
+        ProjectName::default(),
+        ExperimentName::new("demo")?,
+        key,
+        points,
+        attempts,
+    ))
 }
 
 fn run_rows(runs: &[RunId]) -> Result<RecordBatch> {
@@ -107,9 +117,10 @@ fn run_rows(runs: &[RunId]) -> Result<RecordBatch> {
             DataType::Int64 => Arc::new(Int64Array::from(vec![Some(i64::MIN); count])),
             DataType::Float64 => Arc::new(Float64Array::from(vec![Some(1.5); count])),
             DataType::Boolean => Arc::new(BooleanArray::from(vec![false; count])),
-            DataType::Timestamp(..) => {
-                Arc::new(TimestampMicrosecondArray::from(vec![Some(1_700_000_000_123_456); count]).with_timezone("UTC"))
-            }
+            DataType::Timestamp(..) => Arc::new(
+                TimestampMicrosecondArray::from(vec![Some(1_700_000_000_123_456); count])
+                    .with_timezone("UTC"),
+            ),
             other => return Err(format!("no example for {other}").into()),
         })
     });

@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use super::durable::{DurableStore, Synced};
 use super::{Catalog, Change, CommitIdentity, DataFile, FindingKind, TableVersion};
-use crate::segment::points::{self, Reader, SortedSeries};
 use crate::segment::EncodedSegment;
+use crate::segment::points::{self, Reader, SortedSeries};
 
 fn segment(run: u128, count: usize) -> EncodedSegment {
     let mut points = PointColumns::default();
@@ -21,10 +21,17 @@ fn segment(run: u128, count: usize) -> EncodedSegment {
         let (time, value) = (step as i64, step as f64);
         points.push(Point { step: step as i64, step_fraction: None, time, value });
     }
-    let key = SeriesKey { run: RunId::from_u128(run), metric: MetricName::new("loss").unwrap(), context: None };
+    let key =
+        SeriesKey { run: RunId::from_u128(run), metric: MetricName::new("loss").unwrap(), context: None };
     let experiment = ExperimentName::new("e").unwrap();
-    points::write([SortedSeries::from_arrival(ProjectName::default(), experiment, key, points, vec![1; count])])
-        .unwrap()
+    points::write([SortedSeries::from_arrival(
+        ProjectName::default(),
+        experiment,
+        key,
+        points,
+        vec![1; count],
+    )])
+    .unwrap()
 }
 
 fn change(add: Vec<DataFile>, remove: Vec<DataFile>, last_seq: u64) -> Change {
@@ -70,14 +77,14 @@ async fn commits_are_found_again_by_another_reader() {
     let reader = Catalog::open(&root).unwrap();
     let found = reader.load(Table::Points).await.unwrap();
     assert_eq!(found, version);
-    assert_eq!(found.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), [
-        "00000000000000000003.parquet",
-        "merged.parquet"
-    ]);
+    assert_eq!(
+        found.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(),
+        ["00000000000000000003.parquet", "merged.parquet"]
+    );
     assert_eq!(found.files[1].tags["series"], "1");
     for table in Table::ALL {
         assert_eq!(reader.verify(table).await.unwrap(), [], "{table:?}");
-        assert_eq!(reader.load(table).await.unwrap().version.is_some(), true);
+        assert!(reader.load(table).await.unwrap().version.is_some());
     }
     let file = &found.files[1];
     let opened = Reader::open(reader.store(Table::Points), &Path::from(file.path.as_str()), file.bytes).await;
@@ -97,7 +104,10 @@ async fn deltalake_sees_the_same_files_and_transaction() {
     assert_eq!(table.get_file_uris().unwrap().count(), version.files.len());
     let schema = state.snapshot().arrow_schema();
     for (ours, theirs) in Table::Points.schema().fields().iter().zip(schema.fields()) {
-        assert_eq!((ours.name(), ours.data_type(), ours.is_nullable()), (theirs.name(), theirs.data_type(), theirs.is_nullable()));
+        assert_eq!(
+            (ours.name(), ours.data_type(), ours.is_nullable()),
+            (theirs.name(), theirs.data_type(), theirs.is_nullable())
+        );
     }
 }
 
@@ -133,7 +143,8 @@ async fn every_kind_of_write_is_synced() {
     let syncs = Arc::new(Mutex::new(0));
     let seen = Arc::clone(&syncs);
     let store = DurableStore::with_observer(Arc::new(move |_| *seen.lock() += 1));
-    let count = |expected: i32, what: &str| assert_eq!(std::mem::take(&mut *syncs.lock()), expected, "{what}");
+    let count =
+        |expected: i32, what: &str| assert_eq!(std::mem::take(&mut *syncs.lock()), expected, "{what}");
     let path = |name: &str| Path::from_absolute_path(folder.path().join(name)).unwrap();
     store.put(&path("a"), "one".into()).await.unwrap();
     count(2, "put: file, directory");
@@ -182,7 +193,10 @@ async fn a_repeated_commit_is_refused_and_a_lost_answer_is_found() {
     assert_eq!(catalog.load_fresh(Table::Points).await.unwrap().version, Some(2));
     // Another commit on the old base, as from a second writer of the same epoch.
     ours.info.commit_id = Uuid::from_u128(77);
-    assert_eq!(catalog.commit(Table::Points, &base, ours.clone()).await.unwrap_err().code(), "catalog.conflict");
+    assert_eq!(
+        catalog.commit(Table::Points, &base, ours.clone()).await.unwrap_err().code(),
+        "catalog.conflict"
+    );
     // A newer writer commits; the old one is fenced.
     let newer = Catalog::open(folder.path()).unwrap();
     let at = newer.load(Table::Points).await.unwrap();
@@ -238,7 +252,10 @@ async fn a_damaged_last_commit_is_set_aside_and_made_again() {
         let catalog = Catalog::open(folder.path()).unwrap();
         let error = catalog.load(Table::Points).await.unwrap_err();
         assert_eq!(error.code(), "catalog.log_damaged", "{name}");
-        assert!(error.to_string().contains("table points") && error.to_string().contains("3.json"), "{error}");
+        assert!(
+            error.to_string().contains("table points") && error.to_string().contains("3.json"),
+            "{error}"
+        );
         assert_eq!(catalog.verify(Table::Points).await.unwrap()[0].kind, FindingKind::Log);
         let recovered = catalog.recover(Table::Points).await.unwrap();
         assert_eq!(recovered.len(), 1, "{name}");
@@ -287,7 +304,10 @@ async fn every_flipped_bit_of_a_commit_is_found_or_harmless() {
         damaged[bit / 8] ^= 1 << (bit % 8);
         match super::log::parse(&damaged, 2) {
             Ok(commit) => {
-                assert_eq!((&commit.add, &commit.remove, commit.last_seq), (&sound.add, &sound.remove, sound.last_seq));
+                assert_eq!(
+                    (&commit.add, &commit.remove, commit.last_seq),
+                    (&sound.add, &sound.remove, sound.last_seq)
+                );
             }
             Err(_) => found += 1,
         }
@@ -308,7 +328,10 @@ async fn damage_of_data_files_is_found_by_kind() {
     std::fs::write(file(2), &bytes).unwrap();
     let findings = catalog.verify(Table::Points).await.unwrap();
     let kinds: Vec<_> = findings.iter().map(|finding| (finding.kind, finding.rows)).collect();
-    assert_eq!(kinds, [(FindingKind::Missing, 100), (FindingKind::Checksum, 100), (FindingKind::Length, 100)]);
+    assert_eq!(
+        kinds,
+        [(FindingKind::Missing, 100), (FindingKind::Checksum, 100), (FindingKind::Length, 100)]
+    );
 }
 
 #[tokio::test]

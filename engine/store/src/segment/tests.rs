@@ -133,10 +133,15 @@ fn series(key: SeriesKey, count: usize, random: &mut Random) -> SortedSeries {
     let mut points = PointColumns::with_capacity(count);
     for step in 0..count {
         let value = f64::from(((random.next() >> 40) as f32) / 1e6);
-        points.push(Point { step: step as i64 * 10, step_fraction: None, time: step as i64 * 1_000_000, value });
+        points.push(Point {
+            step: step as i64 * 10,
+            step_fraction: None,
+            time: step as i64 * 1_000_000,
+            value,
+        });
     }
     let attempts = vec![1; count];
-    let project = ProjectName::new(if key.run.as_u128() % 2 == 0 { "even" } else { "odd" }).unwrap();
+    let project = ProjectName::new(if key.run.as_u128().is_multiple_of(2) { "even" } else { "odd" }).unwrap();
     SortedSeries::from_arrival(project, ExperimentName::new("sweep").unwrap(), key, points, attempts)
 }
 
@@ -175,22 +180,28 @@ fn wild_point() -> impl Strategy<Value = Point> {
 }
 
 fn wild_series() -> impl Strategy<Value = Vec<SortedSeries>> {
-    let metric = prop_oneof![Just("loss"), Just("模型/täst"), Just("runlake-tail-crc32c:00000000:0"), Just("a")];
+    let metric =
+        prop_oneof![Just("loss"), Just("模型/täst"), Just("runlake-tail-crc32c:00000000:0"), Just("a")];
     let context = prop_oneof![Just(None), Just(Some("{}")), Just(Some(r#"{"é":[1,null]}"#))];
     let key = (prop_oneof![0u128..4, Just(u128::MAX)], metric, context);
-    prop::collection::btree_map(key, prop::collection::vec((wild_point(), any::<i32>()), 1..40), 1..12).prop_map(
-        |all| {
+    prop::collection::btree_map(key, prop::collection::vec((wild_point(), any::<i32>()), 1..40), 1..12)
+        .prop_map(|all| {
             let made = all.into_iter().map(|((run, metric, context), logged)| {
                 let mut points = PointColumns::default();
                 logged.iter().for_each(|(point, _)| points.push(*point));
                 let attempts = logged.iter().map(|(_, attempt)| *attempt).collect();
                 let experiment = ExperimentName::new(format!("ex {}", run % 2)).unwrap();
                 let project = ProjectName::default();
-                SortedSeries::from_arrival(project, experiment, key_of(run, metric, context), points, attempts)
+                SortedSeries::from_arrival(
+                    project,
+                    experiment,
+                    key_of(run, metric, context),
+                    points,
+                    attempts,
+                )
             });
             made.map(|s| (s.key.clone(), s)).collect::<BTreeMap<_, _>>().into_values().collect()
-        },
-    )
+        })
 }
 
 fn key_of(run: u128, metric: &str, context: Option<&str>) -> SeriesKey {
@@ -266,12 +277,15 @@ fn one_series_costs_few_pages_and_a_count_none() {
         let (store, path, size) = stored(segment.bytes).await;
         let cache = ReaderCache::new(1 << 20);
         let reader = cache.open(&store, &path, size).await.unwrap();
-        let positions = reader.series().matching(|s| {
-            s.metric == "grad/layer" && s.run == RunId::from_u128(3) && s.context.is_none()
-        });
+        let positions = reader
+            .series()
+            .matching(|s| s.metric == "grad/layer" && s.run == RunId::from_u128(3) && s.context.is_none());
         let selection = SeriesSelection::Positions(positions);
         let (stream, pruning) = reader.scan(&Scan { selection: selection.clone(), ..Scan::all() }).unwrap();
-        assert_eq!(stream.try_collect::<Vec<_>>().await.unwrap().iter().map(RecordBatch::num_rows).sum::<usize>(), 300);
+        assert_eq!(
+            stream.try_collect::<Vec<_>>().await.unwrap().iter().map(RecordBatch::num_rows).sum::<usize>(),
+            300
+        );
         assert_eq!((pruning.series_read, pruning.rows_read, pruning.row_groups_read), (1, 300, 1));
         assert!(pruning.pages_read <= 2 && pruning.pages as usize >= rows_of(&all).len() / PAGE_ROWS);
         let texts = Scan { selection, projection: vec![3, 2], ..Scan::all() };
@@ -280,7 +294,8 @@ fn one_series_costs_few_pages_and_a_count_none() {
         assert_eq!((batches[0].num_rows(), batches[0].num_columns(), pruning.pages_read), (300, 2, 0));
         assert_eq!(batches[0].column(0).as_string::<i32>().value(299), "grad/layer");
         let (stream, _) = reader.scan(&Scan { projection: vec![], ..Scan::all() }).unwrap();
-        let counted: usize = stream.try_collect::<Vec<_>>().await.unwrap().iter().map(RecordBatch::num_rows).sum();
+        let counted: usize =
+            stream.try_collect::<Vec<_>>().await.unwrap().iter().map(RecordBatch::num_rows).sum();
         assert_eq!(counted, rows_of(&all).len());
     });
 }
@@ -304,8 +319,13 @@ fn points_of_equal_place_keep_their_order_of_arrival() {
         points.push(Point { step, step_fraction: None, time, value });
     }
     let name = ExperimentName::new("e").unwrap();
-    let sorted =
-        SortedSeries::from_arrival(ProjectName::default(), name, key(1, "m", None), points, vec![1, 2, 3, 4, 5]);
+    let sorted = SortedSeries::from_arrival(
+        ProjectName::default(),
+        name,
+        key(1, "m", None),
+        points,
+        vec![1, 2, 3, 4, 5],
+    );
     assert_eq!(sorted.points.values, [3.0, 2.0, 1.0, 0.5, 9.0]);
     assert_eq!(sorted.attempts, [4, 2, 1, 3, 5]);
 }
@@ -361,7 +381,9 @@ async fn flip_bits<T: PartialEq>(
 fn a_flipped_bit_in_points_is_an_error_or_harmless() {
     let mut random = Random(11);
     let all: Vec<SortedSeries> = (0..40)
-        .map(|number| series(key(number / 4, ["a", "b", "c", "d"][number as usize % 4], None), 500, &mut random))
+        .map(|number| {
+            series(key(number / 4, ["a", "b", "c", "d"][number as usize % 4], None), 500, &mut random)
+        })
         .collect();
     let segment = points::write(all.clone()).unwrap();
     block_on(flip_bits(&segment.bytes, 600, &rows_of(&all), async |bytes| {
@@ -411,7 +433,9 @@ fn batch_of(table: Table, count: usize) -> RecordBatch {
         let number = |row: usize| (row as i64 - 7).wrapping_mul(0x0123_4567_89ab_cdef);
         let values = || present.iter().enumerate().map(move |(row, some)| some.then_some(row));
         match field.data_type() {
-            DataType::Utf8 => Arc::new(values().map(|r| r.map(|r| format!("té{r}"))).collect::<StringArray>()),
+            DataType::Utf8 => {
+                Arc::new(values().map(|r| r.map(|r| format!("té{r}"))).collect::<StringArray>())
+            }
             DataType::Int64 => Arc::new(values().map(|r| r.map(number)).collect::<Int64Array>()),
             DataType::Int32 => Arc::new(values().map(|r| r.map(|r| r as i32)).collect::<Int32Array>()),
             DataType::Boolean => Arc::new(values().map(|r| r.map(|r| r % 2 == 0)).collect::<BooleanArray>()),
@@ -433,7 +457,11 @@ fn same_bits(a: &RecordBatch, b: &RecordBatch) -> bool {
         && a.columns().iter().zip(b.columns()).all(|(a, b)| match a.data_type() {
             DataType::Float64 => {
                 let bits = |array: &ArrayRef| {
-                    array.as_primitive::<Float64Type>().iter().map(|v| v.map(f64::to_bits)).collect::<Vec<_>>()
+                    array
+                        .as_primitive::<Float64Type>()
+                        .iter()
+                        .map(|v| v.map(f64::to_bits))
+                        .collect::<Vec<_>>()
                 };
                 bits(a) == bits(b)
             }

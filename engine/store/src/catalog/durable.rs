@@ -141,7 +141,9 @@ impl DurableStore {
 
     /// Syncs a staged file, gives it its name and makes the name durable.
     fn publish(&self, file: &File, staged: &FilePath, path: &FilePath, create: bool) -> io::Result<()> {
+        fail::fail_point!("durable::written");
         self.sync_file(file, path)?;
+        fail::fail_point!("durable::synced");
         if create {
             fs::hard_link(staged, path)?;
             // The data has its name; a temporary name that stays is rubbish and nothing more.
@@ -149,6 +151,7 @@ impl DurableStore {
         } else {
             fs::rename(staged, path)?;
         }
+        fail::fail_point!("durable::named");
         self.sync_parent(path)
     }
 

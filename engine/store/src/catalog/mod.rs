@@ -8,6 +8,8 @@ mod data_file;
 pub mod durable;
 mod error;
 mod log;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use std::collections::HashMap;
@@ -334,6 +336,7 @@ impl Catalog {
             .put_opts(&path, payload, options)
             .await
             .map_err(|error| CatalogError::store(table.name(), error))?;
+        fail::fail_point!("catalog::data_stored");
         Ok(DataFile::of(path, segment))
     }
 
@@ -382,6 +385,7 @@ impl Catalog {
         let mut pause = RETRY_PAUSE;
         for attempt in 1.. {
             let outcome = self.try_commit(table, base_version, &actions, &transaction, &stamp).await;
+            fail::fail_point!("catalog::committed");
             // Whatever the answer was: what stands in the log counts.
             match log::read_commit(self.store(table).as_ref(), name, version).await? {
                 Some(found) => {

@@ -5,6 +5,7 @@
 //! never dropped silently: a pass must also hold with them at the worst value seen.
 
 mod arms;
+mod bootstrap;
 mod estimate;
 mod parameters;
 mod report;
@@ -309,6 +310,7 @@ fn add_effects(
     let level = 1.0 - 2.0 * resolved.alpha_look;
     let resampling = Resampling { seed: parameters.seed, ..Resampling::default() };
     report.permutation = permutation(samples, threshold, resampling);
+    report.bootstrap = bootstrap::intervals(samples, parameters, level);
     // Each of these fails only where it is undefined (constant arms); it is then left out.
     match samples {
         Samples::Pairs(differences) => report.hedges_g = paired_effect(differences, level).ok(),
@@ -438,6 +440,29 @@ fn add_verdict_warnings(report: &mut GateReport, resolved: &Resolved, threshold:
             message: format!("the permutation test would not pass (p {})", permutation.p),
         });
     }
+    let decided_by_interval = matches!(report.reason, None | Some("interval_covers_threshold"));
+    if decided_by_interval && report.n_baseline.min(report.n_candidate) >= bootstrap::BCA_RUNS_MIN {
+        for interval in &report.bootstrap {
+            let verdict = bootstrap_verdict(interval, threshold);
+            if verdict != report.verdict {
+                report.warnings.push(Warning {
+                    code: "bootstrap_disagrees",
+                    message: format!("by the bootstrap ({}) the verdict would be {}", interval.method, verdict.name()),
+                });
+            }
+        }
+    }
+}
+
+fn bootstrap_verdict(interval: &BootstrapReport, threshold: Threshold) -> Verdict {
+    let bounds = Estimate { lower: interval.low, upper: interval.high, ..Estimate::exact(0.0) };
+    if threshold.is_met(&bounds) {
+        Verdict::Pass
+    } else if threshold.is_missed(&bounds) {
+        Verdict::Fail
+    } else {
+        Verdict::Inconclusive
+    }
 }
 
 fn empty_report(metric: &str, parameters: &GateParameters, resolved: &Resolved) -> GateReport {
@@ -484,7 +509,7 @@ fn empty_report(metric: &str, parameters: &GateParameters, resolved: &Resolved) 
         permutation: None,
         hedges_g: None,
         a12: None,
-        bootstrap: None,
+        bootstrap: Vec::new(),
         look: LookReport {
             planned: parameters.looks.planned,
             current: parameters.looks.current,

@@ -13,8 +13,6 @@ mod moments;
 mod multiplicity;
 mod p_value;
 mod permutation;
-#[allow(dead_code,unreachable_pub)]
-mod kernels { pub mod rng; }
 mod power;
 mod rates;
 mod smoothing;

@@ -7,7 +7,6 @@ use rayon::prelude::*;
 
 use crate::describe::finite_sample;
 use crate::error::{AnalysisError, Result};
-use crate::kernels;
 use crate::moments::Moments;
 use crate::p_value::PValue;
 

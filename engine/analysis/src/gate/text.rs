@@ -39,9 +39,9 @@ impl GateReport {
         }
         lines.extend(self.test_line());
         lines.extend(self.effect_line());
-        if let Some(bootstrap) = &self.bootstrap {
+        for bootstrap in &self.bootstrap {
             lines.push(format!(
-                "{} interval {} to {} ({} resamples)",
+                "bootstrap ({}) interval {} to {}, {} resamples",
                 bootstrap.method,
                 number.signed(bootstrap.low),
                 number.signed(bootstrap.high),

@@ -1,6 +1,6 @@
 //! Power of t tests: how many runs an effect needs, and which effect so many runs can show.
 
-use crate::distributions::{noncentral_t_cdf, noncentral_t_sf, student_t_quantile};
+use crate::distributions::{noncentral_t_cdf, noncentral_t_sf, normal_quantile, root, student_t_quantile};
 use crate::error::{AnalysisError, Result};
 
 /// Sample sizes beyond this are reported as out of reach.
@@ -60,7 +60,11 @@ pub fn power(design: Design, effect: f64, runs: f64, alpha: f64, sides: Sides) -
     }
     let df = design.degrees_of_freedom(runs);
     if df.is_nan() || df <= 0.0 || runs <= 1.0 {
-        return Err(AnalysisError::TooFewRuns { sample: "an arm".into(), have: runs.max(0.0) as usize, need: 2 });
+        return Err(AnalysisError::TooFewRuns {
+            sample: "an arm".into(),
+            have: runs.max(0.0) as usize,
+            need: 2,
+        });
     }
     let delta = effect * design.noncentrality_per_effect(runs);
     Ok(match sides {
@@ -94,13 +98,35 @@ pub fn required_runs(
     runs_min: usize,
 ) -> Result<Option<usize>> {
     check_wanted(effect, wanted)?;
-    let enough = |runs: usize| Ok::<_, AnalysisError>(power(design, effect.abs(), runs as f64, alpha, sides)? >= wanted);
-    let (mut low, mut high) = (runs_min.max(2), RUNS_MAX);
-    if enough(low)? {
-        return Ok(Some(low));
+    let enough = |runs: usize| {
+        Ok::<_, AnalysisError>(power(design, effect.abs(), runs as f64, alpha, sides)? >= wanted)
+    };
+    let runs_min = runs_min.clamp(2, RUNS_MAX);
+    if enough(runs_min)? {
+        return Ok(Some(runs_min));
     }
-    if !enough(high)? {
-        return Ok(None);
+    // The normal approximation is a few runs off: widen from there, then bisect.
+    let sided = if sides == Sides::One { alpha } else { 0.5 * alpha };
+    let z = normal_quantile(1.0 - sided) + normal_quantile(wanted);
+    let guess = (z / (effect.abs() * design.noncentrality_per_effect(1.0))).powi(2);
+    let mut low = runs_min;
+    let mut high = (guess as usize).saturating_add(2).clamp(runs_min + 1, RUNS_MAX.max(runs_min + 1));
+    while !enough(high)? {
+        if high >= RUNS_MAX {
+            return Ok(None);
+        }
+        low = high;
+        high = (high + high / 8 + 2).min(RUNS_MAX);
+    }
+    let mut step = 3;
+    while high - low > 2 * step {
+        if enough(high - step)? {
+            high -= step;
+            step *= 2;
+        } else {
+            low = high - step;
+            break;
+        }
     }
     while high - low > 1 {
         let middle = low + (high - low) / 2;
@@ -126,17 +152,8 @@ pub fn detectable_effect(design: Design, runs: f64, alpha: f64, wanted: f64, sid
             return Ok(f64::INFINITY);
         }
     }
-    let mut low = 0.0;
-    // Bisection to nine digits: power is monotone in the effect.
-    while high - low > 1e-9 * high {
-        let middle = 0.5 * (low + high);
-        if power(design, middle, runs, alpha, sides)? < wanted {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    Ok(high)
+    // Power is monotone in the effect; an error cannot come up any more, its arguments were good above.
+    Ok(root(0.0, high, |effect| power(design, effect, runs, alpha, sides).unwrap_or(f64::NAN) - wanted))
 }
 
 fn check_alpha(alpha: f64) -> Result<()> {
@@ -163,9 +180,17 @@ mod tests {
     #[test]
     fn the_table_of_seeds_holds() {
         // Effect in standard deviations -> runs an arm at alpha 0.05 and 0.025, then pairs.
-        let table = [(0.5, 51, 64, 27, 34), (0.75, 23, 29, 13, 16), (1.0, 14, 17, 8, 10), (1.5, 7, 9, 5, 6), (2.0, 4, 6, 4, 5), (3.0, 3, 4, 3, 4)];
+        let table = [
+            (0.5, 51, 64, 27, 34),
+            (0.75, 23, 29, 13, 16),
+            (1.0, 14, 17, 8, 10),
+            (1.5, 7, 9, 5, 6),
+            (2.0, 4, 6, 4, 5),
+            (3.0, 3, 4, 3, 4),
+        ];
         for (effect, at5, at2, paired5, paired2) in table {
-            let runs = |design, alpha| required_runs(design, effect, alpha, 0.8, Sides::One, 3).unwrap().unwrap();
+            let runs =
+                |design, alpha| required_runs(design, effect, alpha, 0.8, Sides::One, 3).unwrap().unwrap();
             assert_eq!(runs(Design::BALANCED, 0.05), at5, "{effect}");
             assert_eq!(runs(Design::BALANCED, 0.025), at2, "{effect}");
             assert_eq!(runs(Design::Paired, 0.05), paired5, "{effect}");

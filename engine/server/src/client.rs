@@ -69,6 +69,14 @@ pub struct Client {
     retry: RetryPolicy,
 }
 
+/// One attempt of a call of `Ingest`, as a future that owns what it needs.
+macro_rules! attempt {
+    ($client:ident.$method:ident($message:ident)) => {{
+        let mut ingest = $client.ingest.clone();
+        async move { ingest.$method($message).await.map(Response::into_inner) }
+    }};
+}
+
 impl Client {
     /// Connects to `http://HOST:PORT`.
     ///
@@ -113,23 +121,20 @@ impl Client {
         let call = translate::call_from_command(command).ok_or(ClientError::NotOnTheWire { what })?;
         match call {
             Call::CreateRun(message) => {
-                self.repeat(&*message, async |m| self.ingest.clone().create_run(m).await.map(drop)).await
+                self.repeat(&*message, |m| attempt!(self.create_run(m))).await.map(drop)
             }
             Call::UpdateRun(message) => {
-                self.repeat(&message, async |m| self.ingest.clone().update_run(m).await.map(drop)).await
+                self.repeat(&message, |m| attempt!(self.update_run(m))).await.map(drop)
             }
             Call::SetParams(message) => {
-                self.repeat(&message, async |m| self.ingest.clone().set_params(m).await.map(drop)).await
+                self.repeat(&message, |m| attempt!(self.set_params(m))).await.map(drop)
             }
-            Call::SetTags(message) => {
-                self.repeat(&message, async |m| self.ingest.clone().set_tags(m).await.map(drop)).await
-            }
+            Call::SetTags(message) => self.repeat(&message, |m| attempt!(self.set_tags(m))).await.map(drop),
             Call::DeleteTags(message) => {
-                self.repeat(&message, async |m| self.ingest.clone().delete_tags(m).await.map(drop)).await
+                self.repeat(&message, |m| attempt!(self.delete_tags(m))).await.map(drop)
             }
             Call::UpdateExperiment(message) => {
-                self.repeat(&message, async |m| self.ingest.clone().update_experiment(m).await.map(drop))
-                    .await
+                self.repeat(&message, |m| attempt!(self.update_experiment(m))).await.map(drop)
             }
             // Not idempotent: nothing is tried again whose first attempt may have been done.
             Call::Decide(message) => {
@@ -142,11 +147,11 @@ impl Client {
     }
 
     /// Attempts an idempotent call until it succeeds, is refused for good, or the policy ends.
-    async fn repeat<M: Clone, R>(
-        &self,
-        message: &M,
-        attempt: impl AsyncFn(M) -> Result<R, Status>,
-    ) -> Result<R, ClientError> {
+    async fn repeat<M, R, F>(&self, message: &M, attempt: impl Fn(M) -> F) -> Result<R, ClientError>
+    where
+        M: Clone,
+        F: Future<Output = Result<R, Status>> + Send,
+    {
         let mut failures = 0;
         loop {
             let error = match attempt(message.clone()).await {
@@ -177,7 +182,7 @@ impl Client {
                 batch: Some(translate::proto_from_batch(batch)),
             }),
         };
-        let attempt = async |m| self.ingest.clone().write_batch(m).await.map(Response::into_inner);
+        let attempt = |m| attempt!(self.write_batch(m));
         let response = match sequence {
             Some(_) => self.repeat(&message, attempt).await?,
             None => attempt(message).await.map_err(ClientError::from_status)?,

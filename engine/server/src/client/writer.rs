@@ -149,19 +149,17 @@ impl Writer {
     }
 
     async fn advance(&mut self, goal: Goal) -> Result<(), ClientError> {
-        let mut failures = 0;
+        // In a row without an answer in between: a server that takes the stream and no batch is a failing one.
+        let (mut failures, mut answered) = (0, self.answered());
         while !self.reached(goal) {
-            let answered_before = self.answered();
-            let Err(error) = self.step(goal).await else {
-                failures = 0;
-                continue;
-            };
+            let Err(error) = self.step(goal).await else { continue };
             self.link = None;
             self.sent = 0;
             let Some(remote) = error.remote().filter(|r| r.asks_to_retry() || r.is_unknown()) else {
                 return Err(error);
             };
-            failures = if self.answered() > answered_before { 1 } else { failures + 1 };
+            failures = if self.answered() > answered { 1 } else { failures + 1 };
+            answered = self.answered();
             let Some(pause) = self.retry.pause(failures, remote.retry_after) else { return Err(error) };
             tracing::debug!(%error, ?pause, "the stream of batches broke, connecting again");
             tokio::time::sleep(pause).await;

@@ -37,6 +37,8 @@ pub(super) async fn pass(State(shared): State<Arc<Shared>>, request: Request, ne
     };
     let (parts, body) = request.into_parts();
     let (body, ledger) = shared.budget.counted(body, lasting);
+    // The handler of a unary call takes the message out of the request; its bytes stay counted until the answer.
+    let _counted = (!lasting).then(|| ledger.clone());
     let mut request = Request::from_parts(parts, body);
     request.extensions_mut().insert(ledger);
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;

@@ -2,20 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use proto::v1;
 use proto::v1::query_server::Query;
 use proto::v1::sql_response::Part;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::gate::panicked;
@@ -34,7 +35,7 @@ const ROWS_AT_ONCE: usize = 1 << 16;
 /// Most settings in one call.
 const SETTINGS: usize = 64;
 
-type Answer = Result<v1::SqlResponse, Status>;
+type Answer = v1::SqlResponse;
 
 /// Who may run, and who may wait for that.
 pub(super) struct Queue {
@@ -66,6 +67,45 @@ impl Queue {
             Ok(Ok(permit)) => Ok(permit),
             _ => Err(busy("other queries did not end in time")),
         }
+    }
+}
+
+/// What waits for the reader of an answer. An error throws away what still waits, so that an answer that failed holds no
+/// memory however slowly it is read.
+#[derive(Clone)]
+struct Outlet(Arc<Mutex<Waiting>>);
+
+struct Waiting {
+    receiver: mpsc::Receiver<Answer>,
+    last: Option<Status>,
+}
+
+impl Outlet {
+    /// The caller drops its sender after this, which wakes the reader.
+    fn end_with(&self, status: Status) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.receiver.close();
+        while waiting.receiver.try_recv().is_ok() {}
+        waiting.last = Some(status);
+    }
+}
+
+/// The reader's side; when it goes away, so does the query.
+pub(super) struct AnswerStream(Outlet);
+
+impl Drop for AnswerStream {
+    fn drop(&mut self) {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).receiver.close();
+    }
+}
+
+impl Stream for AnswerStream {
+    type Item = Result<Answer, Status>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut waiting = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let received = ready!(waiting.receiver.poll_recv(context));
+        Poll::Ready(received.map(Ok).or_else(|| waiting.last.take().map(Err)))
     }
 }
 
@@ -102,7 +142,7 @@ impl QueryService {
 
 #[tonic::async_trait]
 impl Query for QueryService {
-    type SqlStream = ReceiverStream<Answer>;
+    type SqlStream = AnswerStream;
 
     async fn sql(&self, request: Request<v1::SqlRequest>) -> Result<Response<Self::SqlStream>, Status> {
         let arrived = Instant::now();
@@ -111,6 +151,8 @@ impl Query for QueryService {
         let place = self.shared.queries.enter().await.map_err(refuse)?;
         add(&self.shared.metrics.statements, 1);
         let (answers, receiver) = mpsc::channel(CHUNKS_WAITING);
+        let outlet = Outlet(Arc::new(Mutex::new(Waiting { receiver, last: None })));
+        let stream = AnswerStream(outlet.clone());
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
             let timeout = statement.timeout;
@@ -120,7 +162,6 @@ impl Query for QueryService {
                 // The reader is gone; dropping the query cancels it.
                 () = answers.closed() => return,
             };
-            // The error may have to wait for a slow reader; the next query does not.
             drop(place);
             let error = match ended {
                 Ok(Ok(Ok(()))) => return,
@@ -133,9 +174,9 @@ impl Query for QueryService {
                     ),
                 },
             };
-            let _ = answers.send(Err(shared.refuse(&error))).await;
+            outlet.end_with(shared.refuse(&error));
         });
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        Ok(Response::new(stream))
     }
 }
 
@@ -183,7 +224,7 @@ async fn send_chunks(answers: &mpsc::Sender<Answer>, writer: &mut StreamWriter<V
 
 async fn send(answers: &mpsc::Sender<Answer>, part: Part) {
     // When the reader is gone, the caller of `run` drops the whole query.
-    let _ = answers.send(Ok(v1::SqlResponse { part: Some(part) })).await;
+    let _ = answers.send(v1::SqlResponse { part: Some(part) }).await;
 }
 
 fn encoding(error: ArrowError) -> ServiceError {

@@ -3,6 +3,7 @@
 //! - The window is counted when a batch is decoded and given back just before its answer is sent, so a client that
 //!   counts by the answers it got can never overdraw.
 //! - The memory of a batch is given back as soon as it is durable, whether or not the client reads its answers.
+//! - Batches get their places in the log in the order of the client; after one that could not be written now, none is.
 //! - Every batch that was read is answered before the stream ends, whatever ends it.
 
 use std::panic::AssertUnwindSafe;
@@ -136,8 +137,10 @@ impl WriteStream<'_> {
             let (client_seq, bytes) = (sequenced.client_seq, sequenced.encoded_len() as u64);
             self.take_from_window(bytes).map_err(|error| refuse(&error))?;
             let (points, outcome) = self.append(&client_id, sequenced).await;
+            // The next batch must not overtake one that will be sent again.
+            let last = outcome.as_ref().is_err_and(|error| !error.concerns_only_the_request());
             let entry = Unanswered { client_seq, bytes, points, outcome, permit };
-            if unanswered.send(entry).await.is_err() {
+            if unanswered.send(entry).await.is_err() || last {
                 break;
             }
         }

@@ -28,8 +28,8 @@ const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const PREFACE_PAUSE: Duration = Duration::from_millis(20);
 /// How long a connection that was told to end may take.
 const END_GRACE: Duration = Duration::from_secs(5);
-/// Bytes of answers that wait in a connection for a slow reader.
-const SEND_BUFFER_BYTES: usize = 1 << 20;
+/// Bytes of one answer that wait in a connection for a slow reader.
+const SEND_BUFFER_BYTES: usize = 256 << 10;
 /// Flow-control windows of HTTP/2: a stream may fill a message's worth of a fast network, a connection a few.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;

@@ -55,7 +55,7 @@ pub fn batch_from_proto(batch: v1::Batch) -> Result<PointBatch, ServiceError> {
 
     let runs = table("batch.runs", &runs, |text| text.parse::<RunId>())?;
     let metrics = table("batch.metrics", &metrics, |text| MetricName::new(text))?;
-    let contexts = table("batch.contexts", &contexts, |text| Context::parse(text))?;
+    let contexts = table("batch.contexts", &contexts, Context::parse)?;
 
     let steps = running_sums(&step_deltas);
     let times = running_sums(&time_deltas);

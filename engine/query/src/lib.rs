@@ -1,1 +1,3 @@
-//! Placeholder.
+//! SQL over one snapshot: session, tables, functions.
+pub mod curve;
+pub mod functions;

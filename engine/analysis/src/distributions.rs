@@ -20,4 +20,4 @@ pub use noncentral_t::{noncentral_t_cdf, noncentral_t_parameter, noncentral_t_sf
 pub use normal::{normal_cdf, normal_quantile, normal_sf};
 pub use student_t::{student_t_cdf, student_t_pdf, student_t_quantile, student_t_sf};
 
-pub(crate) use beta::{ln_beta, ln_gamma_correction};
+pub(crate) use beta::ln_beta;

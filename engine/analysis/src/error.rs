@@ -40,9 +40,6 @@ pub enum AnalysisError {
         /// The exact difference of the means (or the mean of the differences).
         difference: f64,
     },
-    /// One arm lies wholly above the other, so that a variance of ranks does not exist.
-    #[error("the samples do not overlap at all: use the permutation p-value instead")]
-    DegenerateSeparation,
     /// Pairs were asked for but the two samples do not pair up.
     #[error("the runs do not pair up: {detail}")]
     PairingMismatch {
@@ -70,15 +67,6 @@ pub enum AnalysisError {
     /// A required sample size was asked for an effect of zero.
     #[error("an effect of 0 can never be detected: give the smallest effect worth having")]
     EffectIsZero,
-    /// A table of counts has an empty row or column.
-    #[error("the table has a row or a column that sums to 0, so its association is undefined")]
-    ZeroMargin,
-    /// A count is negative.
-    #[error("count {value} is negative")]
-    NegativeCount {
-        /// The count.
-        value: i64,
-    },
     /// A gate was asked for "not worse" or "equivalent" without saying by how much.
     #[error("mode {mode} needs a margin above 0: say which loss would still be acceptable")]
     MarginRequired {
@@ -133,13 +121,10 @@ impl AnalysisError {
             Self::TooFewRuns { .. } => "too_few_runs",
             Self::NonfiniteValue { .. } => "nonfinite_value",
             Self::ZeroVariance { .. } => "zero_variance",
-            Self::DegenerateSeparation => "degenerate_separation",
             Self::PairingMismatch { .. } => "pairing_mismatch",
             Self::ProbabilityOutOfRange { .. } => "probability_out_of_range",
             Self::AlphaOutOfRange { .. } => "alpha_out_of_range",
             Self::EffectIsZero => "effect_is_zero",
-            Self::ZeroMargin => "zero_margin",
-            Self::NegativeCount { .. } => "negative_count",
             Self::MarginRequired { .. } => "margin_required",
             Self::MarginNegative { .. } => "margin_negative",
             Self::RelativeMarginUndefined { .. } => "relative_margin_undefined",
@@ -157,9 +142,7 @@ impl AnalysisError {
                 | Self::TooFewRuns { .. }
                 | Self::NonfiniteValue { .. }
                 | Self::ZeroVariance { .. }
-                | Self::DegenerateSeparation
                 | Self::PairingMismatch { .. }
-                | Self::ZeroMargin
                 | Self::RelativeMarginUndefined { .. }
                 | Self::NoFiniteBaseline { .. }
         )

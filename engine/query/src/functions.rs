@@ -1,7 +1,7 @@
 //! The SQL functions of Runlake: one file each, every one a thin adapter that checks types and NULLs and calls down.
 
 mod arguments;
-//KERN mod bootstrap_ci;
+mod bootstrap_ci;
 mod collect;
 mod definition;
 mod downsample_lttb;
@@ -22,9 +22,9 @@ pub use definition::{ArgumentKind, Definition, FunctionKind, Parameter};
 use collect::Collecting;
 
 /// The aggregates; bootstraps draw with `seed` where a call names none.
-pub(crate) fn aggregates(device: u8, seed: u64) -> Vec<Arc<AggregateUDF>> {
+pub(crate) fn aggregates(device: kernels::Policy, seed: u64) -> Vec<Arc<AggregateUDF>> {
     vec![
-        //KERN Arc::new(Collecting::new(bootstrap_ci::BootstrapCi::new(device, seed)).into()),
+        Arc::new(Collecting::new(bootstrap_ci::BootstrapCi::new(device, seed)).into()),
         Arc::new(Collecting::new(downsample_lttb::DownsampleLttb).into()),
         Arc::new(Collecting::new(iqm::Iqm).into()),
         Arc::new(last_by_step::LastByStep::new().into()),
@@ -39,9 +39,9 @@ pub(crate) fn windows() -> Vec<Arc<WindowUDF>> {
 }
 
 /// The description of every function, by name.
-pub fn definitions() -> [&'static Definition; 6] {
+pub fn definitions() -> [&'static Definition; 7] {
     [
-        //KERN &bootstrap_ci::DEFINITION,
+        &bootstrap_ci::DEFINITION,
         &downsample_lttb::DEFINITION,
         &ema::DEFINITION,
         &iqm::DEFINITION,

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float64Array, Int64Array, ListArray, StructArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Fields};
-use datafusion::common::Result;
+use datafusion::common::{DataFusionError, Result};
 
 use super::collect::{CollectingFunction, Finish, Groups, RowKey};
 use super::definition::{ArgumentKind, Constants, Definition, FunctionKind, required};
-use crate::curve::largest_triangle_three_buckets;
+
 
 pub(super) static DEFINITION: Definition = Definition {
     name: "downsample_lttb",
@@ -79,7 +79,8 @@ impl Finish for Call {
             points.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.total_cmp(&b.1)));
             let x: Vec<f64> = points.iter().map(|p| p.0 as f64).collect();
             let y: Vec<f64> = points.iter().map(|p| p.1).collect();
-            let chosen = largest_triangle_three_buckets(&x, &y, self.count);
+            let chosen = analysis::lttb(&x, &y, self.count)
+                .map_err(|error| DataFusionError::External(Box::new(error)))?;
             lengths.push(chosen.len());
             for index in chosen {
                 steps.push(points[index].0);

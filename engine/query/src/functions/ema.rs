@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
+use analysis::{Decay, ema_tensorboard, ewm};
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array};
 use arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
-use datafusion::common::{Result, ScalarValue, plan_err};
+use datafusion::common::{DataFusionError, Result, ScalarValue, plan_err};
 use datafusion::logical_expr::function::{PartitionEvaluatorArgs, WindowUDFFieldArgs};
 use datafusion::logical_expr::{Documentation, LimitEffect, PartitionEvaluator, Signature, WindowUDFImpl};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Literal;
 
 use super::definition::{ArgumentKind, Constants, Definition, FunctionKind, optional, required};
-use crate::curve::{ExponentialWeights, exponential_moving_average, tensorboard_smoothing};
 
 pub(super) static DEFINITION: Definition = Definition {
     name: "ema",
@@ -97,7 +97,7 @@ impl WindowUDFImpl for Ema {
 #[derive(Debug, Clone, Copy)]
 enum Smoothing {
     Tensorboard { weight: f64 },
-    Weights(ExponentialWeights),
+    Weights { alpha: f64, adjust: bool, ignore_na: bool },
 }
 
 fn smoothing(constants: &Constants<'_>) -> Result<Smoothing> {
@@ -120,11 +120,11 @@ fn smoothing(constants: &Constants<'_>) -> Result<Smoothing> {
             }
             Ok(Smoothing::Tensorboard { weight: 1.0 - alpha })
         }
-        "ewm" => Ok(Smoothing::Weights(ExponentialWeights {
+        "ewm" => Ok(Smoothing::Weights {
             alpha,
             adjust: constants.boolean("adjust").unwrap_or(true),
-            ignore_missing: constants.boolean("ignore_na").unwrap_or(false),
-        })),
+            ignore_na: constants.boolean("ignore_na").unwrap_or(false),
+        }),
         other => constants.refuse("method", format_args!("'{other}'"), "give 'tensorboard' or 'ewm'"),
     }
 }
@@ -139,8 +139,9 @@ impl PartitionEvaluator for Evaluator {
         let column = values[0].as_primitive::<Float64Type>();
         let present: Vec<f64> = column.iter().flatten().collect();
         let smooth = match self.smoothing {
-            Smoothing::Tensorboard { weight } => tensorboard_smoothing(&present, weight),
-            Smoothing::Weights(weights) => exponential_moving_average(&present, weights),
+            Smoothing::Tensorboard { weight } => ema_tensorboard(&present, weight),
+            Smoothing::Weights { alpha, adjust, ignore_na } => ewm(&present, Decay::Alpha(alpha), adjust, ignore_na)
+                .map_err(|error| DataFusionError::External(Box::new(error)))?,
         };
         let mut smooth = smooth.into_iter();
         let result: Float64Array = column.iter().map(|value| value.and_then(|_| smooth.next())).collect();

@@ -76,9 +76,8 @@ pub fn describe(values: &[f64], level: f64, nonfinite: Nonfinite) -> Result<Summ
         Some(moments) => of(moments),
         None => (count > 1).then_some(f64::NAN),
     };
-    let order = |value: fn(&[f64]) -> f64| {
-        (count > 0).then(|| if has_nan { f64::NAN } else { value(&sorted) })
-    };
+    let order =
+        |value: fn(&[f64]) -> f64| (count > 0).then(|| if has_nan { f64::NAN } else { value(&sorted) });
     let standard_error = spread(Moments::standard_error);
     let mean = mean_of_sorted(&sorted);
     Ok(Summary {

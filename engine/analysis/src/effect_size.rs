@@ -160,8 +160,10 @@ mod tests {
     #[test]
     fn swapping_the_samples_mirrors_both_effects() {
         let (a, b) = ([1.0, 3.0, 2.0, 7.0], [2.0, 2.0, 9.0]);
-        let (forth, back) =
-            (probability_of_superiority(&a, &b, 0.9).unwrap(), probability_of_superiority(&b, &a, 0.9).unwrap());
+        let (forth, back) = (
+            probability_of_superiority(&a, &b, 0.9).unwrap(),
+            probability_of_superiority(&b, &a, 0.9).unwrap(),
+        );
         assert!((forth.a12 + back.a12 - 1.0).abs() < 1e-15);
         assert!((forth.interval[0] + back.interval[1] - 1.0).abs() < 1e-12);
         let (forth, back) = (hedges_g(&a, &b, 0.9).unwrap(), hedges_g(&b, &a, 0.9).unwrap());

@@ -13,7 +13,7 @@ pub enum AnalysisError {
         sample: String,
     },
     /// A sample is too small for the method.
-    #[error("{sample} has {have} value(s), at least {need} are needed: add runs with other seeds")]
+    #[error("{sample}: {have} given, at least {need} needed; add runs with other seeds")]
     TooFewRuns {
         /// Which sample, in words.
         sample: String,
@@ -24,7 +24,7 @@ pub enum AnalysisError {
     },
     /// A test was asked for on a sample that holds NaN or an infinity.
     #[error(
-        "{sample} holds {count} value(s) that are NaN or infinite: these runs failed; drop them by name or use the gate, which counts them"
+        "{sample} holds NaN or infinite values ({count}): these runs failed; drop them by name or use the gate, which counts them"
     )]
     NonfiniteValue {
         /// Which sample, in words.
@@ -90,7 +90,7 @@ pub enum AnalysisError {
         standard_error: f64,
     },
     /// Every baseline run failed.
-    #[error("none of the {runs} baseline run(s) has a finite final metric: nothing to compare with")]
+    #[error("no baseline run has a finite final metric (runs: {runs}): nothing to compare with")]
     NoFiniteBaseline {
         /// Baseline runs given.
         runs: usize,

@@ -5,6 +5,7 @@
 //! never dropped silently: a pass must also hold with them at the worst value seen.
 
 mod arms;
+mod bootstrap;
 mod estimate;
 mod parameters;
 mod report;
@@ -15,8 +16,8 @@ pub use arms::GateRun;
 pub use estimate::Method;
 pub use parameters::{Direction, GateParameters, Looks, Mode, OnInconclusive};
 pub use report::{
-    ArmReport, BootstrapReport, FailureReport, GATE_SCHEMA_VERSION, GateReport, LookReport, PermutationReport,
-    Verdict, Warning,
+    ArmReport, BootstrapReport, FailureReport, GATE_SCHEMA_VERSION, GateReport, LookReport,
+    PermutationReport, Verdict, Warning,
 };
 pub use seeds::{Heading, SeedPlan};
 
@@ -25,7 +26,9 @@ use crate::effect_size::{hedges_g, paired_effect, probability_of_superiority};
 use crate::error::{AnalysisError, Result};
 use crate::moments::Moments;
 use crate::p_value::PValue;
-use crate::permutation::{PermutationStatistic, PermutationTest, Resampling, permutation_test, sign_flip_test};
+use crate::permutation::{
+    PermutationStatistic, PermutationTest, Resampling, permutation_test, sign_flip_test,
+};
 use crate::rates::{fisher_exact, rate_upper_limit};
 use crate::t_test::Alternative;
 
@@ -309,6 +312,7 @@ fn add_effects(
     let level = 1.0 - 2.0 * resolved.alpha_look;
     let resampling = Resampling { seed: parameters.seed, ..Resampling::default() };
     report.permutation = permutation(samples, threshold, resampling);
+    report.bootstrap = bootstrap::intervals(samples, parameters, level);
     // Each of these fails only where it is undefined (constant arms); it is then left out.
     match samples {
         Samples::Pairs(differences) => report.hedges_g = paired_effect(differences, level).ok(),
@@ -322,11 +326,7 @@ fn add_effects(
 }
 
 /// The permutation test of the claim: the candidate is moved so that the threshold becomes zero.
-fn permutation(
-    samples: &Samples,
-    threshold: Threshold,
-    resampling: Resampling,
-) -> Option<PermutationReport> {
+fn permutation(samples: &Samples, threshold: Threshold, resampling: Resampling) -> Option<PermutationReport> {
     let against = |edge: f64| -> Option<PermutationTest> {
         let shifted = |values: &[f64]| values.iter().map(|v| v - edge).collect::<Vec<_>>();
         match samples {
@@ -349,12 +349,7 @@ fn permutation(
             if less > low.p_greater { less } else { low.p_greater }
         }
     };
-    Some(PermutationReport {
-        p,
-        floor: low.p_minimum,
-        exact: low.exact,
-        relabellings: low.relabellings,
-    })
+    Some(PermutationReport { p, floor: low.p_minimum, exact: low.exact, relabellings: low.relabellings })
 }
 
 fn arm_report(arm: &Arm<'_>) -> Result<ArmReport> {
@@ -363,7 +358,8 @@ fn arm_report(arm: &Arm<'_>) -> Result<ArmReport> {
     let failed = arm.failed();
     let values: Vec<f64> = arm.runs.iter().map(|run| run.finite_value().unwrap_or(f64::NAN)).collect();
     let ids = |indices: &mut dyn Iterator<Item = usize>| {
-        let mut ids: Vec<String> = indices.map(|i| arm.runs[i].id.clone()).filter(|id| !id.is_empty()).collect();
+        let mut ids: Vec<String> =
+            indices.map(|i| arm.runs[i].id.clone()).filter(|id| !id.is_empty()).collect();
         ids.sort_unstable();
         ids
     };
@@ -383,19 +379,23 @@ fn arm_report(arm: &Arm<'_>) -> Result<ArmReport> {
 
 fn arm_warnings(report: &GateReport, baseline: &Arm<'_>, candidate: &Arm<'_>) -> Vec<Warning> {
     let mut warnings = Vec::new();
-    for (name, arm, summary) in [("baseline", baseline, &report.baseline), ("candidate", candidate, &report.candidate)]
+    for (name, arm, summary) in
+        [("baseline", baseline, &report.baseline), ("candidate", candidate, &report.candidate)]
     {
         if arm.repeated > 0 {
             warnings.push(Warning {
                 code: "duplicate_runs",
-                message: format!("{} repeated record(s) of {name} runs were counted once", arm.repeated),
+                message: format!(
+                    "{name} runs are recorded more than once ({} repeated); each counts once",
+                    arm.repeated
+                ),
             });
         }
         if !summary.outliers.is_empty() {
             warnings.push(Warning {
                 code: "outliers",
                 message: format!(
-                    "{name} run(s) far from the others (more than 5 scaled MAD): {}",
+                    "far from the other {name} runs (more than 5 scaled MAD): {}",
                     summary.outliers.join(", ")
                 ),
             });
@@ -437,6 +437,33 @@ fn add_verdict_warnings(report: &mut GateReport, resolved: &Resolved, threshold:
             code: "permutation_disagrees",
             message: format!("the permutation test would not pass (p {})", permutation.p),
         });
+    }
+    let decided_by_interval = matches!(report.reason, None | Some("interval_covers_threshold"));
+    if decided_by_interval && report.n_baseline.min(report.n_candidate) >= bootstrap::BCA_RUNS_MIN {
+        for interval in &report.bootstrap {
+            let verdict = bootstrap_verdict(interval, threshold);
+            if verdict != report.verdict {
+                report.warnings.push(Warning {
+                    code: "bootstrap_disagrees",
+                    message: format!(
+                        "by the bootstrap ({}) the verdict would be {}",
+                        interval.method,
+                        verdict.name()
+                    ),
+                });
+            }
+        }
+    }
+}
+
+fn bootstrap_verdict(interval: &BootstrapReport, threshold: Threshold) -> Verdict {
+    let bounds = Estimate { lower: interval.low, upper: interval.high, ..Estimate::exact(0.0) };
+    if threshold.is_met(&bounds) {
+        Verdict::Pass
+    } else if threshold.is_missed(&bounds) {
+        Verdict::Fail
+    } else {
+        Verdict::Inconclusive
     }
 }
 
@@ -484,7 +511,7 @@ fn empty_report(metric: &str, parameters: &GateParameters, resolved: &Resolved) 
         permutation: None,
         hedges_g: None,
         a12: None,
-        bootstrap: None,
+        bootstrap: Vec::new(),
         look: LookReport {
             planned: parameters.looks.planned,
             current: parameters.looks.current,

@@ -3,6 +3,7 @@
 //! Nothing here reads a file, a clock or a random device: the same samples, parameters and seed give the same
 //! finding, whatever the order of the runs within an arm and whatever the number of threads.
 
+mod compare;
 mod describe;
 pub mod distributions;
 mod downsampling;
@@ -13,13 +14,15 @@ mod moments;
 mod multiplicity;
 mod p_value;
 mod permutation;
-#[allow(dead_code,unreachable_pub)]
-mod kernels { pub mod rng; }
 mod power;
 mod rates;
 mod smoothing;
 mod t_test;
 
+pub use compare::{
+    Group, GroupComparison, GroupTest, NotComparable, ParameterColumn, ParameterComparison, ParameterValues,
+    compare_parameters,
+};
 pub use describe::{
     MeanInterval, Nonfinite, Summary, describe, interquartile_mean, mean_ci, quantile, trimmed_mean,
 };
@@ -29,8 +32,9 @@ pub use effect_size::{
 };
 pub use error::{AnalysisError, Result};
 pub use gate::{
-    ArmReport, BootstrapReport, Direction, FailureReport, GATE_SCHEMA_VERSION, GateParameters, GateReport, GateRun,
-    Heading, LookReport, Looks, Method, Mode, OnInconclusive, PermutationReport, SeedPlan, Verdict, Warning, gate,
+    ArmReport, BootstrapReport, Direction, FailureReport, GATE_SCHEMA_VERSION, GateParameters, GateReport,
+    GateRun, Heading, LookReport, Looks, Method, Mode, OnInconclusive, PermutationReport, SeedPlan, Verdict,
+    Warning, gate,
 };
 pub use moments::Moments;
 pub use multiplicity::{benjamini_hochberg, holm};

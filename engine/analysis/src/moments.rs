@@ -38,7 +38,8 @@ impl Moments {
         for &value in values {
             sum.add(scaled(value));
         }
-        let mean = if values.is_empty() { Compensated::default() } else { sum.divided_by(values.len() as f64) };
+        let mean =
+            if values.is_empty() { Compensated::default() } else { sum.divided_by(values.len() as f64) };
         let mut squares = Compensated::default();
         for &value in values {
             let deviation = mean.distance_to(scaled(value));

@@ -42,7 +42,10 @@ pub fn benjamini_hochberg(p: &[f64]) -> Result<Vec<f64>> {
 fn ascending(p: &[f64]) -> Result<Vec<usize>> {
     let nan_count = p.iter().filter(|p| p.is_nan()).count();
     if nan_count > 0 {
-        return Err(AnalysisError::NonfiniteValue { sample: "the list of p-values".into(), count: nan_count });
+        return Err(AnalysisError::NonfiniteValue {
+            sample: "the list of p-values".into(),
+            count: nan_count,
+        });
     }
     if let Some(value) = p.iter().find(|p| !(0.0..=1.0).contains(*p)) {
         return Err(AnalysisError::ProbabilityOutOfRange { name: "p", value: *value });

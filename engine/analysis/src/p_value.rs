@@ -34,7 +34,11 @@ impl fmt::Display for PValue {
 
 impl serde::Serialize for PValue {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.0 < SHOWN_MINIMUM { serializer.serialize_str("< 1e-300") } else { serializer.serialize_f64(self.0) }
+        if self.0 < SHOWN_MINIMUM {
+            serializer.serialize_str("< 1e-300")
+        } else {
+            serializer.serialize_f64(self.0)
+        }
     }
 }
 

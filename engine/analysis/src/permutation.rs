@@ -7,7 +7,6 @@ use rayon::prelude::*;
 
 use crate::describe::finite_sample;
 use crate::error::{AnalysisError, Result};
-use crate::kernels;
 use crate::moments::Moments;
 use crate::p_value::PValue;
 
@@ -355,7 +354,8 @@ mod tests {
     #[test]
     fn constant_arms_have_an_infinite_statistic_but_a_p_value() {
         let test =
-            permutation_test(&[2.0; 3], &[1.0; 3], PermutationStatistic::WelchT, Resampling::default()).unwrap();
+            permutation_test(&[2.0; 3], &[1.0; 3], PermutationStatistic::WelchT, Resampling::default())
+                .unwrap();
         assert_eq!(test.statistic, f64::INFINITY);
         assert_eq!(test.p_greater.value(), 0.05);
     }

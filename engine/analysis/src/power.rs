@@ -60,7 +60,11 @@ pub fn power(design: Design, effect: f64, runs: f64, alpha: f64, sides: Sides) -
     }
     let df = design.degrees_of_freedom(runs);
     if df.is_nan() || df <= 0.0 || runs <= 1.0 {
-        return Err(AnalysisError::TooFewRuns { sample: "an arm".into(), have: runs.max(0.0) as usize, need: 2 });
+        return Err(AnalysisError::TooFewRuns {
+            sample: "an arm".into(),
+            have: runs.max(0.0) as usize,
+            need: 2,
+        });
     }
     let delta = effect * design.noncentrality_per_effect(runs);
     Ok(match sides {
@@ -94,7 +98,9 @@ pub fn required_runs(
     runs_min: usize,
 ) -> Result<Option<usize>> {
     check_wanted(effect, wanted)?;
-    let enough = |runs: usize| Ok::<_, AnalysisError>(power(design, effect.abs(), runs as f64, alpha, sides)? >= wanted);
+    let enough = |runs: usize| {
+        Ok::<_, AnalysisError>(power(design, effect.abs(), runs as f64, alpha, sides)? >= wanted)
+    };
     let (mut low, mut high) = (runs_min.max(2), RUNS_MAX);
     if enough(low)? {
         return Ok(Some(low));
@@ -163,9 +169,17 @@ mod tests {
     #[test]
     fn the_table_of_seeds_holds() {
         // Effect in standard deviations -> runs an arm at alpha 0.05 and 0.025, then pairs.
-        let table = [(0.5, 51, 64, 27, 34), (0.75, 23, 29, 13, 16), (1.0, 14, 17, 8, 10), (1.5, 7, 9, 5, 6), (2.0, 4, 6, 4, 5), (3.0, 3, 4, 3, 4)];
+        let table = [
+            (0.5, 51, 64, 27, 34),
+            (0.75, 23, 29, 13, 16),
+            (1.0, 14, 17, 8, 10),
+            (1.5, 7, 9, 5, 6),
+            (2.0, 4, 6, 4, 5),
+            (3.0, 3, 4, 3, 4),
+        ];
         for (effect, at5, at2, paired5, paired2) in table {
-            let runs = |design, alpha| required_runs(design, effect, alpha, 0.8, Sides::One, 3).unwrap().unwrap();
+            let runs =
+                |design, alpha| required_runs(design, effect, alpha, 0.8, Sides::One, 3).unwrap().unwrap();
             assert_eq!(runs(Design::BALANCED, 0.05), at5, "{effect}");
             assert_eq!(runs(Design::BALANCED, 0.025), at2, "{effect}");
             assert_eq!(runs(Design::Paired, 0.05), paired5, "{effect}");

@@ -111,8 +111,13 @@ mod tests {
         assert_eq!(alpha(Decay::Span(3.0)), 0.5);
         assert_eq!(alpha(Decay::CenterOfMass(1.0)), 0.5);
         assert!((alpha(Decay::HalfLife(1.0)) - 0.5).abs() < 1e-15);
-        for bad in [Decay::Alpha(1.1), Decay::Alpha(f64::NAN), Decay::HalfLife(0.0), Decay::Span(0.9), Decay::CenterOfMass(-1.0)]
-        {
+        for bad in [
+            Decay::Alpha(1.1),
+            Decay::Alpha(f64::NAN),
+            Decay::HalfLife(0.0),
+            Decay::Span(0.9),
+            Decay::CenterOfMass(-1.0),
+        ] {
             assert_eq!(bad.alpha().unwrap_err().code(), "alpha_out_of_range", "{bad:?}");
         }
     }

@@ -61,8 +61,7 @@ impl TTest {
     /// `probability_out_of_range` unless 0 < level < 1.
     pub fn interval(&self, level: f64, alternative: Alternative) -> Result<[f64; 2]> {
         check_level(level)?;
-        let reach =
-            |p: f64| student_t_quantile(p, self.degrees_of_freedom) * self.standard_error;
+        let reach = |p: f64| student_t_quantile(p, self.degrees_of_freedom) * self.standard_error;
         Ok(match alternative {
             Alternative::TwoSided => {
                 let half_width = reach(0.5 * (1.0 + level));

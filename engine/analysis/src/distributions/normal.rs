@@ -67,7 +67,9 @@ mod tests {
     #[test]
     fn tails_keep_their_relative_accuracy() {
         // mpmath ncdf at 30 digits.
-        for (x, expected) in [(-1.0, 0.15865525393145705), (-10.0, 7.619853024160527e-24), (-37.0, 5.725571222524577e-300)] {
+        for (x, expected) in
+            [(-1.0, 0.15865525393145705), (-10.0, 7.619853024160527e-24), (-37.0, 5.725571222524577e-300)]
+        {
             assert!((normal_cdf(x) / expected - 1.0).abs() < 1e-12, "{x}: {}", normal_cdf(x));
             assert!((ln_normal_cdf(x) - f64::ln(expected)).abs() < 1e-12, "{x}");
         }

@@ -138,8 +138,7 @@ pub(crate) fn evidence(
     parameters: &GateParameters,
 ) -> Result<Evidence> {
     let sign = parameters.direction.sign();
-    let usable =
-        |run: &GateRun| run.finite_value().or(parameters.failure_value).map(|value| sign * value);
+    let usable = |run: &GateRun| run.finite_value().or(parameters.failure_value).map(|value| sign * value);
     let worst = baseline
         .runs
         .iter()

@@ -26,6 +26,18 @@ pub enum Verdict {
     Error,
 }
 
+impl Verdict {
+    /// The name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Inconclusive => "inconclusive",
+            Self::Error => "error",
+        }
+    }
+}
+
 /// Something the reader should know that does not change the verdict.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Warning {
@@ -178,8 +190,8 @@ pub struct GateReport {
     pub hedges_g: Option<StandardizedDifference>,
     /// P(a candidate run is better than a baseline run), ties half; from five runs an arm.
     pub a12: Option<ProbabilityOfSuperiority>,
-    /// Bootstrap-t interval; from ten runs an arm.
-    pub bootstrap: Option<BootstrapReport>,
+    /// Bootstrap intervals at `level`: bootstrap-t from ten runs an arm, BCa from fifty.
+    pub bootstrap: Vec<BootstrapReport>,
     /// Looks and alpha.
     pub look: LookReport,
     /// Runs needed; with every inconclusive verdict for which a spread is known.

@@ -12,6 +12,9 @@ use super::parameters::{GateParameters, Mode};
 /// The planned number of runs is never below this.
 const RUNS_MIN: usize = 3;
 
+/// Effects are planned as if they were at most this many standard deviations.
+const STANDARDIZED_MAX: f64 = 100.0;
+
 /// Which verdict more runs would bring if the observed difference were the true one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -72,11 +75,13 @@ pub(crate) fn plan(
         Mode::Better | Mode::NotWorse => parameters.power,
     };
     let runs = |effect: f64, sd: f64| {
-        if effect == 0.0 {
+        // An effect that is nothing beside the spread is out of reach; a huge one needs the fewest runs.
+        let standardized = (effect / sd).min(STANDARDIZED_MAX);
+        if standardized == 0.0 || standardized.is_nan() {
             return Ok(None);
         }
         let runs_min = RUNS_MIN.max(parameters.min_runs).min(RUNS_MAX);
-        required_runs(design, effect / sd, alpha, wanted, Sides::One, runs_min)
+        required_runs(design, standardized, alpha, wanted, Sides::One, runs_min)
     };
     let planning_effect = match threshold.mode {
         Mode::Better => detect.map(|detect| detect - threshold.low()),

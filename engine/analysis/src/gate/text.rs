@@ -39,9 +39,9 @@ impl GateReport {
         }
         lines.extend(self.test_line());
         lines.extend(self.effect_line());
-        if let Some(bootstrap) = &self.bootstrap {
+        for bootstrap in &self.bootstrap {
             lines.push(format!(
-                "{} interval {} to {} ({} resamples)",
+                "bootstrap ({}) interval {} to {}, {} resamples",
                 bootstrap.method,
                 number.signed(bootstrap.low),
                 number.signed(bootstrap.high),
@@ -82,8 +82,10 @@ impl GateReport {
 
     fn effect_line(&self) -> Option<String> {
         let g = self.hedges_g?;
-        let mut line =
-            format!("Hedges g {:.2} ({:.2} to {:.2})", g.hedges_g, g.hedges_g_interval[0], g.hedges_g_interval[1]);
+        let mut line = format!(
+            "Hedges g {:.2} ({:.2} to {:.2})",
+            g.hedges_g, g.hedges_g_interval[0], g.hedges_g_interval[1]
+        );
         if let Some(a12) = self.a12 {
             let _ = write!(
                 line,
@@ -105,11 +107,12 @@ impl GateReport {
                 lines.push("enough runs for this margin: the effect lies near the threshold".to_owned());
             }
             Some(needed) => {
-                let safe = plan
-                    .n_needed_conservative
-                    .map_or("more than 10000".to_owned(), |safe| safe.to_string());
+                let safe =
+                    plan.n_needed_conservative.map_or("more than 10000".to_owned(), |safe| safe.to_string());
                 let missing = match (plan.more_candidate, plan.more_baseline) {
-                    (Some(candidate), Some(_)) if self.parameters.pair_by.is_some() => format!("{candidate} more"),
+                    (Some(candidate), Some(_)) if self.parameters.pair_by.is_some() => {
+                        format!("{candidate} more")
+                    }
                     (Some(candidate), Some(baseline)) => {
                         format!("{candidate} more candidate and {baseline} more baseline runs")
                     }
@@ -164,7 +167,7 @@ pub(crate) fn sentence(report: &GateReport) -> String {
     let conclusion = match (report.verdict, report.reason) {
         (Verdict::Pass, _) => format!("it is {claim}"),
         (Verdict::Fail, Some("all_runs_failed")) => {
-            format!("all {} candidate run(s) failed", report.candidate.runs)
+            format!("all {} failed", counted(report.candidate.runs, "candidate run"))
         }
         (Verdict::Fail, Some("failure_rate")) => format!(
             "but {} of {} candidate runs failed, against {} of {} baseline runs",
@@ -189,7 +192,10 @@ pub(crate) fn sentence(report: &GateReport) -> String {
             report.candidate.failed, report.candidate.runs
         ),
         (_, Some("looks_spent")) => {
-            format!("all {} planned look(s) were used before: no verdict from a further one", report.look.planned)
+            format!(
+                "{} planned and used before: no verdict from a further one",
+                counted(report.look.planned as usize, "look")
+            )
         }
         _ => format!("too uncertain to say whether it is {claim}"),
     };
@@ -217,17 +223,21 @@ fn title(verdict: Verdict) -> &'static str {
 fn arm_line(name: &str, arm: &ArmReport, number: &Numbers) -> String {
     let optional = |value: Option<f64>| value.map_or("-".to_owned(), |value| number.plain(value));
     let mut line = format!(
-        "{name} mean {}, sd {}, range {} to {}, {} runs",
+        "{name} mean {}, sd {}, range {} to {}, {}",
         optional(arm.mean),
         optional(arm.sd),
         optional(arm.minimum),
         optional(arm.maximum),
-        arm.runs,
+        counted(arm.runs, "run"),
     );
     if let Some(limit) = arm.failure_rate_upper95 {
         let _ = write!(line, ", {} failed (true rate up to {})", arm.failed, percent(limit));
     }
     line
+}
+
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 fn percent(share: f64) -> String {

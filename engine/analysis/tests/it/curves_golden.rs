@@ -11,9 +11,9 @@ fn smoothing() {
         let y = vector.input("y");
         let flag = |key: &str| vector.parameter(key).as_bool().unwrap_or(false);
         match vector.parameter("kind").as_str().unwrap() {
-            "tensorboard" => {
-                Answer::Got(json!({"y": shown_list(&ema_tensorboard(&y, number(vector.parameter("weight"))))}))
-            }
+            "tensorboard" => Answer::Got(
+                json!({"y": shown_list(&ema_tensorboard(&y, number(vector.parameter("weight"))))}),
+            ),
             "ewm" => {
                 let decay = Decay::Alpha(1.0 - number(vector.parameter("weight")));
                 let smoothed = ewm(&y, decay, flag("adjust"), flag("ignore_na")).unwrap();
@@ -29,7 +29,9 @@ fn downsampling() {
     let other_variants = ["lttb_array_split", "lttb_tsdownsample", "minmax_tsdownsample", "m4_tsdownsample"];
     check("downsampling", &other_variants, |vector| {
         if vector.name() == "nan_aware_minmax" {
-            return Answer::Skip("another library's rule for gaps; ours keeps every divergence and both extremes");
+            return Answer::Skip(
+                "another library's rule for gaps; ours keeps every divergence and both extremes",
+            );
         }
         let y = vector.input("y");
         let x = match vector.raw_input("x") {

@@ -85,8 +85,13 @@ pub(crate) fn check(suite: &str, skipped_keys: &[&str], answer: impl Fn(&Vector)
         };
         checked += 1;
         let tolerance = Tolerance { absolute: &value["atol"], relative: &value["rtol"] };
-        let mut comparison =
-            Comparison { tolerance, skipped_keys, used_skips: &mut used_skips, failures: Vec::new(), leaves: 0 };
+        let mut comparison = Comparison {
+            tolerance,
+            skipped_keys,
+            used_skips: &mut used_skips,
+            failures: Vec::new(),
+            leaves: 0,
+        };
         comparison.compare("*", "", &value["expected"], &got);
         leaves += comparison.leaves;
         failures.extend(comparison.failures.into_iter().map(|f| format!("{}{f}", vector.name())));
@@ -213,7 +218,12 @@ fn an_expectation_without_an_answer_is_a_failure() {
         failures: Vec::new(),
         leaves: 0,
     };
-    comparison.compare("*", "", &json!({"mean": 1, "median": 2, "sd": 3, "n": [1, 2]}), &json!({"mean": 1, "n": [1]}));
+    comparison.compare(
+        "*",
+        "",
+        &json!({"mean": 1, "median": 2, "sd": 3, "n": [1, 2]}),
+        &json!({"mean": 1, "n": [1]}),
+    );
     assert_eq!(comparison.failures, [".sd: unknown key, expected 3", ".n: got [1], expected [1,2]"]);
     assert!(used_skips.contains("median"));
 }

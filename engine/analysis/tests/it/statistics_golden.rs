@@ -2,10 +2,11 @@
 
 use analysis::distributions::{noncentral_t_cdf, student_t_cdf, student_t_quantile, student_t_sf};
 use analysis::{
-    Alternative, AnalysisError, Decay, Design, Moments, Nonfinite, Sides, Summary, TTest, clopper_pearson, describe, ewm, holm,
-    PermutationStatistic, PermutationTest, Resampling, detectable_effect, fisher_exact, hedges_g, mcnemar_exact,
-    one_sample, paired, paired_effect, permutation_test, power, probability_of_superiority, quantile,
-    required_runs, sign_flip_test, student, trimmed_mean, welch, wilson,
+    Alternative, AnalysisError, Decay, Design, Moments, Nonfinite, PermutationStatistic, PermutationTest,
+    Resampling, Sides, Summary, TTest, clopper_pearson, describe, detectable_effect, ewm, fisher_exact,
+    hedges_g, holm, mcnemar_exact, one_sample, paired, paired_effect, permutation_test, power,
+    probability_of_superiority, quantile, required_runs, sign_flip_test, student, trimmed_mean, welch,
+    wilson,
 };
 use serde_json::{Map, Value, json};
 
@@ -109,7 +110,8 @@ fn effect_sizes() {
 fn permutation() {
     check("permutation", &["abs"], |vector| {
         let run = |statistic| {
-            permutation_test(&vector.input("a"), &vector.input("b"), statistic, Resampling::default()).unwrap()
+            permutation_test(&vector.input("a"), &vector.input("b"), statistic, Resampling::default())
+                .unwrap()
         };
         match vector.parameter("type").as_str() {
             None => Answer::Got(minimum_p(&numbers(vector.parameter("n")))),
@@ -188,16 +190,17 @@ fn power_of_t_tests() {
             return Answer::Skip("power of two proportions (Cohen's h)");
         }
         if name.starts_with("nct_") {
-            let values: Vec<f64> = vector
-                .input("x")
-                .iter()
-                .map(|&x| noncentral_t_cdf(x, get("df"), get("nc")))
-                .collect();
+            let values: Vec<f64> =
+                vector.input("x").iter().map(|&x| noncentral_t_cdf(x, get("df"), get("nc"))).collect();
             return Answer::Got(json!({"cdf": shown_list(&values)}));
         }
         if name.starts_with("mde_") {
-            let mde = |sides| detectable_effect(Design::BALANCED, get("n"), get("alpha"), get("power"), sides).unwrap();
-            return Answer::Got(json!({"mde_d_one_sided": mde(Sides::One), "mde_d_two_sided": mde(Sides::Two)}));
+            let mde = |sides| {
+                detectable_effect(Design::BALANCED, get("n"), get("alpha"), get("power"), sides).unwrap()
+            };
+            return Answer::Got(
+                json!({"mde_d_one_sided": mde(Sides::One), "mde_d_two_sided": mde(Sides::Two)}),
+            );
         }
         if name.starts_with("t_ratio") {
             let design = Design::TwoSample { ratio: get("ratio") };
@@ -207,7 +210,8 @@ fn power_of_t_tests() {
         if name.starts_with("alpha") {
             // The file gives the real-valued n; the whole one is its ceiling.
             let exact = number(&vector.expected()["n_exact"]);
-            let whole = required_runs(Design::BALANCED, get("d"), get("alpha"), get("power"), Sides::One, 2).unwrap();
+            let whole =
+                required_runs(Design::BALANCED, get("d"), get("alpha"), get("power"), Sides::One, 2).unwrap();
             assert_eq!(whole, Some(exact.ceil() as usize), "{name}");
             return Answer::Got(json!({}));
         }
@@ -402,7 +406,8 @@ fn degenerate() {
             "required_n" => {
                 let get = |key| number(vector.parameter(key));
                 let error =
-                    required_runs(Design::BALANCED, get("d"), get("alpha"), get("power"), Sides::Two, 2).unwrap_err();
+                    required_runs(Design::BALANCED, get("d"), get("alpha"), get("power"), Sides::Two, 2)
+                        .unwrap_err();
                 Answer::Got(json!({"error": error.code(), "n": null}))
             }
             "holm" => Answer::Got(match holm(&vector.input("p")) {

@@ -36,7 +36,8 @@ impl Packing {
 /// Opens a regular file for reading, or says what stands there instead. The last component is not followed when it is a
 /// link, and a pipe does not block.
 pub(crate) fn open_regular(path: &Path, limits: &Limits) -> Result<(File, Metadata)> {
-    let found = std::fs::symlink_metadata(path).map_err(ImportError::io(path, "reading the file's metadata"))?;
+    let found =
+        std::fs::symlink_metadata(path).map_err(ImportError::io(path, "reading the file's metadata"))?;
     check_regular(path, &found)?;
     let mut options = OpenOptions::new();
     options.read(true);
@@ -223,9 +224,9 @@ pub(crate) fn open_unpacked(path: &Path, limits: &Limits, count: &ByteCount) -> 
     };
     let reader: Box<dyn Read> = match packing {
         Packing::Plain => Box::new(raw),
-        Packing::Gzip => {
-            Box::new(expanding(Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(1 << 16, raw)))))
-        }
+        Packing::Gzip => Box::new(expanding(Box::new(flate2::bufread::MultiGzDecoder::new(
+            BufReader::with_capacity(1 << 16, raw),
+        )))),
         Packing::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::new(raw)
                 .map_err(ImportError::io(path, "preparing to decompress"))?;

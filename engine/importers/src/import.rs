@@ -29,7 +29,11 @@ impl fmt::Display for Summary {
         if let Some((first, last)) = self.total.steps {
             writeln!(f, "steps {first} to {last}")?;
         }
-        writeln!(f, "{} files or folders read, {} unchanged, {rejected} records rejected", self.units, self.skipped)?;
+        writeln!(
+            f,
+            "{} files or folders read, {} unchanged, {rejected} records rejected",
+            self.units, self.skipped
+        )?;
         for remark in &self.remarks {
             let Remark { code, message, file, place, count } = remark;
             writeln!(f, "{count} × {message} [{code}], first in {}, {place}", file.display())?;
@@ -62,7 +66,9 @@ pub fn import(plan: &Plan, sink: &mut dyn Sink) -> Result<Summary> {
                 _ => match source.tables.get(index) {
                     Some(Ok(table)) => table::import(unit, table, &mut reporter),
                     // What the plan could not read cannot be imported either.
-                    Some(Err(reason)) => Err(ImportError::unreadable(&unit.location, unit.kind.as_str(), reason)),
+                    Some(Err(reason)) => {
+                        reporter.reject(&unit.location, Place::File, "import.unreadable", || reason.clone())
+                    }
                     None => Ok(()),
                 },
             };

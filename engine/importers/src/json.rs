@@ -36,7 +36,10 @@ pub(crate) fn non_finite(text: &str) -> Option<f64> {
 }
 
 /// The value of a key; the last one where it is there more than once, as in most readers.
-pub(crate) fn get<'v, 'j>(object: &'v [(Cow<'j, str>, JsonValue<'j>)], key: &str) -> Option<&'v JsonValue<'j>> {
+pub(crate) fn get<'v, 'j>(
+    object: &'v [(Cow<'j, str>, JsonValue<'j>)],
+    key: &str,
+) -> Option<&'v JsonValue<'j>> {
     object.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value)
 }
 
@@ -123,8 +126,10 @@ mod tests {
 
     #[test]
     fn bare_words_are_numbers_but_not_inside_of_texts() {
-        let value = parse(br#"{"a": NaN, "b": -Infinity, "c": "NaN, \"Infinity", "d": 1e400, "e": 12345678901234567890}"#)
-            .unwrap();
+        let value = parse(
+            br#"{"a": NaN, "b": -Infinity, "c": "NaN, \"Infinity", "d": 1e400, "e": 12345678901234567890}"#,
+        )
+        .unwrap();
         let JsonValue::Object(object) = &value else { panic!("an object") };
         assert!(number(get(object, "a").unwrap()).unwrap().is_nan());
         assert_eq!(number(get(object, "b").unwrap()), Some(f64::NEG_INFINITY));
@@ -137,7 +142,11 @@ mod tests {
     fn doubles_are_read_to_the_nearest() {
         for text in ["2.6260365178839336", "5e-324", "1.7976931348623157e308", "0.1", "9007199254740993"] {
             let value = parse(text.as_bytes()).unwrap();
-            assert_eq!(number(&value).map(f64::to_bits), text.parse::<f64>().ok().map(f64::to_bits), "{text}");
+            assert_eq!(
+                number(&value).map(f64::to_bits),
+                text.parse::<f64>().ok().map(f64::to_bits),
+                "{text}"
+            );
         }
     }
 

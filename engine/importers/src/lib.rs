@@ -12,9 +12,9 @@
 
 mod error;
 mod files;
+pub mod huggingface;
 mod import;
 mod json;
-pub mod huggingface;
 pub mod limits;
 pub mod mlflow;
 pub mod number;
@@ -30,8 +30,10 @@ mod yaml;
 pub use error::{ImportError, Result, SinkError};
 pub use import::{Summary, import};
 pub use limits::Limits;
-pub use plan::{Plan, PlannedSource, PlannedTable, Options, plan};
+pub use plan::{Options, Plan, PlannedSource, PlannedTable, plan};
 pub use report::Remark;
-pub use sink::{DatasetInput, Decision, ImportedRun, Place, Rejection, RunFacts, Sink, TimeSource, UnitOutcome};
+pub use sink::{
+    DatasetInput, Decision, ImportedRun, Place, Rejection, RunFacts, Sink, TimeSource, UnitOutcome,
+};
 pub use source::{DetectedSource, Detection, SourceKind, Unit, Unrecognised, detect};
 pub use table::mapping::Mapping;

@@ -9,8 +9,8 @@ use crate::error::{ImportError, Result};
 use crate::limits::Limits;
 use crate::report::{Belonging, shortened};
 use crate::source::{DetectedSource, SourceKind, Unit};
-use crate::table::{self, TablePlan};
 use crate::table::mapping::Mapping;
+use crate::table::{self, TablePlan};
 
 /// How the user wants an import.
 #[derive(Debug, Clone, Default)]
@@ -39,7 +39,7 @@ pub struct PlannedSource {
     pub units: Vec<Unit>,
     /// Bytes, as far as known.
     pub bytes: u64,
-    /// For kinds with columns: their meanings for each unit, or why its columns cannot be read.
+    /// For kinds with columns: their meanings for each unit, or the error that it will be rejected with.
     pub tables: Vec<Result<PlannedTable, String>>,
 }
 
@@ -75,7 +75,7 @@ pub fn plan(sources: &[DetectedSource], options: &Options) -> Result<Plan> {
                     Ok(table) => Ok(table),
                     // With one file the mapping is wrong; of several files one may be of another shape.
                     Err(error @ ImportError::Mapping { .. }) if single => return Err(error),
-                    Err(error) => Err(reason_of(error)),
+                    Err(error) => Err(error.to_string()),
                 });
             }
         }
@@ -97,17 +97,12 @@ pub fn plan(sources: &[DetectedSource], options: &Options) -> Result<Plan> {
             reason: error.to_string(),
         })?,
     };
-    let belonging =
-        Belonging { project: options.project.clone(), experiment: options.experiment.clone(), fallback_experiment };
+    let belonging = Belonging {
+        project: options.project.clone(),
+        experiment: options.experiment.clone(),
+        fallback_experiment,
+    };
     Ok(Plan { sources: planned, limits, belonging })
-}
-
-/// The reason without the path, which is told beside it.
-fn reason_of(error: ImportError) -> String {
-    match error {
-        ImportError::Unreadable { reason, .. } => reason,
-        other => other.to_string(),
-    }
 }
 
 impl fmt::Display for Plan {
@@ -129,7 +124,7 @@ impl fmt::Display for Plan {
                 writeln!(f, "  {}", unit.name)?;
                 match source.tables.get(index) {
                     Some(Ok(table)) => write!(f, "{table}")?,
-                    Some(Err(reason)) => writeln!(f, "    cannot be read: {reason}")?,
+                    Some(Err(reason)) => writeln!(f, "    {reason}")?,
                     None => {}
                 }
             }

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
-use model::{Context, ExperimentName, Key, MetricName, ParamValue, Point, PointColumns, ProjectName, RunId, RunStatus, TagValue};
+use model::{
+    Context, ExperimentName, Key, MetricName, ParamValue, Point, PointColumns, ProjectName, RunId, RunStatus,
+    TagValue,
+};
 
 use crate::error::{ImportError, Result};
 use crate::files::ByteCount;
@@ -134,7 +137,9 @@ impl<'a> Reporter<'a> {
                 params.insert(key, value);
                 Ok(())
             }
-            (Err(error), _) | (_, Err(error)) => self.reject(file, Place::File, "param.refused", || error.to_string()),
+            (Err(error), _) | (_, Err(error)) => {
+                self.reject(file, Place::File, "param.refused", || error.to_string())
+            }
         }
     }
 
@@ -151,7 +156,9 @@ impl<'a> Reporter<'a> {
                 tags.insert(key, value);
                 Ok(())
             }
-            (Err(error), _) | (_, Err(error)) => self.reject(file, Place::File, "tag.refused", || error.to_string()),
+            (Err(error), _) | (_, Err(error)) => {
+                self.reject(file, Place::File, "tag.refused", || error.to_string())
+            }
         }
     }
 
@@ -251,7 +258,8 @@ impl<'a> Reporter<'a> {
         if let Some(remark) = self.remarks.get_mut(&(code, subject.to_owned())) {
             remark.count = remark.count.saturating_add(count);
         } else if self.remarks.len() < 1_000 {
-            let remark = Remark { code, message: shortened(&message(), 1_000), file: file.to_owned(), place, count };
+            let remark =
+                Remark { code, message: shortened(&message(), 1_000), file: file.to_owned(), place, count };
             self.remarks.insert((code, subject.to_owned()), remark);
         }
     }

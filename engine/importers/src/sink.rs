@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use model::{Context, ExperimentName, Key, MetricName, ParamValue, PointColumns, ProjectName, RunId, RunStatus, TagValue};
+use model::{
+    Context, ExperimentName, Key, MetricName, ParamValue, PointColumns, ProjectName, RunId, RunStatus,
+    TagValue,
+};
 
 use crate::error::SinkError;
 use crate::source::Unit;

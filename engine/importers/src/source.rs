@@ -84,7 +84,11 @@ impl Unit {
     /// # Errors
     /// Fails when a folder cannot be listed.
     pub fn list_files(&self, limits: &Limits) -> Result<Vec<PathBuf>> {
-        if self.files.is_empty() { mlflow::list_run_files(&self.location, limits) } else { Ok(self.files.clone()) }
+        if self.files.is_empty() {
+            mlflow::list_run_files(&self.location, limits)
+        } else {
+            Ok(self.files.clone())
+        }
     }
 
     /// A SHA-256 over the names and the content of [`Self::list_files`], as 64 hexadecimal digits.
@@ -170,8 +174,11 @@ struct Finder<'a> {
 impl Finder<'_> {
     fn folder(&mut self) -> Result<()> {
         let root = self.root.clone();
-        let mut entries =
-            WalkDir::new(&root).follow_links(false).max_depth(self.limits.depth).sort_by_file_name().into_iter();
+        let mut entries = WalkDir::new(&root)
+            .follow_links(false)
+            .max_depth(self.limits.depth)
+            .sort_by_file_name()
+            .into_iter();
         while let Some(entry) = entries.next() {
             let entry = match entry {
                 Ok(entry) => entry,
@@ -202,7 +209,10 @@ impl Finder<'_> {
                 let path = entry.into_path();
                 self.file(&path, false)?;
             } else {
-                self.leave(path, if kind.is_symlink() { "a link, not followed" } else { "not a regular file" });
+                self.leave(
+                    path,
+                    if kind.is_symlink() { "a link, not followed" } else { "not a regular file" },
+                );
             }
         }
         Ok(())
@@ -321,7 +331,13 @@ impl Finder<'_> {
                 // One event file was given: its folder is the run.
                 folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
             };
-            let unit = Unit { kind: SourceKind::TensorBoard, location: folder, name, files, detail: UnitDetail::None };
+            let unit = Unit {
+                kind: SourceKind::TensorBoard,
+                location: folder,
+                name,
+                files,
+                detail: UnitDetail::None,
+            };
             self.units.push((self.root.clone(), unit, bytes));
         }
     }
@@ -351,7 +367,9 @@ fn kind_of_table(name: &str, beginning: &[u8], given: bool) -> Result<SourceKind
         if given || text.contains("\"history\"") {
             return Ok(SourceKind::Json);
         }
-        return Err("JSON without runs or a history; give the file itself as the path to read its rows".to_owned());
+        return Err(
+            "JSON without runs or a history; give the file itself as the path to read its rows".to_owned()
+        );
     }
     if given && !beginning.is_empty() && !packed && !beginning.contains(&0) {
         let first = beginning.iter().find(|byte| !byte.is_ascii_whitespace());

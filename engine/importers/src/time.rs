@@ -78,7 +78,8 @@ mod tests {
     #[test]
     fn the_unit_is_told_by_the_size() {
         let expected = Some(1_750_000_000_000_000);
-        for number in [1_750_000_000_i64, 1_750_000_000_000, 1_750_000_000_000_000, 1_750_000_000_000_000_000] {
+        for number in [1_750_000_000_i64, 1_750_000_000_000, 1_750_000_000_000_000, 1_750_000_000_000_000_000]
+        {
             assert_eq!(micros_from_integer(number), expected, "{number}");
             assert_eq!(micros_from_number(number as f64), expected, "{number}");
             assert_eq!(micros_from_text(&number.to_string()), expected, "{number}");

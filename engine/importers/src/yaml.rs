@@ -16,7 +16,9 @@ pub(crate) fn flat_mapping(text: &str, depth: usize) -> Result<BTreeMap<String, 
         let line = span.start.line();
         match event {
             Event::Alias(_) => return Err(format!("line {line}: aliases are not read")),
-            Event::Scalar(.., Some(_)) | Event::SequenceStart(_, Some(_)) | Event::MappingStart(_, Some(_)) => {
+            Event::Scalar(.., Some(_))
+            | Event::SequenceStart(_, Some(_))
+            | Event::MappingStart(_, Some(_)) => {
                 return Err(format!("line {line}: tags are not read"));
             }
             Event::Scalar(text, ..) => match path.last_mut() {
@@ -84,9 +86,11 @@ mod tests {
 
     #[test]
     fn nested_keys_are_joined_and_sequences_left_out() {
-        let values =
-            flat_mapping("a: 1\nb:\n  c: 'x y'\n  d: null\nlist: [1, {e: 2}]\nempty: {}\nf: \"line\\nbreak\"\n", 8)
-                .unwrap();
+        let values = flat_mapping(
+            "a: 1\nb:\n  c: 'x y'\n  d: null\nlist: [1, {e: 2}]\nempty: {}\nf: \"line\\nbreak\"\n",
+            8,
+        )
+        .unwrap();
         let pairs: Vec<_> = values.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         assert_eq!(pairs, [("a", "1"), ("b.c", "x y"), ("b.d", "null"), ("f", "line\nbreak")]);
     }

@@ -189,7 +189,8 @@ fn import_state(
                 found.extend(json::text(value, depth).map(|text| (key.to_owned(), text)));
             });
             if let Err(key) = flat {
-                reporter.reject(file, Place::File, "json.too_deep", || format!("{key} is nested too deep"))?;
+                reporter
+                    .reject(file, Place::File, "json.too_deep", || format!("{key} is nested too deep"))?;
             }
             for (key, text) in found {
                 reporter.param(&mut run.params, file, &key, &text)?;

@@ -135,7 +135,10 @@ mod tests {
     #[test]
     fn experiments_and_runs_are_told_apart_from_other_files() {
         let experiment = parse(b"experiment_id: '7'\nname: demo\nlifecycle_stage: deleted\n");
-        assert_eq!(experiment, Ok(Meta::Experiment(ExperimentMeta { name: "demo".to_owned(), deleted: true })));
+        assert_eq!(
+            experiment,
+            Ok(Meta::Experiment(ExperimentMeta { name: "demo".to_owned(), deleted: true }))
+        );
         assert_eq!(parse(b"digest: 1\nname: train\n"), Ok(Meta::Other));
         assert!(parse(b"\xff\xfe").is_err());
         assert!(parse(b"- a\n").is_err());

@@ -43,14 +43,25 @@ mod tests {
         let point = MetricLine { time: 1_700_000_000_000_000, value: -0.5, step: -7, names_dataset: false };
         assert_eq!(parse("1700000000000 -0.5 -7\n"), Ok(point));
         assert_eq!(parse("1700000000000 -0.5"), Ok(MetricLine { step: 0, ..point }));
-        assert_eq!(parse("1700000000000 -0.5 -7 train 244437a9"), Ok(MetricLine { names_dataset: true, ..point }));
+        assert_eq!(
+            parse("1700000000000 -0.5 -7 train 244437a9"),
+            Ok(MetricLine { names_dataset: true, ..point })
+        );
         assert!(parse("1 nan 0").is_ok_and(|p| p.value.is_nan()));
         assert_eq!(parse("1 -inf 0").map(|p| p.value), Ok(f64::NEG_INFINITY));
     }
 
     #[test]
     fn what_is_cut_or_foreign_is_refused() {
-        for line in ["1700000000000", "x 1.0 0", "1 x 0", "1 1.0 x", "1 1.0 1.5", "9223372036854775807 1 0", "1.5 1 0"] {
+        for line in [
+            "1700000000000",
+            "x 1.0 0",
+            "1 x 0",
+            "1 1.0 x",
+            "1 1.0 1.5",
+            "9223372036854775807 1 0",
+            "1.5 1 0",
+        ] {
             assert!(parse(line).is_err(), "{line}");
         }
     }

@@ -60,7 +60,8 @@ pub(crate) fn detect_folder(folder: &Path, limits: &Limits) -> Option<FoundFolde
         Ok(Meta::Other) => None,
         Err(error) => {
             // A damaged `meta.yaml` in a folder that has runs below it: the runs are still there.
-            let experiment = ExperimentMeta::unnamed(&folder.file_name().unwrap_or_default().to_string_lossy());
+            let experiment =
+                ExperimentMeta::unnamed(&folder.file_name().unwrap_or_default().to_string_lossy());
             let mut found = experiment_runs(folder, parent, &experiment, limits);
             found.unreadable.push((error.to_string(), file));
             Some(found)
@@ -108,7 +109,10 @@ fn run_unit(folder: &Path, store: &Path, experiment: &ExperimentMeta) -> Unit {
         location: folder.to_owned(),
         name: relative_name(store, folder),
         files: Vec::new(),
-        detail: UnitDetail::Mlflow(RunPlace { experiment: experiment.name.clone(), deleted: experiment.deleted }),
+        detail: UnitDetail::Mlflow(RunPlace {
+            experiment: experiment.name.clone(),
+            deleted: experiment.deleted,
+        }),
     }
 }
 
@@ -234,7 +238,9 @@ fn read_values(folder: &Path, reporter: &mut Reporter<'_>) -> Result<BTreeMap<St
             Ok(text) => {
                 values.insert(relative_name(folder, &file), text);
             }
-            Err(_) => reporter.reject(&file, Place::File, "text.not_utf8", || "the text is not UTF-8".to_owned())?,
+            Err(_) => {
+                reporter.reject(&file, Place::File, "text.not_utf8", || "the text is not UTF-8".to_owned())?
+            }
         }
     }
     Ok(values)
@@ -247,7 +253,8 @@ fn read_datasets(run: &Path, reporter: &mut Reporter<'_>) -> Result<Vec<DatasetI
         if file.file_name().is_none_or(|name| name != "meta.yaml") {
             continue;
         }
-        let result = read_mapping(&file, reporter.limits).and_then(|input| dataset_of_input(run, &input, reporter.limits));
+        let result = read_mapping(&file, reporter.limits)
+            .and_then(|input| dataset_of_input(run, &input, reporter.limits));
         match result {
             Ok(Some(dataset)) => datasets.push(dataset),
             Ok(None) => {}
@@ -278,7 +285,8 @@ fn dataset_of_input(
     }
     let Some(experiment) = run.parent() else { return Ok(None) };
     let dataset = read_mapping(&experiment.join("datasets").join(id).join("meta.yaml"), limits)?;
-    let tags = input.iter().filter_map(|(key, value)| Some((key.strip_prefix("tags.")?.to_owned(), value.clone())));
+    let tags =
+        input.iter().filter_map(|(key, value)| Some((key.strip_prefix("tags.")?.to_owned(), value.clone())));
     Ok(Some(DatasetInput {
         name: text(&dataset, "name"),
         digest: text(&dataset, "digest"),

@@ -55,8 +55,8 @@ const SAMPLE_ROWS: usize = 1_000;
 pub(crate) fn plan(path: &Path, mapping: Option<&Mapping>, limits: &Limits) -> Result<TablePlan> {
     let beginning = unpacked_beginning(path, limits, SAMPLE_BYTES)?;
     let whole = beginning.len() < SAMPLE_BYTES;
-    let (encoding, mark) =
-        text::encoding_of(&beginning).map_err(|reason| ImportError::unreadable(path, "delimited text", reason))?;
+    let (encoding, mark) = text::encoding_of(&beginning)
+        .map_err(|reason| ImportError::unreadable(path, "delimited text", reason))?;
     let text = text::decoded(&beginning, encoding, mark);
     let (delimiter, decimal_comma) = sniff(&text);
     let mut bytes = text.as_bytes();
@@ -64,7 +64,9 @@ pub(crate) fn plan(path: &Path, mapping: Option<&Mapping>, limits: &Limits) -> R
     let mut rows: Vec<Vec<String>> = Vec::new();
     while let Some(record) = records.next() {
         if record.is_ok() {
-            rows.push((0..records.len()).map(|index| cell_text(records.cell(index)).0.into_owned()).collect());
+            rows.push(
+                (0..records.len()).map(|index| cell_text(records.cell(index)).0.into_owned()).collect(),
+            );
         }
         if rows.len() > SAMPLE_ROWS {
             break;
@@ -351,7 +353,9 @@ impl<'r> Records<'r> {
                     fault.get_or_insert(LineFault { code: "line.too_long", message, last: false });
                     written = 0;
                 }
-                Found::OutputFull => self.out.resize(self.out.len().saturating_mul(2).min(self.most_bytes), 0),
+                Found::OutputFull => {
+                    self.out.resize(self.out.len().saturating_mul(2).min(self.most_bytes), 0)
+                }
                 Found::OutputEndsFull if self.ends.len() > self.most_columns => {
                     let message = format!("the row has more than {} cells", self.most_columns);
                     fault.get_or_insert(LineFault { code: "row.too_many_cells", message, last: false });
@@ -444,19 +448,29 @@ mod tests {
     fn rows_have_their_lines_whatever_ends_them() {
         for end in ["\n", "\r\n"] {
             let text = ["a,b", "1,\"x", "y\"", "2,"].join(end);
-            let found: Vec<_> = rows(text.as_bytes(), &Limits::default()).into_iter().map(Result::unwrap).collect();
+            let found: Vec<_> =
+                rows(text.as_bytes(), &Limits::default()).into_iter().map(Result::unwrap).collect();
             let cells = |a: &str, b: &str| vec![a.to_owned(), b.to_owned()];
             let quoted = format!("x{end}y");
-            assert_eq!(found, [(1, cells("a", "b")), (2, cells("1", &quoted)), (4, cells("2", ""))], "{end:?}");
+            assert_eq!(
+                found,
+                [(1, cells("a", "b")), (2, cells("1", &quoted)), (4, cells("2", ""))],
+                "{end:?}"
+            );
         }
     }
 
     #[test]
     fn what_is_over_a_limit_is_skipped_and_the_rest_read() {
         let limits = Limits { line_bytes: 8_192, cell_bytes: 100, columns: 80, ..Limits::default() };
-        let text = ["1,2".to_owned(), "x".repeat(50_000), "y".repeat(200), ",".repeat(500), "3,4".to_owned()].join("\n");
-        let codes: Vec<_> = rows(text.as_bytes(), &limits).into_iter().map(|row| row.map(|(_, cells)| cells.len())).collect();
-        assert_eq!(codes, [Ok(2), Err("line.too_long"), Err("cell.too_long"), Err("row.too_many_cells"), Ok(2)]);
+        let text = ["1,2".to_owned(), "x".repeat(50_000), "y".repeat(200), ",".repeat(500), "3,4".to_owned()]
+            .join("\n");
+        let codes: Vec<_> =
+            rows(text.as_bytes(), &limits).into_iter().map(|row| row.map(|(_, cells)| cells.len())).collect();
+        assert_eq!(
+            codes,
+            [Ok(2), Err("line.too_long"), Err("cell.too_long"), Err("row.too_many_cells"), Ok(2)]
+        );
     }
 
     #[test]

@@ -158,7 +158,9 @@ fn read_rows(
         let place = Place::Row(index as u64 + 1);
         match entry {
             JsonValue::Object(object) => keys.row(file, place, object, rows, reporter)?,
-            _ => reporter.reject(file, place, "entry.not_an_object", || "the entry is no object".to_owned())?,
+            _ => {
+                reporter.reject(file, place, "entry.not_an_object", || "the entry is no object".to_owned())?
+            }
         }
     }
     Ok(())
@@ -182,7 +184,11 @@ fn entry_params(
     Ok(params)
 }
 
-fn flat_texts(object: Object<'_, '_>, depth: usize, out: &mut Vec<(String, String)>) -> std::result::Result<(), String> {
+fn flat_texts(
+    object: Object<'_, '_>,
+    depth: usize,
+    out: &mut Vec<(String, String)>,
+) -> std::result::Result<(), String> {
     json::flatten(object, depth, &mut String::new(), &mut |key, value| {
         out.extend(json::text(value, depth).map(|text| (key.to_owned(), text)));
     })
@@ -197,18 +203,20 @@ pub(crate) fn companion_params(table: &Path, reporter: &mut Reporter<'_>) -> Res
         if file == table || !std::fs::symlink_metadata(&file).is_ok_and(|metadata| metadata.is_file()) {
             continue;
         }
-        let result = files::read_whole(&file, reporter.limits).map_err(|error| error.to_string()).and_then(|content| {
-            if name.ends_with(".yaml") {
-                let text = std::str::from_utf8(&content).map_err(|_| "it is not UTF-8".to_owned())?;
-                params.extend(yaml::flat_mapping(text, reporter.limits.depth)?);
-                return Ok(());
-            }
-            match json::parse(&content)? {
-                JsonValue::Object(object) => flat_texts(&object, reporter.limits.depth, &mut params)
-                    .map_err(|key| format!("{key:?} is nested too deep")),
-                _ => Err("it is no JSON object".to_owned()),
-            }
-        });
+        let result = files::read_whole(&file, reporter.limits).map_err(|error| error.to_string()).and_then(
+            |content| {
+                if name.ends_with(".yaml") {
+                    let text = std::str::from_utf8(&content).map_err(|_| "it is not UTF-8".to_owned())?;
+                    params.extend(yaml::flat_mapping(text, reporter.limits.depth)?);
+                    return Ok(());
+                }
+                match json::parse(&content)? {
+                    JsonValue::Object(object) => flat_texts(&object, reporter.limits.depth, &mut params)
+                        .map_err(|key| format!("{key:?} is nested too deep")),
+                    _ => Err("it is no JSON object".to_owned()),
+                }
+            },
+        );
         if let Err(reason) = result {
             reporter.reject(&file, Place::File, "import.unreadable", || reason)?;
         }

@@ -55,11 +55,20 @@ impl Sample {
         self.columns.len() - 1
     }
 
+    pub(crate) fn column_count(&self) -> usize {
+        self.columns.len()
+    }
+
     pub(crate) fn begin_row(&mut self) {
         self.rows += 1;
     }
 
-    pub(crate) fn add(&mut self, column: usize, cell: Cell<'_>, text_is_number: impl Fn(&str) -> Option<f64>) {
+    pub(crate) fn add(
+        &mut self,
+        column: usize,
+        cell: Cell<'_>,
+        text_is_number: impl Fn(&str) -> Option<f64>,
+    ) {
         let row = self.rows;
         let Some(column) = self.columns.get_mut(column) else { return };
         if column.values.len() < REMEMBERED {
@@ -70,7 +79,8 @@ impl Sample {
             Cell::Empty => {}
             Cell::Text(text) => match text_is_number(text) {
                 Some(number) => {
-                    let whole = text.trim().bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b'+'));
+                    let whole =
+                        text.trim().bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b'+'));
                     column.number(number, whole);
                 }
                 None => {
@@ -162,7 +172,11 @@ pub(crate) fn decide(
     let mut columns: Vec<PlannedColumn> = sample
         .columns
         .iter()
-        .map(|column| PlannedColumn { name: column.name.clone(), roles: Vec::new(), content: column.content() })
+        .map(|column| PlannedColumn {
+            name: column.name.clone(),
+            roles: Vec::new(),
+            content: column.content(),
+        })
         .collect();
     let form = match mapping {
         Some(mapping) => apply(path, mapping, &mut columns)?,
@@ -189,16 +203,20 @@ fn apply(path: &Path, mapping: &Mapping, columns: &mut [PlannedColumn]) -> Resul
 
 fn guess(sample: &Sample, columns: &mut [PlannedColumn]) -> Form {
     let find = |names: &[&str], fits: &dyn Fn(&SampledColumn) -> bool| {
-        names.iter().find_map(|name| sample.columns.iter().position(|column| column.is_named(&[name]) && fits(column)))
+        names.iter().find_map(|name| {
+            sample.columns.iter().position(|column| column.is_named(&[name]) && fits(column))
+        })
     };
     let mut give = |index: Option<usize>, role: Role| {
         if let Some(column) = index.and_then(|index| columns.get_mut(index)) {
             column.roles.push(role);
         }
     };
-    let only_numbers = |column: &SampledColumn| column.texts + column.booleans + column.others == 0;
+    // A bad cell among many does not change what a column is.
+    let mostly_numbers =
+        |column: &SampledColumn| (column.texts + column.booleans + column.others) * 2 <= column.numbers;
     let run = find(&RUN, &|column| column.others == 0);
-    let mut step = find(&STEP, &|column| only_numbers(column));
+    let mut step = find(&STEP, &|column| mostly_numbers(column));
     let time = find(&TIME, &|column| {
         let typed = column.times.saturating_sub(column.numbers + column.texts);
         let filled = column.numbers + column.texts + typed;
@@ -223,12 +241,19 @@ fn guess(sample: &Sample, columns: &mut [PlannedColumn]) -> Form {
             step = sample
                 .columns
                 .first()
-                .filter(|c| c.integers > 0 && c.integers == c.numbers && only_numbers(c) && !c.decreasing && c.times == 0)
+                .filter(|c| {
+                    c.integers > 0
+                        && c.integers == c.numbers
+                        && mostly_numbers(c)
+                        && !c.decreasing
+                        && c.times == 0
+                })
                 .filter(|_| time != Some(0) && seed != Some(0))
                 .map(|_| 0);
         }
         give(step, Role::Step);
-        let several_seeds = seed.and_then(|seed| sample.columns.get(seed)).is_some_and(SampledColumn::has_several_values);
+        let several_seeds =
+            seed.and_then(|seed| sample.columns.get(seed)).is_some_and(SampledColumn::has_several_values);
         if several_seeds {
             give(seed, Role::Run);
         }
@@ -244,7 +269,8 @@ fn guess(sample: &Sample, columns: &mut [PlannedColumn]) -> Form {
 impl SampledColumn {
     fn all_differ(&self) -> bool {
         let mut seen = std::collections::HashSet::new();
-        !self.values.is_empty() && self.values.iter().all(|value| value.as_ref().is_some_and(|v| seen.insert(v)))
+        !self.values.is_empty()
+            && self.values.iter().all(|value| value.as_ref().is_some_and(|v| seen.insert(v)))
     }
 
     /// Whether there is more than one value.

@@ -41,7 +41,9 @@ pub(crate) fn plan(path: &Path, mapping: Option<&Mapping>, limits: &Limits) -> R
     }
     match (objects, first_fault) {
         (0, None) => return Ok(TablePlan::empty()),
-        (0, Some(fault)) => return Err(unreadable(format!("no line is a JSON object; the first is {fault}"))),
+        (0, Some(fault)) => {
+            return Err(unreadable(format!("no line is a JSON object; the first is {fault}")));
+        }
         _ => {}
     }
     let (form, columns) = guess::decide(path, &sample, mapping)?;
@@ -55,11 +57,10 @@ pub(crate) fn add_to_sample(
     limits: &Limits,
 ) {
     sample.begin_row();
-    let mut keys = 0_usize;
     // Too deep objects are rejected when they are read.
     let _ = json::flatten(object, limits.depth, &mut String::new(), &mut |key, value| {
-        keys += 1;
-        if keys <= limits.columns {
+        // Where there are more, the import ends with that error.
+        if sample.column_count() < limits.columns {
             let column = sample.column(key);
             sample.add(column, cell_of(value), json::non_finite);
         }
@@ -135,8 +136,8 @@ impl Keys {
 pub(crate) fn import(unit: &Unit, plan: &TablePlan, reporter: &mut Reporter<'_>) -> Result<()> {
     let file = unit.location.as_path();
     let beginning = unpacked_beginning(file, reporter.limits, SAMPLE_BYTES)?;
-    let (encoding, mark) =
-        text::encoding_of(&beginning).map_err(|reason| ImportError::unreadable(file, "JSON lines", reason))?;
+    let (encoding, mark) = text::encoding_of(&beginning)
+        .map_err(|reason| ImportError::unreadable(file, "JSON lines", reason))?;
     let bytes = reporter.bytes.clone();
     let unpacked = files::open_unpacked(file, reporter.limits, &bytes)?;
     let modified = files::modified_micros(&unpacked.metadata);
@@ -145,7 +146,8 @@ pub(crate) fn import(unit: &Unit, plan: &TablePlan, reporter: &mut Reporter<'_>)
     if rows.is_single_run() {
         rows.set_companion(super::document::companion_params(file, reporter)?);
     }
-    let result = read(file, &mut Lines::new(&mut stream, reporter.limits.line_bytes), plan, &mut rows, reporter);
+    let result =
+        read(file, &mut Lines::new(&mut stream, reporter.limits.line_bytes), plan, &mut rows, reporter);
     rows.finish(reporter)?;
     result
 }
@@ -170,7 +172,9 @@ fn read(
         match json::parse(lines.line()) {
             Ok(JsonValue::Object(object)) => keys.row(file, place, &object, rows, reporter)?,
             Ok(_) => {
-                reporter.reject(file, place, "line.not_an_object", || "the line holds no JSON object".to_owned())?;
+                reporter.reject(file, place, "line.not_an_object", || {
+                    "the line holds no JSON object".to_owned()
+                })?;
             }
             Err(reason) => reporter.reject(file, place, "line.not_json", || reason)?,
         }

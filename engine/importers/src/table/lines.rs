@@ -50,7 +50,10 @@ impl<'r> Lines<'r> {
         let mut searched = self.start;
         let mut skipping = false;
         loop {
-            let found = self.buffer.get(searched..self.end).and_then(|rest| rest.iter().position(|byte| *byte == b'\n'));
+            let found = self
+                .buffer
+                .get(searched..self.end)
+                .and_then(|rest| rest.iter().position(|byte| *byte == b'\n'));
             if let Some(position) = found {
                 let end = searched.saturating_add(position);
                 self.line = self.start..end;
@@ -122,7 +125,9 @@ mod tests {
         let mut lines = Lines::new(&mut reader, most);
         let mut found = Vec::new();
         while let Some(line) = lines.next() {
-            found.push(line.map(|()| String::from_utf8_lossy(lines.line()).into_owned()).map_err(|fault| fault.code));
+            found.push(
+                line.map(|()| String::from_utf8_lossy(lines.line()).into_owned()).map_err(|fault| fault.code),
+            );
         }
         found
     }

@@ -87,7 +87,8 @@ impl Mapping {
             let [role, column] = sides.as_slice() else {
                 return Err(wrong(&pair, "write it as role=column".to_owned()));
             };
-            let role = parse_role(&unescaped(role.trim())).ok_or_else(|| wrong(&pair, format!("the role is none of {WORDS}")))?;
+            let role = parse_role(&unescaped(role.trim()))
+                .ok_or_else(|| wrong(&pair, format!("the role is none of {WORDS}")))?;
             entries.push((role, unescaped(column.trim())));
         }
         Self::checked(text, entries)
@@ -104,7 +105,9 @@ impl Mapping {
         let mut add = |role: &Role, columns: Columns| match columns {
             Columns::None => {}
             Columns::One(column) => entries.push((role.clone(), column)),
-            Columns::Many(columns) => entries.extend(columns.into_iter().map(|column| (role.clone(), column))),
+            Columns::Many(columns) => {
+                entries.extend(columns.into_iter().map(|column| (role.clone(), column)))
+            }
         };
         add(&Role::Run, file.run);
         for (role, column) in [
@@ -132,14 +135,19 @@ impl Mapping {
     }
 
     fn checked(text: &str, entries: Vec<(Role, String)>) -> Result<Self> {
-        for single in [Role::Name, Role::Step, Role::Time, Role::Metric, Role::Value, Role::Experiment, Role::Project] {
+        for single in
+            [Role::Name, Role::Step, Role::Time, Role::Metric, Role::Value, Role::Experiment, Role::Project]
+        {
             if entries.iter().filter(|(role, _)| *role == single).count() > 1 {
                 return Err(wrong(text, format!("{single} is given to more than one column")));
             }
         }
         let has = |wanted: &Role| entries.iter().any(|(role, _)| role == wanted);
         if has(&Role::Metric) != has(&Role::Value) {
-            return Err(wrong(text, "metric and value belong together: a table in long form has both".to_owned()));
+            return Err(wrong(
+                text,
+                "metric and value belong together: a table in long form has both".to_owned(),
+            ));
         }
         Ok(Self { entries })
     }
@@ -261,7 +269,10 @@ mod tests {
 
     #[test]
     fn one_line_and_toml_say_the_same() {
-        let line = Mapping::parse("run=task,run=seed,step=iter,metric=key,value=v,param:seed=seed,context:subset=split,drop=a\\,b").unwrap();
+        let line = Mapping::parse(
+            "run=task,run=seed,step=iter,metric=key,value=v,param:seed=seed,context:subset=split,drop=a\\,b",
+        )
+        .unwrap();
         let toml = "run = ['task', 'seed']\nstep = 'iter'\nmetric = 'key'\nvalue = 'v'\ndrop = 'a,b'\n[param]\nseed = 'seed'\n[context]\nsubset = 'split'\n";
         assert_eq!(Mapping::parse_toml(toml).unwrap(), line);
         assert_eq!(Mapping::parse(&line.to_string()).unwrap(), line);

@@ -148,7 +148,9 @@ pub(crate) fn plan(unit: &Unit, mapping: Option<&Mapping>, limits: &Limits) -> R
 /// Reads a file as planned.
 pub(crate) fn import(unit: &Unit, plan: &TablePlan, reporter: &mut Reporter<'_>) -> Result<()> {
     if plan.form == Form::Empty {
-        reporter.remark(&unit.location, crate::sink::Place::File, "file.empty", "", 1, || "the file is empty".to_owned());
+        reporter.remark(&unit.location, crate::sink::Place::File, "file.empty", "", 1, || {
+            "the file is empty".to_owned()
+        });
         return Ok(());
     }
     match unit.kind {

@@ -1,12 +1,12 @@
-//! Apache Parquet.
+//! Apache Parquet. Columns of scalars are read; lists and structures are counted and left.
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
 use parquet::arrow::arrow_reader::{ArrowReaderBuilder, ParquetRecordBatchReaderBuilder};
 
 use super::guess::{self, Sample};
@@ -29,7 +29,8 @@ type Builder = ArrowReaderBuilder<parquet::arrow::arrow_reader::SyncReader<File>
 fn open(path: &Path, limits: &Limits) -> Result<(Builder, i64, u64)> {
     let (file, metadata) = files::open_regular(path, limits)?;
     let size = metadata.len();
-    let builder = caught(path, || ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| error.to_string()))?;
+    let builder =
+        caught(path, || ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| error.to_string()))?;
     check_claims(path, &builder, size, limits)?;
     Ok((builder, files::modified_micros(&metadata), size))
 }
@@ -46,17 +47,22 @@ fn check_claims(path: &Path, builder: &Builder, size: u64, limits: &Limits) -> R
         for column in group.columns() {
             let (start, length) = (column.data_page_offset(), column.compressed_size());
             let fits = u64::try_from(start).is_ok_and(|start| {
-                u64::try_from(length).is_ok_and(|length| start.checked_add(length).is_some_and(|end| end <= size))
+                u64::try_from(length)
+                    .is_ok_and(|length| start.checked_add(length).is_some_and(|end| end <= size))
             });
             if !fits {
                 let name = column.column_path().string();
-                return unreadable(format!("row group {index}: column {name:?} claims bytes outside of the file"));
+                return unreadable(format!(
+                    "row group {index}: column {name:?} claims bytes outside of the file"
+                ));
             }
             expanded = expanded.saturating_add(u64::try_from(column.uncompressed_size()).unwrap_or(u64::MAX));
         }
     }
     // A row of a dictionary page expands without limit; what is claimed at least is bounded.
-    if expanded > limits.expanded_bytes || expanded > (16 << 20_u64).max(size.saturating_mul(limits.expansion_ratio)) {
+    if expanded > limits.expanded_bytes
+        || expanded > (16 << 20_u64).max(size.saturating_mul(limits.expansion_ratio))
+    {
         return Err(ImportError::TooLarge {
             path: path.to_owned(),
             what: "the uncompressed size in bytes that the footer claims",
@@ -89,16 +95,19 @@ pub(crate) fn plan(path: &Path, mapping: Option<&Mapping>, limits: &Limits) -> R
     }
     let fields = builder.schema().fields().clone();
     let mut sample = Sample::default();
-    for (name, _) in leaves_of_fields(&fields, limits.depth) {
-        sample.column(&name);
+    for field in &fields {
+        sample.column(field.name());
     }
     let batch = caught(path, || {
-        let mut reader =
-            builder.with_batch_size(SAMPLE_ROWS).with_limit(SAMPLE_ROWS).build().map_err(|error| error.to_string())?;
+        let mut reader = builder
+            .with_batch_size(SAMPLE_ROWS)
+            .with_limit(SAMPLE_ROWS)
+            .build()
+            .map_err(|error| error.to_string())?;
         reader.next().transpose().map_err(|error| error.to_string())
     })?;
     if let Some(batch) = batch {
-        let columns = readable_columns(path, &batch, limits)?;
+        let columns = readable_columns(path, &batch)?;
         for row in 0..batch.num_rows() {
             sample.begin_row();
             for (index, column) in columns.iter().enumerate() {
@@ -114,7 +123,8 @@ pub(crate) fn import(unit: &Unit, plan: &TablePlan, reporter: &mut Reporter<'_>)
     let file = unit.location.as_path();
     let (builder, modified, size) = open(file, reporter.limits)?;
     let total = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0).max(1);
-    let mut reader = caught(file, || builder.with_batch_size(BATCH_ROWS).build().map_err(|error| error.to_string()))?;
+    let mut reader =
+        caught(file, || builder.with_batch_size(BATCH_ROWS).build().map_err(|error| error.to_string()))?;
     let mut rows = Rows::new(unit, plan, TextNumbers::NonFinite, modified);
     if rows.is_single_run() {
         rows.set_companion(super::document::companion_params(file, reporter)?);
@@ -127,11 +137,13 @@ pub(crate) fn import(unit: &Unit, plan: &TablePlan, reporter: &mut Reporter<'_>)
             Ok(None) => break,
             Err(error) => {
                 let place = Place::Row(number.saturating_add(1));
-                reporter.reject(file, place, "file.cut", || format!("nothing behind this row can be read: {error}"))?;
+                reporter.reject(file, place, "file.cut", || {
+                    format!("nothing behind this row can be read: {error}")
+                })?;
                 break;
             }
         };
-        let columns = readable_columns(file, &batch, reporter.limits)?;
+        let columns = readable_columns(file, &batch)?;
         for row in 0..batch.num_rows() {
             number = number.saturating_add(1);
             let cells: Vec<Cell<'_>> = columns.iter().map(|column| column.cell(row)).collect();
@@ -165,7 +177,9 @@ impl Column {
         match self {
             Self::Integers(array) => valid!(array, Cell::Integer),
             Self::Numbers(array) => valid!(array, Cell::Number),
-            Self::Decimals(array) => valid!(array, |text: &str| text.parse().map_or(Cell::Other, Cell::Number)),
+            Self::Decimals(array) => {
+                valid!(array, |text: &str| text.parse().map_or(Cell::Other, Cell::Number))
+            }
             Self::Texts(array) => valid!(array, Cell::Text),
             Self::Booleans(array) => valid!(array, Cell::Boolean),
             Self::Times(array) => valid!(array, Cell::Time),
@@ -175,58 +189,11 @@ impl Column {
     }
 }
 
-/// The names and types of fields, those of structures joined by dots.
-fn leaves_of_fields(fields: &arrow::datatypes::Fields, depth: usize) -> Vec<(String, DataType)> {
-    fn add(prefix: &str, field: &Field, depth: usize, out: &mut Vec<(String, DataType)>) {
-        let name = format!("{prefix}{}", field.name());
-        match field.data_type() {
-            DataType::Struct(inner) if depth > 0 => {
-                for field in inner {
-                    add(&format!("{name}."), field, depth.saturating_sub(1), out);
-                }
-            }
-            other => out.push((name, other.clone())),
-        }
-    }
-    let mut out = Vec::new();
-    for field in fields {
-        add("", field, depth, &mut out);
-    }
-    out
-}
-
-fn leaves_of_arrays(arrays: &[ArrayRef], depth: usize) -> Vec<ArrayRef> {
-    let mut out = Vec::new();
-    for array in arrays {
-        match array.as_any().downcast_ref::<StructArray>() {
-            Some(inner) if depth > 0 => {
-                // A field is null where the structure around it is.
-                let flattened: Vec<ArrayRef> = match inner.nulls() {
-                    None => inner.columns().to_vec(),
-                    Some(nulls) => inner
-                        .columns()
-                        .iter()
-                        .map(|column| masked(column, nulls).unwrap_or_else(|| column.clone()))
-                        .collect(),
-                };
-                out.extend(leaves_of_arrays(&flattened, depth.saturating_sub(1)));
-            }
-            _ => out.push(array.clone()),
-        }
-    }
-    out
-}
-
-fn masked(array: &ArrayRef, outer: &arrow::buffer::NullBuffer) -> Option<ArrayRef> {
-    let nulls = arrow::buffer::NullBuffer::union(array.nulls(), Some(outer));
-    let data = array.to_data().into_builder().nulls(nulls).build().ok()?;
-    Some(arrow::array::make_array(data))
-}
-
-fn readable_columns(path: &Path, batch: &RecordBatch, limits: &Limits) -> Result<Vec<Column>> {
-    leaves_of_arrays(batch.columns(), limits.depth)
-        .into_iter()
-        .map(|array| caught(path, || readable(&array).map_err(|error| error.to_string())))
+fn readable_columns(path: &Path, batch: &RecordBatch) -> Result<Vec<Column>> {
+    batch
+        .columns()
+        .iter()
+        .map(|array| caught(path, || readable(array).map_err(|error| error.to_string())))
         .collect()
 }
 
@@ -243,9 +210,10 @@ fn readable(array: &ArrayRef) -> std::result::Result<Column, arrow::error::Arrow
         DataType::UInt64 | DataType::Float16 | DataType::Float32 | DataType::Float64 => {
             Column::Numbers(to(&DataType::Float64)?.as_primitive::<Float64Type>().clone())
         }
-        DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) | DataType::Decimal256(..) => {
-            Column::Decimals(to(&DataType::Utf8)?.as_string::<i32>().clone())
-        }
+        DataType::Decimal32(..)
+        | DataType::Decimal64(..)
+        | DataType::Decimal128(..)
+        | DataType::Decimal256(..) => Column::Decimals(to(&DataType::Utf8)?.as_string::<i32>().clone()),
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
             Column::Texts(to(&DataType::Utf8)?.as_string::<i32>().clone())
         }

@@ -68,6 +68,7 @@ struct RunState {
     first: Option<i64>,
     last: Option<i64>,
     by_column: Vec<Option<Slot>>,
+    by_metric: HashMap<String, Slot>,
     by_name: HashMap<(String, usize, Option<Context>), Slot>,
     params: Vec<Option<String>>,
     tags: Vec<Option<String>>,
@@ -184,25 +185,38 @@ impl<'u> Rows<'u> {
     }
 
     /// Takes a row; `cells` are by column, missing ones at the end are empty.
-    pub(crate) fn row(&mut self, reporter: &mut Reporter<'_>, place: Place, cells: &[Cell<'_>]) -> Result<()> {
+    pub(crate) fn row(
+        &mut self,
+        reporter: &mut Reporter<'_>,
+        place: Place,
+        cells: &[Cell<'_>],
+    ) -> Result<()> {
         let file = self.unit.location.as_path();
         let cell = |index: usize| cells.get(index).copied().unwrap_or(Cell::Empty);
         self.key.clear();
         for (position, index) in self.run.iter().enumerate() {
-            let Some(part) = text_of(cell(*index)) else {
-                return reporter.reject(file, place, "run.missing", || "the row does not say which run it is of".to_owned());
+            let part = match cell(*index) {
+                Cell::Text(text) => std::borrow::Cow::Borrowed(text.trim()),
+                other => std::borrow::Cow::Owned(text_of(other).unwrap_or_default()),
             };
+            if part.is_empty() {
+                return reporter.reject(file, place, "run.missing", || {
+                    "the row does not say which run it is of".to_owned()
+                });
+            }
             if position > 0 {
                 self.key.push('/');
             }
-            self.key.push_str(part.trim());
+            self.key.push_str(&part);
         }
         let recorded = match self.time.map(cell) {
             None | Some(Cell::Empty) => None,
             Some(time_cell) => {
                 let micros = micros_of(time_cell);
                 if micros.is_none() {
-                    reporter.reject(file, place, "time.malformed", || format!("{} is no time", shown(time_cell)))?;
+                    reporter.reject(file, place, "time.malformed", || {
+                        format!("{} is no time", shown(time_cell))
+                    })?;
                 }
                 micros
             }
@@ -248,7 +262,8 @@ impl<'u> Rows<'u> {
             },
         };
         if step.rounded {
-            reporter.remark(file, place, "step.rounded", "", 1, || "steps are rounded to millionths".to_owned());
+            reporter
+                .remark(file, place, "step.rounded", "", 1, || "steps are rounded to millionths".to_owned());
         }
         let context = context_of(&self.contexts, &cell);
         let context = match context {
@@ -257,9 +272,14 @@ impl<'u> Rows<'u> {
         };
         let point = Point { step: step.whole, step_fraction: step.fraction, time, value: 0.0 };
         if let (Some(metric), Some(value)) = (self.metric, self.value) {
-            let Some(name) = text_of(cell(metric)) else {
-                return reporter.reject(file, place, "metric.missing", || "the row names no metric".to_owned());
+            let name = match cell(metric) {
+                Cell::Text(text) => std::borrow::Cow::Borrowed(text),
+                other => std::borrow::Cow::Owned(text_of(other).unwrap_or_default()),
             };
+            if name.is_empty() {
+                return reporter
+                    .reject(file, place, "metric.missing", || "the row names no metric".to_owned());
+            }
             let value = cell(value);
             if value == Cell::Empty {
                 return Ok(());
@@ -270,7 +290,10 @@ impl<'u> Rows<'u> {
                 });
             };
             let point = Point { value: number, ..point };
-            return run.point_by_name(reporter, file, place, (name, usize::MAX, context), point);
+            if context.is_none() {
+                return run.point_by_metric(reporter, file, place, &name, point);
+            }
+            return run.point_by_name(reporter, file, place, (name.into_owned(), usize::MAX, context), point);
         }
         for index in &self.metrics {
             let value = cell(*index);
@@ -285,18 +308,29 @@ impl<'u> Rows<'u> {
             };
             let Some(number) = number else {
                 match value {
-                    Cell::Text(_) if column.numeric => reporter.reject(file, place, "cell.not_a_number", || {
-                        format!("column {:?}: {} is no number", beginning(&column.name), shown(value))
-                    })?,
+                    Cell::Text(_) if column.numeric => {
+                        reporter.reject(file, place, "cell.not_a_number", || {
+                            format!("column {:?}: {} is no number", beginning(&column.name), shown(value))
+                        })?
+                    }
                     _ => reporter.remark(file, place, "ignored.cells", &column.name, 1, || {
-                        format!("cells of {:?} that hold no numbers are not imported", beginning(&column.name))
+                        format!(
+                            "cells of {:?} that hold no numbers are not imported",
+                            beginning(&column.name)
+                        )
                     }),
                 }
                 continue;
             };
             let point = Point { value: number, ..point };
             if context.is_some() {
-                run.point_by_name(reporter, file, place, (column.name.clone(), *index, context.clone()), point)?;
+                run.point_by_name(
+                    reporter,
+                    file,
+                    place,
+                    (column.name.clone(), *index, context.clone()),
+                    point,
+                )?;
             } else {
                 run.point_by_column(reporter, file, place, (*index, &column.name), point)?;
             }
@@ -304,7 +338,12 @@ impl<'u> Rows<'u> {
         Ok(())
     }
 
-    fn announce(&mut self, reporter: &mut Reporter<'_>, recorded: Option<i64>, cells: &[Cell<'_>]) -> Result<usize> {
+    fn announce(
+        &mut self,
+        reporter: &mut Reporter<'_>,
+        recorded: Option<i64>,
+        cells: &[Cell<'_>],
+    ) -> Result<usize> {
         let file = self.unit.location.as_path();
         if self.runs.len() >= reporter.limits.files.max(1_000_000) {
             return Err(ImportError::TooLarge {
@@ -333,7 +372,9 @@ impl<'u> Rows<'u> {
         {
             match ExperimentName::new(&experiment) {
                 Ok(experiment) => run.experiment = experiment,
-                Err(error) => reporter.reject(file, Place::File, "experiment.refused", || error.to_string())?,
+                Err(error) => {
+                    reporter.reject(file, Place::File, "experiment.refused", || error.to_string())?
+                }
             }
         }
         if reporter.belonging.project.is_none()
@@ -378,6 +419,7 @@ impl<'u> Rows<'u> {
             first: run.start_time,
             last: None,
             by_column: Vec::new(),
+            by_metric: HashMap::new(),
             by_name: HashMap::new(),
             params,
             tags,
@@ -416,7 +458,11 @@ impl RunState {
                 Some(known) => {
                     let known = known.clone();
                     reporter.reject(file, place, "param.changed", || {
-                        format!("param {key:?} was {:?} before, here it is {:?}", beginning(&known), beginning(&value))
+                        format!(
+                            "param {key:?} was {:?} before, here it is {:?}",
+                            beginning(&known),
+                            beginning(&value)
+                        )
                     })?;
                 }
                 None => {
@@ -463,6 +509,25 @@ impl RunState {
         put(reporter, file, place, slot, name, point)
     }
 
+    fn point_by_metric(
+        &mut self,
+        reporter: &mut Reporter<'_>,
+        file: &Path,
+        place: Place,
+        name: &str,
+        point: Point,
+    ) -> Result<()> {
+        let slot = match self.by_metric.get(name) {
+            Some(slot) => *slot,
+            None => {
+                let slot = open(reporter, file, self.id, name, None)?;
+                self.by_metric.insert(name.to_owned(), slot);
+                slot
+            }
+        };
+        put(reporter, file, place, slot, name, point)
+    }
+
     fn point_by_name(
         &mut self,
         reporter: &mut Reporter<'_>,
@@ -483,7 +548,13 @@ impl RunState {
     }
 }
 
-fn open(reporter: &mut Reporter<'_>, file: &Path, run: RunId, name: &str, context: Option<Context>) -> Result<Slot> {
+fn open(
+    reporter: &mut Reporter<'_>,
+    file: &Path,
+    run: RunId,
+    name: &str,
+    context: Option<Context>,
+) -> Result<Slot> {
     match MetricName::new(name) {
         Ok(metric) => Ok(Slot::Open(reporter.series(file, run, metric, context)?)),
         Err(_) => Ok(Slot::Refused),
@@ -520,7 +591,9 @@ fn context_of<'c>(
     if object.is_empty() {
         return Ok(None);
     }
-    Context::parse(&serde_json::Value::Object(object).to_string()).map(Some).map_err(|error| error.to_string())
+    Context::parse(&serde_json::Value::Object(object).to_string())
+        .map(Some)
+        .map_err(|error| error.to_string())
 }
 
 /// A cell as the text of a param, tag or name; `None` when there is nothing.
@@ -531,10 +604,10 @@ pub(crate) fn text_of(cell: Cell<'_>) -> Option<String> {
         Cell::Integer(integer) => Some(integer.to_string()),
         Cell::Number(number) => Some(ParamValue::from_f64(number).to_string()),
         Cell::Boolean(truth) => Some(truth.to_string()),
-        Cell::Time(micros) => Some(
-            chrono::DateTime::from_timestamp_micros(micros)
-                .map_or_else(|| micros.to_string(), |time| time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)),
-        ),
+        Cell::Time(micros) => Some(chrono::DateTime::from_timestamp_micros(micros).map_or_else(
+            || micros.to_string(),
+            |time| time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
+        )),
     }
 }
 

@@ -13,7 +13,9 @@ pub(crate) fn encoding_of(beginning: &[u8]) -> Result<(&'static Encoding, usize)
         return Ok((encoding, mark));
     }
     if beginning.contains(&0) {
-        return Err("it holds zero bytes: it is a binary file, or UTF-16 without a byte order mark".to_owned());
+        return Err(
+            "it holds zero bytes: it is a binary file, or UTF-16 without a byte order mark".to_owned()
+        );
     }
     let control = beginning.iter().filter(|byte| matches!(byte, 0..=8 | 14..=26 | 28..=31)).count();
     if control.saturating_mul(100) > beginning.len() {

@@ -164,7 +164,8 @@ impl Reading {
         }
         let Some(tag) = self.tags.get_mut(&value.tag) else { return Ok(()) };
         if tag.plugin.as_ref() == b"hparams" {
-            let content = value.metadata.and_then(|metadata| metadata.plugin_data).map(|plugin| plugin.content);
+            let content =
+                value.metadata.and_then(|metadata| metadata.plugin_data).map(|plugin| plugin.content);
             return self.hparams(file, offset, content.unwrap_or_default(), reporter);
         }
         point.value = match (value.simple_value, &value.tensor) {
@@ -177,7 +178,9 @@ impl Reading {
                             let name = String::from_utf8_lossy(&value.tag).into_owned();
                             match reason {
                                 NotScalar::Elements => format!("{name}: the tensor does not hold one number"),
-                                NotScalar::Type(number) => format!("{name}: tensors of type {number} are no numbers"),
+                                NotScalar::Type(number) => {
+                                    format!("{name}: tensors of type {number} are no numbers")
+                                }
                             }
                         });
                     }
@@ -200,17 +203,23 @@ impl Reading {
         }
         match (tag.series, &tag.refused) {
             (Some(series), _) => reporter.point(series, point),
-            (None, reason) => reporter.reject(file, Place::Offset(offset), "metric.refused", || {
-                reason.clone().unwrap_or_default()
-            }),
+            (None, reason) => reporter
+                .reject(file, Place::Offset(offset), "metric.refused", || reason.clone().unwrap_or_default()),
         }
     }
 
-    fn hparams(&mut self, file: &Path, offset: u64, content: Bytes, reporter: &mut Reporter<'_>) -> Result<()> {
+    fn hparams(
+        &mut self,
+        file: &Path,
+        offset: u64,
+        content: Bytes,
+        reporter: &mut Reporter<'_>,
+    ) -> Result<()> {
         let data = match HparamsPluginData::decode(content) {
             Ok(data) => data,
             Err(error) => {
-                return reporter.reject(file, Place::Offset(offset), "hparams.malformed", || error.to_string());
+                return reporter
+                    .reject(file, Place::Offset(offset), "hparams.malformed", || error.to_string());
             }
         };
         if let Some(start) = data.session_start_info {

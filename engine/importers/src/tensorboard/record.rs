@@ -74,7 +74,10 @@ impl<R: Read> Records<R> {
             return fault("record.truncated", message);
         }
         if self.fill(whole).map_err(|error| read_fault(offset, &error))? < whole {
-            return fault("record.truncated", format!("the record claims {length} bytes, the file ends before"));
+            return fault(
+                "record.truncated",
+                format!("the record claims {length} bytes, the file ends before"),
+            );
         }
         let mut record = self.buffer.split_to(whole).freeze();
         self.offset = self.offset.saturating_add(whole as u64);
@@ -91,7 +94,10 @@ impl<R: Read> Records<R> {
         while self.buffer.len() < count {
             let start = self.buffer.len();
             // The claim was checked against the file's size, so this is no allocation on a stranger's word.
-            let more = count.saturating_sub(start).max(CHUNK.min(usize::try_from(self.left).unwrap_or(CHUNK))).max(1);
+            let more = count
+                .saturating_sub(start)
+                .max(CHUNK.min(usize::try_from(self.left).unwrap_or(CHUNK)))
+                .max(1);
             self.buffer.resize(start.saturating_add(more), 0);
             let read = self.buffer.get_mut(start..).map_or(Ok(0), |space| self.source.read(space));
             let got = *read.as_ref().unwrap_or(&0);
@@ -164,7 +170,9 @@ mod tests {
             assert_eq!(records.len(), whole, "{cut}");
             match fault {
                 None => assert_eq!(cut, 21),
-                Some(fault) => assert_eq!((fault.offset, fault.code), (21 * whole as u64, "record.truncated")),
+                Some(fault) => {
+                    assert_eq!((fault.offset, fault.code), (21 * whole as u64, "record.truncated"))
+                }
             }
         }
     }

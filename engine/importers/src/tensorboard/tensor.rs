@@ -52,7 +52,11 @@ pub(crate) fn scalar(tensor: &Tensor) -> Result<f64, NotScalar> {
                 ([], Ok(bytes)) => u16::from_le_bytes(bytes),
                 _ => return Err(NotScalar::Elements),
             };
-            Ok(if tensor.dtype == 14 { bf16::from_bits(bits).to_f64() } else { f16::from_bits(bits).to_f64() })
+            Ok(if tensor.dtype == 14 {
+                bf16::from_bits(bits).to_f64()
+            } else {
+                f16::from_bits(bits).to_f64()
+            })
         }
         17 => read!(int_val, u16),
         22 => read!(uint32_val, u32),
@@ -72,16 +76,32 @@ mod tests {
 
     #[test]
     fn both_forms_of_every_type_give_the_number() {
-        assert_eq!(scalar(&Tensor { dtype: 1, float_val: vec![0.1], ..Tensor::default() }), Ok(f64::from(0.1_f32)));
+        assert_eq!(
+            scalar(&Tensor { dtype: 1, float_val: vec![0.1], ..Tensor::default() }),
+            Ok(f64::from(0.1_f32))
+        );
         assert_eq!(scalar(&with_content(1, &0.1_f32.to_le_bytes())), Ok(f64::from(0.1_f32)));
         assert_eq!(scalar(&with_content(2, &0.1_f64.to_le_bytes())), Ok(0.1));
-        assert_eq!(scalar(&Tensor { dtype: 2, double_val: vec![-0.0], ..Tensor::default() }).map(f64::to_bits), Ok((-0.0_f64).to_bits()));
+        assert_eq!(
+            scalar(&Tensor { dtype: 2, double_val: vec![-0.0], ..Tensor::default() }).map(f64::to_bits),
+            Ok((-0.0_f64).to_bits())
+        );
         assert_eq!(scalar(&with_content(3, &(-5_i32).to_le_bytes())), Ok(-5.0));
-        assert_eq!(scalar(&Tensor { dtype: 9, int64_val: vec![1 << 53], ..Tensor::default() }), Ok(9_007_199_254_740_992.0));
+        assert_eq!(
+            scalar(&Tensor { dtype: 9, int64_val: vec![1 << 53], ..Tensor::default() }),
+            Ok(9_007_199_254_740_992.0)
+        );
         assert_eq!(scalar(&with_content(4, &[255])), Ok(255.0));
         assert_eq!(scalar(&with_content(6, &[255])), Ok(-1.0));
         assert_eq!(scalar(&with_content(19, &f16::from_f32(1.5).to_le_bytes())), Ok(1.5));
-        assert_eq!(scalar(&Tensor { dtype: 14, half_val: vec![i32::from(bf16::from_f32(-3.0).to_bits())], ..Tensor::default() }), Ok(-3.0));
+        assert_eq!(
+            scalar(&Tensor {
+                dtype: 14,
+                half_val: vec![i32::from(bf16::from_f32(-3.0).to_bits())],
+                ..Tensor::default()
+            }),
+            Ok(-3.0)
+        );
         assert_eq!(scalar(&with_content(23, &u64::MAX.to_le_bytes())), Ok(18_446_744_073_709_551_615.0));
         assert_eq!(scalar(&with_content(10, &[1])), Ok(1.0));
     }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use importers::{
-    Detection, ImportedRun, Limits, Options, Rejection, RunFacts, Sink, SinkError, SourceKind, Summary, Unit, UnitOutcome,
+    Detection, ImportedRun, Limits, Options, Rejection, RunFacts, Sink, SinkError, SourceKind, Summary, Unit,
+    UnitOutcome,
 };
 use model::{Context, MetricName, PointColumns, RunId};
 
@@ -74,7 +75,11 @@ impl Collector {
     }
 
     pub(crate) fn series_of(&self, run: RunId) -> BTreeMap<&str, &PointColumns> {
-        self.points.iter().filter(|((id, ..), _)| *id == run).map(|((_, metric, _), points)| (metric.as_str(), points)).collect()
+        self.points
+            .iter()
+            .filter(|((id, ..), _)| *id == run)
+            .map(|((_, metric, _), points)| (metric.as_str(), points))
+            .collect()
     }
 
     /// All that was handed on, with the names of runs, for comparing two imports.
@@ -97,7 +102,8 @@ pub(crate) fn detect(path: &Path) -> Detection {
 
 /// Imports everything of some kinds.
 pub(crate) fn import_kinds(path: &Path, kinds: &[SourceKind], options: &Options) -> (Collector, Summary) {
-    let sources: Vec<_> = detect(path).sources.into_iter().filter(|source| kinds.contains(&source.kind)).collect();
+    let sources: Vec<_> =
+        detect(path).sources.into_iter().filter(|source| kinds.contains(&source.kind)).collect();
     let plan = importers::plan(&sources, options).unwrap();
     let mut collector = Collector::default();
     let summary = importers::import(&plan, &mut collector).unwrap();

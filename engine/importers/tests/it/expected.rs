@@ -57,12 +57,17 @@ pub(crate) fn python_repr(number: f64) -> String {
     if number.is_infinite() {
         return if number > 0.0 { "inf" } else { "-inf" }.to_owned();
     }
-    let scientific = format!("{number:e}");
+    let shortest = format!("{number:e}");
+    // Of two equally short and equally near texts Python takes the even one; 32-bit floats have such ties.
+    let digits = shortest.split('e').next().unwrap().bytes().filter(u8::is_ascii_digit).count();
+    let even = format!("{number:.*e}", digits - 1);
+    let scientific = if even.parse() == Ok(number) { even } else { shortest };
     let (digits, exponent) = scientific.split_once('e').unwrap();
     let exponent: i32 = exponent.parse().unwrap();
     if number == 0.0 || (-4..16).contains(&exponent) {
-        let plain = format!("{number}");
-        return if plain.contains('.') { plain } else { format!("{plain}.0") };
+        let after_point =
+            usize::try_from(digits.bytes().filter(u8::is_ascii_digit).count() as i32 - 1 - exponent);
+        return format!("{number:.*}", after_point.unwrap_or(0).max(1));
     }
     let sign = if exponent < 0 { '-' } else { '+' };
     format!("{digits}e{sign}{:02}", exponent.abs())
@@ -169,7 +174,12 @@ fn step_text(step: i64, fraction: Option<i32>) -> String {
 
 /// Compares a series point by point with the file of points. `micros` turns the file's time into ours; without a time
 /// in the file none is compared.
-pub(crate) fn check_points(what: &str, expected: &[TextPoint], points: &PointColumns, micros: fn(&str) -> i64) {
+pub(crate) fn check_points(
+    what: &str,
+    expected: &[TextPoint],
+    points: &PointColumns,
+    micros: fn(&str) -> i64,
+) {
     assert_eq!(points.len(), expected.len(), "{what}: number of points");
     for (index, ((step, time, value), point)) in expected.iter().zip(points.iter()).enumerate() {
         if !step.is_empty() {
@@ -198,6 +208,8 @@ fn python_repr_is_what_python_shows() {
         (f64::MAX, "1.7976931348623157e+308"),
         (2.5e-7, "2.5e-07"),
         (-3.0, "-3.0"),
+        (120.0, "120.0"),
+        (0.001, "0.001"),
     ] {
         assert_eq!(python_repr(number), text);
     }

@@ -26,7 +26,10 @@ fn a_run_is_imported_once_with_its_checkpoints() {
     assert_eq!(run.params["max_steps"].as_str(), "100");
     assert_eq!(run.time_source, TimeSource::FileModified);
     // 24 and 12 entries of the two checkpoints.
-    assert!(summary.remarks.iter().any(|remark| remark.code == "checkpoint.repeated" && remark.count == 36), "{summary}");
+    assert!(
+        summary.remarks.iter().any(|remark| remark.code == "checkpoint.repeated" && remark.count == 36),
+        "{summary}"
+    );
 }
 
 #[test]
@@ -52,20 +55,33 @@ fn checkpoints_of_another_run_bare_words_and_bad_entries() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     };
-    write("a/trainer_state.json", r#"{"max_steps": 3, "log_history": [{"step": 1, "loss": NaN, "note": "x"}, {"loss": 1}, 7, {"step": 2, "loss": -Infinity, "flag": true}]}"#);
+    write(
+        "a/trainer_state.json",
+        r#"{"max_steps": 3, "log_history": [{"step": 1, "loss": NaN, "note": "x"}, {"loss": 1}, 7, {"step": 2, "loss": -Infinity, "flag": true}]}"#,
+    );
     write("a/checkpoint-1/trainer_state.json", r#"{"log_history": [{"step": 1, "loss": NaN, "note": "x"}]}"#);
     write("a/checkpoint-2/trainer_state.json", r#"{"log_history": [{"step": 1, "loss": 2.0}]}"#);
-    write("b/checkpoint-10/trainer_state.json", r#"{"log_history": [{"step": 1, "loss": 2.0}, {"step": 10, "loss": 1.0}]}"#);
+    write(
+        "b/checkpoint-10/trainer_state.json",
+        r#"{"log_history": [{"step": 1, "loss": 2.0}, {"step": 10, "loss": 1.0}]}"#,
+    );
     write("b/checkpoint-9/trainer_state.json", r#"{"log_history": [{"step": 1, "loss": 2.0}]}"#);
     write("c/trainer_state.json", "{\"log_history\": [");
     let (found, _) = import(folder.path());
-    let names: Vec<&str> = { let mut names: Vec<_> = found.runs.values().map(|run| run.name.as_str()).collect(); names.sort(); names };
+    let names: Vec<&str> = {
+        let mut names: Vec<_> = found.runs.values().map(|run| run.name.as_str()).collect();
+        names.sort();
+        names
+    };
     assert_eq!(names, ["a", "a/checkpoint-2", "b"]);
     let a = found.series_of(found.run_named("a").id);
     assert!(a["loss"].values[0].is_nan() && a["loss"].values[1] == f64::NEG_INFINITY);
     assert_eq!(a.len(), 1);
     assert_eq!(found.series_of(found.run_named("b").id)["loss"].steps, [1, 10]);
-    assert_eq!(found.codes().into_iter().collect::<Vec<_>>(), [("entry.not_an_object", 1), ("import.unreadable", 1), ("step.missing", 1)]);
+    assert_eq!(
+        found.codes().into_iter().collect::<Vec<_>>(),
+        [("entry.not_an_object", 1), ("import.unreadable", 1), ("step.missing", 1)]
+    );
 }
 
 #[test]

@@ -104,17 +104,26 @@ fn deleted_experiments_old_lines_and_damaged_files() {
     let broken = store.join("7/0123456789abcdef0123456789abcdef");
     std::fs::create_dir_all(&broken).unwrap();
     std::fs::write(broken.join("meta.yaml"), b"run_id: !!python/object:os.system [x]\n").unwrap();
-    std::fs::write(store.join("7/meta.yaml"), b"experiment_id: '7'\nname: again\nlifecycle_stage: active\n").unwrap();
+    std::fs::write(store.join("7/meta.yaml"), b"experiment_id: '7'\nname: again\nlifecycle_stage: active\n")
+        .unwrap();
     let detection = detect(&store);
     assert!(detection.unrecognised.iter().any(|left| left.path.starts_with(broken.canonicalize().unwrap()) && left.reason.contains("tags")));
     let (found, summary) = import_kinds(&store, &[SourceKind::Mlflow], &Options::default());
     let run = found.runs.values().next().unwrap();
     assert_eq!((run.experiment.as_str(), run.deleted, run.name.as_str()), ("gone", true, "old"));
-    assert_eq!(run.params.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>(), [("lines", "a\nb\n")]);
+    assert_eq!(
+        run.params.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>(),
+        [("lines", "a\nb\n")]
+    );
     let series = found.series_of(run.id);
     assert_eq!(series["loss"].steps, [0, -3, 4, 0]);
     assert_eq!(series["deep/er/acc"].times, [1_000]);
     let codes = found.codes();
-    assert_eq!(codes.into_iter().collect::<Vec<_>>(), [("metric.malformed_line", 1), ("metric.refused", 1), ("param.refused", 1), ("text.not_utf8", 1)]);
-    assert!(summary.remarks.iter().any(|remark| remark.code == "ignored.metric_dataset" && remark.count == 1));
+    assert_eq!(
+        codes.into_iter().collect::<Vec<_>>(),
+        [("metric.malformed_line", 1), ("metric.refused", 1), ("param.refused", 1), ("text.not_utf8", 1)]
+    );
+    assert!(
+        summary.remarks.iter().any(|remark| remark.code == "ignored.metric_dataset" && remark.count == 1)
+    );
 }

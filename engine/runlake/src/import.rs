@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use importers::{
-    Decision, DetectedSource, Detection, ImportedRun, Limits, Plan, PlanOptions, Rejection, RunFacts, Sink, SinkError,
-    Unit, UnitOutcome, Unrecognised,
+    Decision, Detection, ImportedRun, Limits, Plan, Rejection, Remark, RunFacts, Sink, SinkError, Unit, UnitOutcome,
+    Unrecognised,
 };
 use model::{
     Command, Context, ExperimentName, ImportRecord, Key, MetricName, NewRun, Note, ParamValue, PointBatch,
@@ -91,6 +91,8 @@ pub struct ImportReport {
     pub rejected: u64,
     /// The first of them, with file and place.
     pub rejections: Vec<Rejection>,
+    /// What was taken differently from how it stood there, or left out, by kind.
+    pub remarks: Vec<Remark>,
     /// Files that are of no known kind.
     pub unrecognised: Vec<Unrecognised>,
 }
@@ -100,11 +102,17 @@ impl Lake {
     ///
     /// # Errors
     /// When the path cannot be read, or a mapping does not fit.
-    pub fn import_plan(path: &Path, options: &ImportOptions) -> Result<(Detection, Vec<Plan>)> {
+    pub fn import_plan(path: &Path, options: &ImportOptions) -> Result<(Detection, Plan)> {
         let limits = Limits::default();
         let detection = importers::detect(path, &limits)?;
-        let plans = detection.sources.iter().map(|source| plan(source, options)).collect::<Result<_>>()?;
-        Ok((detection, plans))
+        let plan_options = importers::Options {
+            mapping: options.mapping.clone(),
+            experiment: options.experiment.clone(),
+            project: None,
+            limits,
+        };
+        let plan = importers::plan(&detection.sources, &plan_options)?;
+        Ok((detection, plan))
     }
 
     /// Imports everything that is recognised at a path. Importing it again adds only what is new.
@@ -127,16 +135,6 @@ impl Lake {
     }
 }
 
-fn plan(source: &DetectedSource, options: &ImportOptions) -> Result<Plan> {
-    let plan_options = PlanOptions {
-        mapping: options.mapping.clone(),
-        experiment: options.experiment.clone(),
-        project: None,
-        ..PlanOptions::default()
-    };
-    Ok(importers::plan(source, &plan_options)?)
-}
-
 fn import(
     path: &Path,
     options: &ImportOptions,
@@ -144,7 +142,7 @@ fn import(
     handle: Handle,
     progress: Box<dyn FnMut(ImportProgress) + Send>,
 ) -> Result<ImportReport> {
-    let (detection, plans) = Lake::import_plan(path, options)?;
+    let (detection, plan) = Lake::import_plan(path, options)?;
     if detection.sources.is_empty() && detection.unrecognised.is_empty() {
         return Err(importers::ImportError::NothingRecognised {
             path: detection.root,
@@ -173,9 +171,8 @@ fn import(
         progress,
         state: ImportProgress { bytes_done: 0, bytes_total, points: 0, unit: String::new() },
     };
-    for plan in &plans {
-        importers::import(plan, &mut sink)?;
-    }
+    let summary = importers::import(&plan, &mut sink)?;
+    sink.report.remarks = summary.remarks;
     sink.write().map_err(importers::ImportError::from)?;
     Ok(sink.report)
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow::array::RecordBatch;
-use futures::TryStreamExt;
+use datafusion::prelude::SessionContext;
 use model::{Command, PointBatch, WriterSequence};
-use query::{QueryOptions, SessionFactory};
+use query::{Answer, QueryOptions, SessionConfig, SessionFactory};
 use store::{Acknowledgement, FlushReport, Snapshot, Store, StoreConfig};
 
 use crate::error::{Error, Result};
@@ -32,7 +32,7 @@ pub struct Lake {
 struct Inner {
     location: Location,
     access: Access,
-    sessions: SessionFactory,
+    sessions: Arc<SessionFactory>,
 }
 
 enum Access {
@@ -66,7 +66,7 @@ impl Lake {
             config.hard_limit_bytes = bytes.saturating_mul(4);
         }
         let store = Store::open(config).await?;
-        Ok(Self::new(location.clone(), Access::Write(store)))
+        Self::new(location.clone(), Access::Write(store))
     }
 
     /// Opens the lake for reading; a writer may be at work in another process.
@@ -74,13 +74,14 @@ impl Lake {
     /// # Errors
     /// When there is no lake, or it is damaged or of a newer format.
     pub async fn open_read_only(location: &Location) -> Result<Self> {
-        let lake = Self::new(location.clone(), Access::Read);
+        let lake = Self::new(location.clone(), Access::Read)?;
         lake.snapshot().await?;
         Ok(lake)
     }
 
-    fn new(location: Location, access: Access) -> Self {
-        Self { inner: Arc::new(Inner { location, access, sessions: SessionFactory::default() }) }
+    fn new(location: Location, access: Access) -> Result<Self> {
+        let sessions = Arc::new(SessionFactory::new(&SessionConfig::default())?);
+        Ok(Self { inner: Arc::new(Inner { location, access, sessions }) })
     }
 
     /// The folder of the lake.
@@ -103,8 +104,8 @@ impl Lake {
     ///
     /// # Errors
     /// As [`Self::snapshot`].
-    pub async fn session(&self) -> Result<query::SessionContext> {
-        Ok(self.inner.sessions.session(self.snapshot().await?)?)
+    pub async fn session(&self) -> Result<SessionContext> {
+        Ok(self.inner.sessions.session(&self.snapshot().await?))
     }
 
     /// The factory of sessions, for callers that stream results.
@@ -117,9 +118,9 @@ impl Lake {
     /// # Errors
     /// [`Error::Query`] points at the place in the statement.
     pub async fn sql(&self, sql: &str) -> Result<Vec<RecordBatch>> {
-        let result = self.sql_stream(sql, QueryOptions::default()).await?;
-        let schema = result.schema();
-        let mut batches: Vec<RecordBatch> = result.try_collect().await?;
+        let answer = self.query(sql, QueryOptions::default()).await?;
+        let schema = Arc::clone(&answer.schema);
+        let mut batches = answer.collect().await?;
         if batches.is_empty() {
             batches.push(RecordBatch::new_empty(schema));
         }
@@ -130,8 +131,8 @@ impl Lake {
     ///
     /// # Errors
     /// As [`Self::sql`]; the stream gives the errors of running.
-    pub async fn sql_stream(&self, sql: &str, options: QueryOptions) -> Result<query::QueryStream> {
-        Ok(query::run(&self.inner.sessions, self.snapshot().await?, sql, options).await?)
+    pub async fn query(&self, sql: &str, options: QueryOptions) -> Result<Answer> {
+        Ok(query::run(&self.inner.sessions, &self.snapshot().await?, sql, options).await?)
     }
 
     /// The store, on a lake that is open for writing.

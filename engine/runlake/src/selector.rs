@@ -138,9 +138,8 @@ fn param_equals(run: &Run, key: &Key, value: &str) -> bool {
 async fn ids_of(lake: &Lake, snapshot: &Snapshot, condition: &str) -> Result<Vec<RunId>> {
     // The line end keeps a comment in the condition from swallowing what follows it.
     let sql = format!("SELECT run_id FROM runs WHERE ({condition}\n)");
-    let stream =
-        query::run(lake.sessions(), snapshot.clone(), &sql, query::QueryOptions::default()).await?;
-    let batches: Vec<_> = futures::TryStreamExt::try_collect(stream).await?;
+    let answer = query::run(lake.sessions(), snapshot, &sql, query::QueryOptions::default()).await?;
+    let batches = answer.collect().await?;
     let mut ids = Vec::new();
     for batch in &batches {
         let column = arrow::compute::cast(batch.column(0), &arrow::datatypes::DataType::Utf8)?;

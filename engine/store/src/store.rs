@@ -42,12 +42,13 @@ struct Inner {
     shared: Arc<Shared>,
     writes: Sender<Write>,
     threads: Mutex<Option<Threads>>,
-    _lock: WriterLock,
 }
 
 struct Threads {
     writer: std::thread::JoinHandle<()>,
     flusher: tokio::task::JoinHandle<()>,
+    /// Given back when the threads have ended.
+    lock: WriterLock,
 }
 
 /// What the writer thread, the flush and the readers share.
@@ -125,8 +126,8 @@ impl Store {
         });
         let writer = start_writer(&shared, wal, windows, write_requests, control_requests)?;
         let flusher = tokio::spawn(flush_when_wanted(Arc::clone(&shared)));
-        let threads = Mutex::new(Some(Threads { writer, flusher }));
-        Ok(Self { inner: Arc::new(Inner { shared, writes, threads, _lock: lock }) })
+        let threads = Mutex::new(Some(Threads { writer, flusher, lock }));
+        Ok(Self { inner: Arc::new(Inner { shared, writes, threads }) })
     }
 
     /// Appends a batch of points. When this returns, the points are on disk and every new snapshot holds them.
@@ -204,7 +205,7 @@ impl Store {
     /// Stops accepting, commits what is queued, and ends the threads. The log holds what was not flushed.
     pub async fn close(&self) {
         let threads = self.inner.threads.lock().take();
-        let Some(Threads { writer, flusher }) = threads else { return };
+        let Some(Threads { writer, flusher, lock }) = threads else { return };
         flusher.abort();
         // A flush that is under way ends first: it holds this lock.
         let tables = self.inner.shared.tables.lock().await;
@@ -216,17 +217,19 @@ impl Store {
             }
         }
         drop(tables);
+        drop(lock);
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         // A store that is dropped without `close` still ends its thread; what is queued is committed first.
-        if let Some(Threads { writer, flusher }) = self.threads.lock().take() {
+        if let Some(Threads { writer, flusher, lock }) = self.threads.lock().take() {
             flusher.abort();
             if self.shared.send_control(Control::Stop).is_ok() {
                 drop(writer.join());
             }
+            drop(lock);
         }
     }
 }

@@ -10,7 +10,7 @@ use model::{
 use store::{Store, StoreConfig};
 
 pub(crate) fn config(root: &Path) -> StoreConfig {
-    StoreConfig { wal_file_bytes: 1 << 20, ..StoreConfig::new(root, Arc::new(|| 1_000_000)) }
+    StoreConfig::new(root, Arc::new(|| 1_000_000))
 }
 
 pub(crate) async fn open(root: &Path) -> Store {

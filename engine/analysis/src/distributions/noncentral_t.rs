@@ -110,8 +110,9 @@ fn integral(low: f64, high: f64, integrand: impl Fn(f64) -> f64) -> f64 {
         (0..=intervals).map(|i| integrand(low + f64::from(i) / f64::from(intervals) * width)).sum::<f64>()
             / f64::from(intervals);
     while intervals < INTERVALS_MAX {
-        let middles: f64 =
-            (0..intervals).map(|i| integrand(low + (f64::from(i) + 0.5) / f64::from(intervals) * width)).sum();
+        let middles: f64 = (0..intervals)
+            .map(|i| integrand(low + (f64::from(i) + 0.5) / f64::from(intervals) * width))
+            .sum();
         let refined = 0.5 * (mean + middles / f64::from(intervals));
         intervals *= 2;
         let done = (refined - mean).abs() <= 1e-13 * refined.abs();

@@ -2,6 +2,14 @@
 //!
 //! Nothing here reads a file, a clock or a random device: the same samples, parameters and seed give the same
 //! finding, whatever the order of the runs within an arm and whatever the number of threads.
+//!
+//! # Where things are
+//! - [`gate()`]: pass, fail or inconclusive, with all its evidence.
+//! - [`compare_parameters`]: which parameter separates the runs.
+//! - [`describe()`], [`welch`] and its kin, [`permutation_test`], [`hedges_g`], [`power()`], [`fisher_exact`]:
+//!   the statistics that these are made of, each usable by itself.
+//! - [`ema_tensorboard`], [`ewm`], [`lttb`]: curves for eyes.
+//! - [`distributions`]: the distribution functions underneath.
 
 mod compare;
 mod describe;

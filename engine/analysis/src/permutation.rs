@@ -89,13 +89,7 @@ pub fn permutation_test(
     let mut tally = Tally::new(observed, pool.tie_width(observed, statistic));
     match splits {
         Some(splits) if splits <= EXACT_MAX => {
-            let mut members: Vec<u32> = (0..size as u32).collect();
-            loop {
-                tally.count(pool.statistic_of(&members, statistic));
-                if !next_combination(&mut members, pool.values.len() as u32) {
-                    break;
-                }
-            }
+            pool.for_each_split(size, |members, sums| tally.count(pool.statistic(members, sums, statistic)));
             Ok(tally.exact())
         }
         _ => {
@@ -162,7 +156,21 @@ fn check_resampling(resampling: Resampling) -> Result<()> {
 /// The values of both samples, ascending, at an offset and scale at which sums keep their digits.
 struct Pool {
     values: Vec<f64>,
+    total: Sums,
     members_of_a: Vec<u32>,
+}
+
+/// Sums of values and of their squares.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    values: f64,
+    squares: f64,
+}
+
+impl Sums {
+    fn with(self, value: f64) -> Self {
+        Self { values: self.values + value, squares: self.squares + value * value }
+    }
 }
 
 impl Pool {
@@ -175,29 +183,54 @@ impl Pool {
         let scale = all.iter().fold(0.0f64, |m, v| m.max((v - center).abs()));
         // A constant pool stays all zero; a scale that overflowed leaves the values as they are.
         let scale = if scale > 0.0 && scale.is_finite() { scale } else { 1.0 };
+        let values: Vec<f64> = all.iter().map(|v| (v - center) / scale).collect();
         Self {
-            values: all.iter().map(|v| (v - center) / scale).collect(),
+            total: values.iter().fold(Sums::default(), |sums, &value| sums.with(value)),
+            values,
             members_of_a: (0..labelled.len() as u32).filter(|&i| labelled[i as usize].1).collect(),
         }
     }
 
-    /// The statistic when `members` (ascending indices) form sample a. Mean differences are in units of the
-    /// largest distance from the pooled mean.
+    /// Visits every split into `size` members and the rest, in lexicographic order.
+    fn for_each_split(&self, size: usize, mut visit: impl FnMut(&[u32], Sums)) {
+        let mut members: Vec<u32> = (0..size as u32).collect();
+        // Sums of the first k members: the next split mostly changes only the last one.
+        let mut prefixes = vec![Sums::default(); size + 1];
+        let mut changed = 0;
+        loop {
+            for k in changed..size {
+                prefixes[k + 1] = prefixes[k].with(self.values[members[k] as usize]);
+            }
+            visit(&members, prefixes[size]);
+            match next_combination(&mut members, self.values.len() as u32) {
+                Some(first_changed) => changed = first_changed,
+                None => break,
+            }
+        }
+    }
+
     fn statistic_of(&self, members: &[u32], statistic: PermutationStatistic) -> f64 {
-        let total = self.values.len();
-        let (na, nb) = (members.len() as f64, (total - members.len()) as f64);
-        let (mut sum_a, mut sum_b) = (0.0, 0.0);
-        self.for_each(members, |value, in_a| if in_a { sum_a += value } else { sum_b += value });
-        let (mean_a, mean_b) = (sum_a / na, sum_b / nb);
+        let sums = members.iter().fold(Sums::default(), |sums, &m| sums.with(self.values[m as usize]));
+        self.statistic(members, sums, statistic)
+    }
+
+    /// The statistic when `members` (ascending indices, with these `sums`) form sample a. Mean differences are
+    /// in units of the largest distance from the pooled mean.
+    fn statistic(&self, members: &[u32], sums: Sums, statistic: PermutationStatistic) -> f64 {
+        let (na, nb) = (members.len() as f64, (self.values.len() - members.len()) as f64);
+        let (mean_a, mean_b) = (sums.values / na, (self.total.values - sums.values) / nb);
         let difference = mean_a - mean_b;
         if statistic == PermutationStatistic::MeanDifference {
             return difference;
         }
-        let (mut squares_a, mut squares_b) = (0.0, 0.0);
-        self.for_each(members, |value, in_a| {
-            if in_a { squares_a += (value - mean_a).powi(2) } else { squares_b += (value - mean_b).powi(2) }
-        });
-        let error = squares_a / (na - 1.0) / na + squares_b / (nb - 1.0) / nb;
+        let mut within_a = sums.squares - sums.values * mean_a;
+        let mut within_b = (self.total.squares - sums.squares) - mean_b * mean_b * nb;
+        // The subtraction keeps ten digits or more unless an arm is this narrow.
+        let narrow = 1e-5 * self.total.squares;
+        if within_a < narrow || within_b < narrow {
+            (within_a, within_b) = self.two_pass_squares(members, mean_a, mean_b);
+        }
+        let error = within_a / (na - 1.0) / na + within_b / (nb - 1.0) / nb;
         // Rounding leaves about 1e-32 of spread in constant arms.
         if error > 1e-30 {
             difference / error.sqrt()
@@ -208,12 +241,17 @@ impl Pool {
         }
     }
 
-    fn for_each(&self, members: &[u32], mut visit: impl FnMut(f64, bool)) {
+    fn two_pass_squares(&self, members: &[u32], mean_a: f64, mean_b: f64) -> (f64, f64) {
         let mut next = members.iter().peekable();
+        let (mut within_a, mut within_b) = (0.0, 0.0);
         for (i, &value) in self.values.iter().enumerate() {
-            let in_a = next.next_if(|&&m| m as usize == i).is_some();
-            visit(value, in_a);
+            if next.next_if(|&&m| m as usize == i).is_some() {
+                within_a += (value - mean_a).powi(2);
+            } else {
+                within_b += (value - mean_b).powi(2);
+            }
         }
+        (within_a, within_b)
     }
 
     /// Statistics closer than this are equal but for rounding.
@@ -280,19 +318,15 @@ pub(crate) fn binomial_coefficient(n: u64, k: u64) -> Option<u64> {
     Some(product as u64)
 }
 
-/// The next subset of `0..n` in lexicographic order; false after the last.
-fn next_combination(members: &mut [u32], n: u32) -> bool {
+/// The next subset of `0..n` in lexicographic order, and the first position that changed; `None` after the last.
+fn next_combination(members: &mut [u32], n: u32) -> Option<usize> {
     let size = members.len();
-    for i in (0..size).rev() {
-        if members[i] < n - (size - i) as u32 {
-            members[i] += 1;
-            for j in i + 1..size {
-                members[j] = members[j - 1] + 1;
-            }
-            return true;
-        }
+    let i = (0..size).rev().find(|&i| members[i] < n - (size - i) as u32)?;
+    members[i] += 1;
+    for j in i + 1..size {
+        members[j] = members[j - 1] + 1;
     }
-    false
+    Some(i)
 }
 
 #[cfg(test)]
@@ -303,7 +337,7 @@ mod tests {
     fn combinations_are_complete() {
         let mut members = vec![0, 1, 2];
         let mut count = 1;
-        while next_combination(&mut members, 7) {
+        while next_combination(&mut members, 7).is_some() {
             count += 1;
         }
         assert_eq!(Some(count), binomial_coefficient(7, 3));
@@ -320,6 +354,15 @@ mod tests {
             permutation_test(a, b, PermutationStatistic::WelchT, Resampling::default()).unwrap()
         };
         assert_eq!(run(&a, &b).p_greater, run(&shift(&a), &shift(&b)).p_greater);
+    }
+
+    #[test]
+    fn narrow_arms_far_apart_keep_their_digits() {
+        let (a, b) = ([1e6 + 0.001, 1e6 + 0.003, 1e6 + 0.002], [0.001, 0.004, 0.002]);
+        let test = permutation_test(&a, &b, PermutationStatistic::WelchT, Resampling::default()).unwrap();
+        let welch = crate::t_test::welch(&a, &b).unwrap().statistic();
+        assert!((test.statistic / welch - 1.0).abs() < 1e-6, "{} {welch}", test.statistic);
+        assert_eq!(test.p_greater.value(), 0.05);
     }
 
     #[test]

@@ -55,6 +55,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn tails_hold_ten_digits() {
+        // mpmath at 40 digits.
+        let cases = [
+            (3.0, 4.0, 0.5578254003710745),
+            (1300.0, 4.0, 3.3278807185719026e-280),
+            (50.0, 1.0, 1.537459794428035e-12),
+            (11_000.0, 9_998.0, 3.2824295767278518e-12),
+        ];
+        for (x, df, expected) in cases {
+            let error = chi_squared_sf(x, df) / expected - 1.0;
+            assert!(error.abs() < 1e-10, "{x} {df}: {error:e}");
+        }
+    }
+
+    #[test]
     fn two_degrees_are_exponential() {
         for p in [1e-6f64, 0.2, 0.5, 0.95] {
             let expected = -2.0 * (-p).ln_1p();

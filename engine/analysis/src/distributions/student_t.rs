@@ -94,6 +94,24 @@ mod tests {
     }
 
     #[test]
+    fn tails_hold_ten_digits() {
+        // mpmath at 40 digits.
+        let cases = [
+            (2.5, 3.7, 0.03591101145591339),
+            (118.375, 58.0, 3.6016436956374983e-71),
+            (1e5, 60.0, 1.1338677384354638e-248),
+            (35.0, 1000.0, 3.673141801874347e-176),
+            (36.9, 1e6, 3.6738118861797227e-298),
+            (0.001, 7.0, 0.4996150086224994),
+            (1e40, 7.3, 2.020921756918999e-290),
+        ];
+        for (t, df, expected) in cases {
+            let error = student_t_sf(t, df) / expected - 1.0;
+            assert!(error.abs() < 1e-10, "{t} {df}: {error:e}");
+        }
+    }
+
+    #[test]
     fn deep_tails_do_not_underflow_early() {
         // Not only above zero: the tail of t(4) must fall by 10^-4 per factor 10.
         let p = student_t_sf(1e5, 60.0);

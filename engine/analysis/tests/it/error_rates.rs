@@ -6,7 +6,7 @@ use analysis::distributions::normal_quantile;
 use analysis::{Direction, GateParameters, GateRun, Looks, Verdict, gate};
 use kernels::rng::{Stream, Tag, uniform, words64};
 
-const REPETITIONS: u32 = 2_000;
+const REPETITIONS: u32 = 1_000;
 
 /// A stream of standard normal values.
 struct Normals {
@@ -64,7 +64,10 @@ fn near(share: f64, expected: f64) -> bool {
 #[test]
 fn three_runs_with_a_margin_of_one_sd_are_mostly_inconclusive() {
     let equal = verdicts(3, 0.0, 0.0, &not_worse());
-    assert!(near(equal["pass"], 0.23) && near(equal["inconclusive"], 0.77) && equal["fail"] < 0.012, "{equal:?}");
+    assert!(
+        near(equal["pass"], 0.23) && near(equal["inconclusive"], 0.77) && equal["fail"] < 0.012,
+        "{equal:?}"
+    );
     let at_margin = verdicts(3, -1.0, 0.0, &not_worse());
     assert!(near(at_margin["pass"], 0.04), "{at_margin:?}");
 }

@@ -200,7 +200,6 @@ impl<R: Read> Read for Expanding<R> {
 pub(crate) struct Unpacked {
     pub(crate) reader: Box<dyn Read>,
     pub(crate) metadata: Metadata,
-    pub(crate) packing: Packing,
 }
 
 /// Opens a file and unpacks it by its first bytes, whatever its name is.
@@ -235,7 +234,7 @@ pub(crate) fn open_unpacked(path: &Path, limits: &Limits, count: &ByteCount) -> 
             Box::new(expanding(Box::new(decoder)))
         }
     };
-    Ok(Unpacked { reader, metadata, packing })
+    Ok(Unpacked { reader, metadata })
 }
 
 /// Reads up to `count` bytes; fewer only at the end or at a fault, which is then returned too.

@@ -87,9 +87,13 @@ pub fn plan(sources: &[DetectedSource], options: &Options) -> Result<Plan> {
             tables,
         });
     }
+    // A folder gives its name; of a single file the unit knows a better name than `events.out.tfevents.17…`.
     let root = &first.path;
-    let stem = if root.is_dir() { root.file_name() } else { root.file_stem() };
-    let fallback = stem.map(|stem| shortened(&stem.to_string_lossy(), model::limits::NAME_CHARACTERS));
+    let name = match (root.is_dir(), first.units.first()) {
+        (false, Some(unit)) => Some(unit.name.clone()),
+        _ => root.file_name().map(|name| name.to_string_lossy().into_owned()),
+    };
+    let fallback = name.map(|name| shortened(&name, model::limits::NAME_CHARACTERS));
     let fallback_experiment = match ExperimentName::new(fallback.as_deref().unwrap_or("imported")) {
         Ok(name) => name,
         Err(_) => ExperimentName::new("imported").map_err(|error| ImportError::Mapping {

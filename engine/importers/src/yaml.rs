@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use saphyr_parser::{Event, Parser};
+use saphyr_parser::{Event, Parser, ScalarStyle};
 
-/// Reads a document whose root is a mapping into `path.of.key` → text; values of sequences are left out.
+/// Reads a document whose root is a mapping into `path.of.key` → text; nulls and values of sequences are left out.
 ///
 /// # Errors
 /// The reason, when it is no such document, is nested deeper than `depth`, or uses tags or aliases.
@@ -21,13 +21,15 @@ pub(crate) fn flat_mapping(text: &str, depth: usize) -> Result<BTreeMap<String, 
             | Event::MappingStart(_, Some(_)) => {
                 return Err(format!("line {line}: tags are not read"));
             }
-            Event::Scalar(text, ..) => match path.last_mut() {
+            Event::Scalar(text, style, ..) => match path.last_mut() {
                 None => return Err("the root is no mapping".to_owned()),
                 Some(Level::Sequence) => {}
                 Some(Level::Mapping { key }) => match key.take() {
                     None => *key = Some(text.into_owned()),
                     Some(name) => {
-                        if let Some(full) = full_name(&path, &name) {
+                        let null = style == ScalarStyle::Plain
+                            && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
+                        if let Some(full) = full_name(&path, &name).filter(|_| !null) {
                             values.insert(full, text.into_owned());
                         }
                     }
@@ -87,12 +89,12 @@ mod tests {
     #[test]
     fn nested_keys_are_joined_and_sequences_left_out() {
         let values = flat_mapping(
-            "a: 1\nb:\n  c: 'x y'\n  d: null\nlist: [1, {e: 2}]\nempty: {}\nf: \"line\\nbreak\"\n",
+            "a: 1\nb:\n  c: 'x y'\n  d: null\n  g: 'null'\nlist: [1, {e: 2}]\nempty: {}\nf: \"line\\nbreak\"\n",
             8,
         )
         .unwrap();
         let pairs: Vec<_> = values.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        assert_eq!(pairs, [("a", "1"), ("b.c", "x y"), ("b.d", "null"), ("f", "line\nbreak")]);
+        assert_eq!(pairs, [("a", "1"), ("b.c", "x y"), ("b.g", "null"), ("f", "line\nbreak")]);
     }
 
     #[test]

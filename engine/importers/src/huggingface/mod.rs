@@ -38,11 +38,13 @@ const PARAMS: [&str; 9] = [
     "trial_name",
 ];
 
+/// The folder of a run, its own state, and the states of its checkpoints by number.
+type FoundRun = (PathBuf, Option<PathBuf>, Vec<(u64, PathBuf)>);
+
 /// Puts the state files of a run and its checkpoints together.
 pub(crate) fn group(root: &Path, mut states: Vec<PathBuf>, limits: &Limits) -> Result<Vec<(Unit, u64)>> {
     states.sort();
-    // The folder of the run, its own state, and the states of its checkpoints by number.
-    let mut runs: Vec<(PathBuf, Option<PathBuf>, Vec<(u64, PathBuf)>)> = Vec::new();
+    let mut runs: Vec<FoundRun> = Vec::new();
     for state in states {
         let folder = state.parent().unwrap_or(Path::new("/")).to_owned();
         let (run, checkpoint) = match checkpoint_number(&folder) {

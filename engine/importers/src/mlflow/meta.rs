@@ -72,7 +72,7 @@ impl RunMeta {
 const LONGEST: usize = 4 << 20;
 const DEEPEST: usize = 16;
 
-/// Reads a flat mapping; `null` values are left out.
+/// Reads a flat mapping.
 ///
 /// # Errors
 /// The reason, when it is no YAML mapping, not UTF-8, too long, too deep, or uses tags or aliases.
@@ -81,9 +81,7 @@ pub fn mapping(content: &[u8]) -> Result<BTreeMap<String, String>, String> {
         return Err(format!("it has {} bytes, at most {LONGEST} are read", content.len()));
     }
     let text = std::str::from_utf8(content).map_err(|_| "it is not UTF-8".to_owned())?;
-    let mut values = yaml::flat_mapping(text, DEEPEST)?;
-    values.retain(|_, value| !matches!(value.as_str(), "null" | "~" | "Null" | "NULL"));
-    Ok(values)
+    yaml::flat_mapping(text, DEEPEST)
 }
 
 /// Reads a `meta.yaml`.

@@ -141,6 +141,8 @@ pub(crate) fn import(unit: &Unit, plan: &TablePlan, reporter: &mut Reporter<'_>)
         rows.announce_now(reporter)?;
         let result = read_rows(file, history(object).unwrap_or_default(), plan, &mut rows, reporter);
         rows.finish(reporter)?;
+        // The next entry is another run.
+        reporter.close_series()?;
         result?;
     }
     Ok(())

@@ -41,9 +41,9 @@ pub(crate) struct Rows<'u> {
     value: Option<usize>,
     experiment: Option<usize>,
     project: Option<usize>,
-    params: Vec<(String, usize)>,
-    tags: Vec<(String, usize)>,
-    contexts: Vec<(String, usize)>,
+    params: Vec<KeyedColumn>,
+    tags: Vec<KeyedColumn>,
+    contexts: Vec<KeyedColumn>,
     /// Columns that are metrics of their own.
     metrics: Vec<usize>,
     runs: IndexMap<String, RunState>,
@@ -55,6 +55,9 @@ pub(crate) struct Rows<'u> {
     /// The key and name of the only run, when the entry of a document gives them.
     entry: Option<(String, Option<String>)>,
 }
+
+/// The key of a param, a tag or a part of the context, and the column that has its value.
+type KeyedColumn = (String, usize);
 
 struct Column {
     name: String,
@@ -448,7 +451,7 @@ impl RunState {
         reporter: &mut Reporter<'_>,
         file: &Path,
         place: Place,
-        (params, tags): (&[(String, usize)], &[(String, usize)]),
+        (params, tags): (&[KeyedColumn], &[KeyedColumn]),
         cell: &dyn Fn(usize) -> Cell<'c>,
     ) -> Result<()> {
         for ((key, index), known) in params.iter().zip(&mut self.params) {

@@ -43,14 +43,17 @@ pub(crate) struct Utf8Reader<R> {
     input: Vec<u8>,
     start: usize,
     end: usize,
+    /// The source has ended.
     finished: bool,
+    /// The decoder has given its last character; it may not be used again.
+    drained: bool,
 }
 
 impl<R: Read> Utf8Reader<R> {
     pub(crate) fn new(inner: R, encoding: &'static Encoding, mark: usize) -> Self {
         let decoder = (encoding != UTF_8).then(|| encoding.new_decoder_without_bom_handling());
         let size = if decoder.is_some() { 1 << 16 } else { 0 };
-        Self { inner, decoder, mark, input: vec![0; size], start: 0, end: 0, finished: false }
+        Self { inner, decoder, mark, input: vec![0; size], start: 0, end: 0, finished: false, drained: false }
     }
 }
 
@@ -64,6 +67,9 @@ impl<R: Read> Read for Utf8Reader<R> {
             self.mark = self.mark.saturating_sub(1);
         }
         let Some(decoder) = &mut self.decoder else { return self.inner.read(out) };
+        if self.drained {
+            return Ok(0);
+        }
         // The decoder needs room for one whole character.
         if out.len() < 8 {
             return Err(std::io::Error::other("the buffer is too small for a character"));
@@ -72,7 +78,8 @@ impl<R: Read> Read for Utf8Reader<R> {
             let input = self.input.get(self.start..self.end).unwrap_or_default();
             let (result, read, written, _) = decoder.decode_to_utf8(input, out, self.finished);
             self.start = self.start.saturating_add(read);
-            if written > 0 || (self.finished && result == CoderResult::InputEmpty) {
+            self.drained = self.finished && result == CoderResult::InputEmpty;
+            if written > 0 || self.drained {
                 return Ok(written);
             }
             self.start = 0;
@@ -107,6 +114,17 @@ mod tests {
         assert_eq!(read(&utf16([0xfe, 0xff], u16::to_be_bytes)), text);
         let latin1: Vec<u8> = text.chars().map(|c| c as u8).collect();
         assert_eq!(read(&latin1), text);
+    }
+
+    #[test]
+    fn reading_goes_on_to_give_nothing_at_the_end() {
+        for bytes in [&b"\xff\xfea\0b"[..], b"caf\xe9"] {
+            let (encoding, mark) = encoding_of(bytes).unwrap_or((encoding_rs::UTF_16LE, 2));
+            let mut reader = Utf8Reader::new(bytes, encoding, mark);
+            let mut out = [0; 64];
+            while reader.read(&mut out).unwrap() > 0 {}
+            assert_eq!(reader.read(&mut out).unwrap(), 0);
+        }
     }
 
     #[test]

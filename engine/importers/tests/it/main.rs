@@ -1,5 +1,8 @@
 //! Tests of the importers: against what the tools' own readers gave, and against hostile input.
 
+// The helpers of tests are tests too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod algoperf;
 mod collector;
 mod expected;
@@ -7,6 +10,8 @@ mod hostile;
 mod huggingface;
 mod mlflow;
 mod plain;
+mod random;
 mod shared;
+mod small;
 mod tables;
 mod tensorboard;

@@ -91,6 +91,8 @@ fn options_override_and_names_come_from_paths() {
     };
     let (found, _) = import_kinds(folder.path(), &[SourceKind::Csv], &options);
     let run = found.run_named("b/log");
+    let (guessed, _) = import(&folder.path().join("a/log.csv"));
+    assert_eq!(guessed.run_named("log").experiment.as_str(), "log");
     assert_eq!((run.experiment.as_str(), run.project.as_ref().unwrap().as_str()), ("mine", "p"));
     let params: Vec<_> = run.params.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     assert_eq!(params, [("lr", "0.1"), ("opt.name", "adam")]);

@@ -1,1 +1,43 @@
-//! Placeholder.
+//! Statistics on plain slices of numbers: values and offsets in, intervals out.
+//!
+//! This crate knows nothing of Arrow, SQL, runs or files. One call handles all groups of a query
+//! at once. The answer depends on data, seed and parameters alone: not on the number of threads,
+//! on how groups are batched or ordered, on the order of values inside a group, or on the device.
+//!
+//! ```
+//! use kernels::{BootstrapRequest, Method, Policy, Samples, Statistic, select};
+//!
+//! let values = [0.81, 0.83, 0.80, 0.84, 0.79, 0.82, 0.85, 0.80, 0.83, 0.81];
+//! let samples = Samples { values: &values, offsets: &[0, 10] };
+//! let backend = select(Policy::Auto)?.backend;
+//! let request = BootstrapRequest::new(samples, Statistic::Mean).method(Method::Bca).seed(7);
+//! let out = backend.bootstrap(&request)?;
+//! assert!(out.low[0] < out.estimate[0] && out.estimate[0] < out.high[0]);
+//! # Ok::<(), kernels::KernelError>(())
+//! ```
+//!
+//! # Where things are
+//! - [`rng`]: the counter-based generator; its rules are a versioned contract.
+//! - [`request`](BootstrapRequest) and [`backend`](Backend): what callers see.
+//! - `plan`: checks and canonical samples, shared by all backends.
+//! - `interval`, `exact`: from resampled sums, or without resampling, to interval ends.
+//! - `cpu`: the CPU backend. [`describe`]: deterministic moments and order statistics.
+
+mod backend;
+mod cpu;
+pub mod describe;
+mod error;
+mod exact;
+mod interval;
+mod plan;
+mod request;
+pub mod rng;
+mod select;
+
+pub use backend::{Backend, BackendInfo, Cost, Policy, Request, Selection, select};
+pub use cpu::{CpuBackend, InstructionSet};
+pub use error::{Invalid, KernelError, Reason};
+pub use request::{
+    BootstrapOutput, BootstrapRequest, Computation, Flags, MAX_RESAMPLES, Method, Provenance, Samples,
+    Statistic, Streams,
+};

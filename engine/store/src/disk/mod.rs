@@ -1,1 +1,180 @@
-//! To come.
+//! The few file operations that the log needs, as a trait: the real disk, and one that loses power and fails on demand.
+//!
+//! Names and contents become durable separately: [`DiskFile::sync_data`] and [`DiskFile::sync_all`] say nothing about
+//! the name of the file, which is durable only after [`Disk::sync_directory`] on its folder.
+
+use std::fmt::Debug;
+use std::io;
+use std::path::Path;
+
+#[cfg(any(test, feature = "testing"))]
+mod faulty;
+mod real;
+
+#[cfg(any(test, feature = "testing"))]
+pub use faulty::{Fault, FaultyDisk};
+pub use real::RealDisk;
+
+/// How a file is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// For reading only.
+    Read,
+    /// For reading and writing at any offset.
+    ReadWrite,
+}
+
+/// Space of a file system in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// What this process may still use.
+    pub free: u64,
+    /// The size of the file system.
+    pub total: u64,
+}
+
+/// A file system.
+pub trait Disk: Send + Sync + Debug {
+    /// Makes a new, empty file, open for reading and writing. Its name is not yet durable.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when the name is taken; whatever else the file system says.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Opens a file that exists.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none; whatever else the file system says.
+    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Makes one folder whose parent exists. Its name is not yet durable.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when the name is taken; whatever else the file system says.
+    fn create_directory(&self, path: &Path) -> io::Result<()>;
+
+    /// Whether a folder is there.
+    ///
+    /// # Errors
+    /// Whatever the file system says, except that nothing is there.
+    fn directory_exists(&self, path: &Path) -> io::Result<bool>;
+
+    /// Makes the names inside a folder durable: of new files, renamed ones and removed ones.
+    ///
+    /// # Errors
+    /// Whatever the file system says. What is durable is then unknown.
+    fn sync_directory(&self, path: &Path) -> io::Result<()>;
+
+    /// Renames a file, replacing one that has the new name. Not durable until the folders are synced.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file. Not durable until the folder is synced.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none; whatever else the file system says.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// The names of the regular files in a folder, sorted. Names that are no Unicode are left out.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such folder; whatever else the file system says.
+    fn list(&self, path: &Path) -> io::Result<Vec<String>>;
+
+    /// Free and total space of the file system that holds `path`, which must exist.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn space(&self, path: &Path) -> io::Result<Space>;
+
+    /// Makes a folder and every missing parent, each name durable when this returns.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn create_directories(&self, path: &Path) -> io::Result<()> {
+        if path.as_os_str().is_empty() || self.directory_exists(path)? {
+            return Ok(());
+        }
+        let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+        if let Some(parent) = parent {
+            self.create_directories(parent)?;
+        }
+        match self.create_directory(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        self.sync_directory(parent.unwrap_or(Path::new(".")))
+    }
+}
+
+/// An open file.
+pub trait DiskFile: Send + Debug {
+    /// Writes all bytes at an offset, extending the file when they reach past its end.
+    ///
+    /// # Errors
+    /// Whatever the file system says. Any part of the bytes may then have been written.
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Reads up to `buffer.len()` bytes at an offset; fewer only at the end of the file.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Makes the contents durable, and the length as far as reading them back needs it (`fdatasync`).
+    ///
+    /// # Errors
+    /// Whatever the file system says. What is durable is then unknown and a later success proves nothing.
+    fn sync_data(&mut self) -> io::Result<()>;
+
+    /// Makes contents and metadata durable (`fsync`).
+    ///
+    /// # Errors
+    /// As [`DiskFile::sync_data`].
+    fn sync_all(&mut self) -> io::Result<()>;
+
+    /// Cuts the file to a length.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn truncate(&mut self, length: u64) -> io::Result<()>;
+
+    /// Reserves space up to `length` and makes the file at least that long; the new bytes read as zero.
+    ///
+    /// # Errors
+    /// `StorageFull` when there is no room; whatever else the file system says.
+    fn preallocate(&mut self, length: u64) -> io::Result<()>;
+
+    /// The length in bytes.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn length(&self) -> io::Result<u64>;
+}
+
+/// Reads a whole file of at most `limit` bytes.
+///
+/// # Errors
+/// `FileTooLarge` above the limit; whatever else the file system says.
+pub(crate) fn read_all(file: &dyn DiskFile, limit: u64) -> io::Result<Vec<u8>> {
+    let length = file.length()?;
+    if length > limit {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("{length} bytes, at most {limit} are read"),
+        ));
+    }
+    let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        let count = file.read_at(filled as u64, &mut bytes[filled..])?;
+        if count == 0 {
+            break;
+        }
+        filled += count;
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}

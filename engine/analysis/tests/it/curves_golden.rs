@@ -1,0 +1,68 @@
+//! Golden suites of curves and of adjusted p-values.
+
+use analysis::{Decay, benjamini_hochberg, downsample_minmax, ema_tensorboard, ewm, holm, lttb};
+use serde_json::{Value, json};
+
+use crate::golden::{Answer, check, number, shown_list};
+
+#[test]
+fn smoothing() {
+    check("smoothing", &[], |vector| {
+        let y = vector.input("y");
+        let flag = |key: &str| vector.parameter(key).as_bool().unwrap_or(false);
+        match vector.parameter("kind").as_str().unwrap() {
+            "tensorboard" => Answer::Got(
+                json!({"y": shown_list(&ema_tensorboard(&y, number(vector.parameter("weight"))))}),
+            ),
+            "ewm" => {
+                let decay = Decay::Alpha(1.0 - number(vector.parameter("weight")));
+                let smoothed = ewm(&y, decay, flag("adjust"), flag("ignore_na")).unwrap();
+                Answer::Got(json!({"y": shown_list(&smoothed)}))
+            }
+            _ => Answer::Skip("rolling windows"),
+        }
+    });
+}
+
+#[test]
+fn downsampling() {
+    let other_variants = ["lttb_array_split", "lttb_tsdownsample", "minmax_tsdownsample", "m4_tsdownsample"];
+    check("downsampling", &other_variants, |vector| {
+        if vector.name() == "nan_aware_minmax" {
+            return Answer::Skip(
+                "another library's rule for gaps; ours keeps every divergence and both extremes",
+            );
+        }
+        let y = vector.input("y");
+        let x = match vector.raw_input("x") {
+            Value::String(_) => (0..y.len()).map(|i| i as f64).collect(),
+            _ => vector.input("x"),
+        };
+        let count = number(vector.parameter("n_out")) as usize;
+        let minmax = downsample_minmax(&y, number(vector.parameter("minmax_buckets")) as usize);
+        let kept = &vector.expected()["global_min_max_kept"];
+        let all_kept = kept.as_array().unwrap().iter().all(|i| minmax.contains(&(number(i) as usize)));
+        Answer::Got(json!({
+            "lttb_steinarsson": lttb(&x, &y, count).unwrap(),
+            "minmax_equal_count": minmax,
+            "global_min_max_kept": if all_kept { kept.clone() } else { Value::Null },
+        }))
+    });
+}
+
+#[test]
+fn multiplicity() {
+    let elsewhere = ["bonferroni", "sidak", "holm_sidak", "hochberg", "hommel", "by", "tsbky"];
+    check("multiplicity", &elsewhere, |vector| {
+        let p = vector.input("p");
+        let alpha = number(vector.parameter("alpha"));
+        let shown = |adjusted: Vec<f64>| {
+            let reject: Vec<bool> = adjusted.iter().map(|p| *p <= alpha).collect();
+            json!({"adjusted": adjusted, "reject": reject})
+        };
+        Answer::Got(json!({
+            "holm": shown(holm(&p).unwrap()),
+            "bh": shown(benjamini_hochberg(&p).unwrap()),
+        }))
+    });
+}

@@ -1,0 +1,12 @@
+//! Integration tests of the crate.
+
+// The whole binary is test code; clippy only knows this of functions marked as tests.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod curves_golden;
+mod error_rates;
+mod gate_golden;
+mod gate_rules;
+mod golden;
+mod properties;
+mod statistics_golden;

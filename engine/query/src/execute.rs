@@ -1,0 +1,201 @@
+//! From a text to rows: guard, plan, run, all on the threads of the factory.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use datafusion::common::DataFusionError;
+use datafusion::execution::FunctionRegistry;
+use datafusion::execution::session_state::SessionState;
+use datafusion::physical_plan::execute_stream;
+use datafusion::sql::parser::Statement;
+use futures::{Stream, StreamExt};
+use store::Snapshot;
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+
+use crate::error::{QueryError, Result};
+use crate::explain_error::{Vocabulary, explain};
+use crate::guard::{LimitedStream, QueryLimits, Request, check_plan, read_statement};
+use crate::session::{SessionFactory, Settings};
+use crate::tables::{Access, SnapshotCatalog};
+
+/// Who asks, and what it may cost.
+#[derive(Debug, Clone, Default)]
+pub struct QueryOptions {
+    /// The projects that the caller sees.
+    pub access: Access,
+    /// What the statement may cost.
+    pub limits: QueryLimits,
+    /// What earlier `SET`s of this connection said.
+    pub settings: Settings,
+}
+
+/// The answer to a statement.
+pub struct Answer {
+    /// The columns.
+    pub schema: SchemaRef,
+    /// The rows; ends with an error at a limit. Dropping it stops the statement.
+    pub batches: Pin<Box<dyn Stream<Item = Result<RecordBatch>> + Send>>,
+    /// After `SET`: the settings to give to the next statements.
+    pub settings: Option<Settings>,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answer").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+impl Answer {
+    /// All rows at once.
+    ///
+    /// # Errors
+    /// The first error of the stream.
+    pub async fn collect(mut self) -> Result<Vec<RecordBatch>> {
+        let mut batches = Vec::new();
+        while let Some(batch) = self.batches.next().await {
+            batches.push(batch?);
+        }
+        Ok(batches)
+    }
+}
+
+/// Batches that wait for a slow reader.
+const WAITING_BATCHES: usize = 2;
+
+/// Answers one statement over one snapshot.
+///
+/// The text passes the guard (caps, one statement, only reads), is planned and run on the threads of the factory, and
+/// its rows pass the limits of `options`. Must be called within a tokio runtime.
+///
+/// # Errors
+/// Whatever is wrong with the statement; see [`QueryError`]. Errors while rows flow come through the stream.
+pub async fn run(
+    factory: &SessionFactory,
+    snapshot: &Snapshot,
+    sql: &str,
+    options: QueryOptions,
+) -> Result<Answer> {
+    let Some(handle) = factory.handle() else {
+        return Err(QueryError::Internal { message: "the engine is stopping".to_owned() });
+    };
+    let started = Instant::now();
+    let (state, catalog) =
+        factory.state(snapshot, &options.access, options.settings, Some(options.limits.memory));
+    let words = Arc::new(Words { sql: sql.to_owned(), state, catalog, memory_limit: options.limits.memory });
+
+    let mut work: JoinSet<()> = JoinSet::new();
+    let (planned, plan) = tokio::sync::oneshot::channel();
+    let (rows, mut waiting) = mpsc::channel(WAITING_BATCHES);
+    let limits = options.limits.clone();
+    let settings = options.settings;
+    work.spawn_on(
+        async move {
+            match prepare(&words, &limits, settings, started).await {
+                Err(error) => drop(planned.send(Err(error))),
+                Ok(Prepared::Settings(settings)) => drop(planned.send(Ok((empty_schema(), Some(settings))))),
+                Ok(Prepared::Rows(mut stream)) => {
+                    if planned.send(Ok((stream.schema(), None))).is_err() {
+                        return;
+                    }
+                    while let Some(batch) = stream.next().await {
+                        if rows.send(batch).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+            }
+        },
+        handle,
+    );
+    let Ok(planned) = plan.await else {
+        return Err(ended(work.join_next().await));
+    };
+    let (schema, settings) = planned?;
+    let batches = async_stream::stream! {
+        while let Some(batch) = waiting.recv().await {
+            yield batch;
+        }
+        // A worker that ended by a fault must not look like the end of the rows.
+        if let Some(Err(error)) = work.join_next().await {
+            yield Err(ended(Some(Err(error))));
+        }
+    };
+    Ok(Answer { schema, batches: Box::pin(batches), settings })
+}
+
+fn ended(joined: Option<std::result::Result<(), JoinError>>) -> QueryError {
+    let message = match joined {
+        Some(Err(error)) if error.is_panic() => "a fault while the statement ran".to_owned(),
+        _ => "the statement was stopped".to_owned(),
+    };
+    QueryError::Internal { message }
+}
+
+fn empty_schema() -> SchemaRef {
+    Arc::new(Schema::empty())
+}
+
+/// What is needed to word an error.
+struct Words {
+    sql: String,
+    state: SessionState,
+    catalog: SnapshotCatalog,
+    memory_limit: usize,
+}
+
+impl Words {
+    fn explain(&self, error: DataFusionError) -> QueryError {
+        let tables = || self.catalog.table_names();
+        let functions = || {
+            let mut names: Vec<String> = self.state.udfs().into_iter().collect();
+            names.extend(self.state.udafs());
+            names.extend(self.state.udwfs());
+            names
+        };
+        let vocabulary = Vocabulary { tables: &tables, functions: &functions, memory_limit: self.memory_limit };
+        explain(&self.sql, error, &vocabulary)
+    }
+}
+
+enum Prepared {
+    Rows(LimitedStream),
+    Settings(Settings),
+}
+
+async fn prepare(
+    words: &Arc<Words>,
+    limits: &QueryLimits,
+    mut settings: Settings,
+    started: Instant,
+) -> Result<Prepared> {
+    match read_statement(&words.sql, limits, &|error| words.explain(error))? {
+        Request::Set { key, value } => {
+            settings.set(&key, &value)?;
+            Ok(Prepared::Settings(settings))
+        }
+        Request::Read(statement) => {
+            let planning = open(words, *statement);
+            let stream = match tokio::time::timeout_at(started + limits.time, planning).await {
+                Ok(stream) => stream.map_err(|error| words.explain(error))?,
+                Err(_) => return Err(QueryError::Time { seconds: limits.time.as_secs() }),
+            };
+            let words = Arc::clone(words);
+            let explain = Box::new(move |error| words.explain(error));
+            Ok(Prepared::Rows(LimitedStream::new(stream, started, limits.clone(), explain)))
+        }
+    }
+}
+
+async fn open(
+    words: &Words,
+    statement: Statement,
+) -> std::result::Result<datafusion::execution::SendableRecordBatchStream, DataFusionError> {
+    let plan = words.state.statement_to_plan(statement).await?;
+    check_plan(&plan)?;
+    let plan = words.state.create_physical_plan(&plan).await?;
+    execute_stream(plan, words.state.task_ctx())
+}

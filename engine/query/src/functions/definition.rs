@@ -1,0 +1,274 @@
+//! What a function is called, takes and returns: one description for the planner, the documentation,
+//! `system.functions` and named arguments.
+
+use arrow::datatypes::DataType;
+use datafusion::common::{Result, ScalarValue, plan_err};
+use datafusion::logical_expr::{DocSection, Documentation, Signature, Volatility};
+
+/// Whether a function folds rows or looks along them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FunctionKind {
+    /// Folds the rows of a group into one value.
+    Aggregate,
+    /// Gives one value a row, computed along a window.
+    Window,
+    /// Gives one value a row from that row alone.
+    Scalar,
+}
+
+impl FunctionKind {
+    /// The word in `system.functions`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Aggregate => "aggregate",
+            Self::Window => "window",
+            Self::Scalar => "scalar",
+        }
+    }
+}
+
+/// What an argument may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ArgumentKind {
+    /// A column of numbers, read as doubles.
+    Value,
+    /// A column of steps (whole numbers).
+    Step,
+    /// A column of times.
+    Time,
+    /// A column of labels, read as text.
+    Label,
+    /// A constant text.
+    Text,
+    /// A constant number.
+    Number,
+    /// A constant whole number.
+    Integer,
+    /// A constant truth value.
+    Boolean,
+}
+
+impl ArgumentKind {
+    fn in_words(self) -> &'static str {
+        match self {
+            Self::Value => "a column of numbers",
+            Self::Step => "a column of whole numbers",
+            Self::Time => "a column of times",
+            Self::Label => "a column of labels",
+            Self::Text => "a text",
+            Self::Number => "a number",
+            Self::Integer => "a whole number",
+            Self::Boolean => "true or false",
+        }
+    }
+
+    /// The type that an argument of type `given` is cast to, `None` when it does not fit.
+    fn coerce(self, given: &DataType) -> Option<DataType> {
+        let null = matches!(given, DataType::Null);
+        let number = given.is_numeric() || null;
+        match self {
+            Self::Value | Self::Number => number.then_some(DataType::Float64),
+            Self::Step | Self::Integer => (given.is_integer() || null).then_some(DataType::Int64),
+            Self::Time => (given.is_temporal() || given.is_integer() || null).then(model::schema::timestamp),
+            Self::Text => {
+                let text = matches!(given, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+                (text || null).then_some(DataType::Utf8)
+            }
+            Self::Label => (!given.is_nested()).then_some(DataType::Utf8),
+            Self::Boolean => (matches!(given, DataType::Boolean) || null).then_some(DataType::Boolean),
+        }
+    }
+}
+
+/// One parameter of a function.
+#[derive(Debug, Clone, Copy)]
+pub struct Parameter {
+    /// Its name, for `name => value`.
+    pub name: &'static str,
+    /// What it may be.
+    pub kind: ArgumentKind,
+    /// Whether a call must give it.
+    pub required: bool,
+    /// What it means, with its default.
+    pub summary: &'static str,
+}
+
+/// A parameter that a call must give.
+pub(super) const fn required(name: &'static str, kind: ArgumentKind, summary: &'static str) -> Parameter {
+    Parameter { name, kind, required: true, summary }
+}
+
+/// A parameter with a default.
+pub(super) const fn optional(name: &'static str, kind: ArgumentKind, summary: &'static str) -> Parameter {
+    Parameter { name, kind, required: false, summary }
+}
+
+/// Everything that is said about a function.
+#[derive(Debug)]
+pub struct Definition {
+    /// Its name in SQL.
+    pub name: &'static str,
+    /// Aggregate or window.
+    pub kind: FunctionKind,
+    /// What it computes, in a few sentences.
+    pub summary: &'static str,
+    /// The parameters in order.
+    pub parameters: &'static [Parameter],
+    /// What it returns, in SQL words.
+    pub returns: &'static str,
+    /// A statement that runs as it stands.
+    pub example: &'static str,
+}
+
+impl Definition {
+    /// How a call is written: `mean_ci(x [, level])`.
+    pub fn syntax(&self) -> String {
+        let mut syntax = format!("{}(", self.name);
+        let mut bracket_open = false;
+        for (position, parameter) in self.parameters.iter().enumerate() {
+            if !parameter.required && !bracket_open {
+                syntax.push_str(" [");
+                bracket_open = true;
+            }
+            if position > 0 {
+                syntax.push_str(", ");
+            }
+            syntax.push_str(parameter.name);
+        }
+        if bracket_open {
+            syntax.push(']');
+        }
+        syntax.push(')');
+        syntax
+    }
+
+    /// The documentation that DataFusion shows.
+    pub(super) fn documentation(&self) -> Documentation {
+        let section = DocSection { include: true, label: "Runlake Functions", description: None };
+        let mut builder = Documentation::builder(section, self.summary, self.syntax())
+            .with_sql_example(format!("```sql\n{}\n```", self.example));
+        for parameter in self.parameters {
+            builder = builder.with_argument(parameter.name, parameter.summary);
+        }
+        builder.build()
+    }
+
+    /// The signature: types are checked by [`Self::coerce`], names allow `name => value`.
+    pub(super) fn signature(&self) -> Signature {
+        let signature = Signature::user_defined(Volatility::Immutable);
+        let names = self.parameters.iter().map(|p| p.name).collect::<Vec<_>>();
+        // Names are refused only when two are equal, which a test rules out; without names a call by position
+        // still works.
+        signature.clone().with_parameter_names(names).unwrap_or(signature)
+    }
+
+    /// The types that the arguments of a call are cast to.
+    pub(super) fn coerce(&self, given: &[DataType]) -> Result<Vec<DataType>> {
+        let needed = self.parameters.iter().filter(|p| p.required).count();
+        if given.len() < needed || given.len() > self.parameters.len() {
+            return plan_err!(
+                "{} takes {needed} to {} arguments, got {}: write {}",
+                self.name,
+                self.parameters.len(),
+                given.len(),
+                self.syntax()
+            );
+        }
+        let mut types = Vec::with_capacity(given.len());
+        for (parameter, data_type) in self.parameters.iter().zip(given) {
+            match parameter.kind.coerce(data_type) {
+                Some(coerced) => types.push(coerced),
+                None => {
+                    return plan_err!(
+                        "argument '{}' of {} must be {}, got {data_type}: write {}",
+                        parameter.name,
+                        self.name,
+                        parameter.kind.in_words(),
+                        self.syntax()
+                    );
+                }
+            }
+        }
+        Ok(types)
+    }
+}
+
+/// The constant arguments of one call; a NULL counts as not given.
+pub(super) struct Constants<'a> {
+    definition: &'static Definition,
+    values: &'a [Option<ScalarValue>],
+}
+
+impl<'a> Constants<'a> {
+    /// Takes the constants of a call, `None` for columns, in the order of the parameters.
+    pub(super) fn new(definition: &'static Definition, values: &'a [Option<ScalarValue>]) -> Result<Self> {
+        for (parameter, value) in definition.parameters.iter().zip(values) {
+            use ArgumentKind::{Boolean, Integer, Number, Text};
+            if matches!(parameter.kind, Text | Number | Integer | Boolean) && value.is_none() {
+                return plan_err!(
+                    "argument '{}' of {} must be a constant, not a column or an expression over rows",
+                    parameter.name,
+                    definition.name
+                );
+            }
+        }
+        Ok(Self { definition, values })
+    }
+
+    fn value(&self, name: &str) -> Option<&'a ScalarValue> {
+        let position = self.definition.parameters.iter().position(|p| p.name == name)?;
+        self.values.get(position)?.as_ref().filter(|value| !value.is_null())
+    }
+
+    /// A constant number.
+    pub(super) fn number(&self, name: &str) -> Option<f64> {
+        match self.value(name)? {
+            ScalarValue::Float64(number) => *number,
+            _ => None,
+        }
+    }
+
+    /// A constant whole number.
+    pub(super) fn integer(&self, name: &str) -> Option<i64> {
+        match self.value(name)? {
+            ScalarValue::Int64(number) => *number,
+            _ => None,
+        }
+    }
+
+    /// A constant text.
+    pub(super) fn text(&self, name: &str) -> Option<&'a str> {
+        self.value(name)?.try_as_str().flatten()
+    }
+
+    /// A constant truth value.
+    pub(super) fn boolean(&self, name: &str) -> Option<bool> {
+        match self.value(name)? {
+            ScalarValue::Boolean(truth) => *truth,
+            _ => None,
+        }
+    }
+
+    /// The error of an argument with a value outside of what is allowed.
+    pub(super) fn refuse<T>(&self, name: &str, value: impl std::fmt::Display, allowed: &str) -> Result<T> {
+        plan_err!("argument '{name}' of {} is {value}: {allowed}", self.definition.name)
+    }
+
+    /// A confidence level, strictly between 0 and 1; 0.95 when not given.
+    pub(super) fn level(&self) -> Result<f64> {
+        let level = self.number("level").unwrap_or(0.95);
+        if level > 0.0 && level < 1.0 {
+            return Ok(level);
+        }
+        self.refuse("level", level, "give a confidence level between 0 and 1, such as 0.95")
+    }
+
+    /// What happens to NaN and infinities.
+    pub(super) fn nonfinite(&self) -> Result<analysis::Nonfinite> {
+        match self.text("nonfinite") {
+            None | Some("keep") => Ok(analysis::Nonfinite::Keep),
+            Some("drop") => Ok(analysis::Nonfinite::Drop),
+            Some(other) => self.refuse("nonfinite", format_args!("'{other}'"), "give 'keep' or 'drop'"),
+        }
+    }
+}

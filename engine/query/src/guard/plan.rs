@@ -1,0 +1,47 @@
+//! The walk over a plan: only tables and functions that this session gave out, nothing that writes.
+
+use std::sync::Arc;
+
+use datafusion::catalog::streaming::StreamingTable;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{DataFusionError, Result};
+use datafusion::datasource::{TableProvider, source_as_provider};
+use datafusion::logical_expr::LogicalPlan;
+
+use crate::error::QueryError;
+use crate::guard::functions::CappedSeries;
+use crate::tables::SnapshotTable;
+
+/// Refuses a plan that holds anything but reads of this session's tables.
+pub(crate) fn check_plan(plan: &LogicalPlan) -> Result<()> {
+    plan.apply_with_subqueries(|node| {
+        let refused = match node {
+            LogicalPlan::Dml(_) => Some("a statement that writes rows"),
+            LogicalPlan::Ddl(_) => Some("a statement that creates or drops"),
+            LogicalPlan::Copy(_) => Some("COPY"),
+            LogicalPlan::Statement(_) => Some("this statement"),
+            LogicalPlan::Extension(_) => Some("an extension of the engine"),
+            LogicalPlan::TableScan(scan) => {
+                let provider = source_as_provider(&scan.source)?;
+                (!is_ours(&provider)).then_some("reading from outside of the lake")
+            }
+            _ => None,
+        };
+        match refused {
+            Some(what) => {
+                let error = QueryError::ReadOnly { what: what.to_owned() };
+                Err(DataFusionError::External(Box::new(error)))
+            }
+            None => Ok(TreeNodeRecursion::Continue),
+        }
+    })?;
+    Ok(())
+}
+
+/// Our tables, the capped series, and the streams of `information_schema`, which nothing else can bring in: the
+/// session has no way to register a table.
+fn is_ours(provider: &Arc<dyn TableProvider>) -> bool {
+    provider.is::<SnapshotTable>()
+        || provider.is::<CappedSeries>()
+        || provider.is::<StreamingTable>()
+}

@@ -1,0 +1,250 @@
+//! Sessions: what is built once for a process, and what is made for each statement.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList};
+use datafusion::common::DataFusionError;
+use datafusion::execution::context::SessionContext;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool};
+use datafusion::execution::object_store::ObjectStoreRegistry;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::execution::{FunctionRegistry, SessionStateDefaults};
+use datafusion::optimizer::Analyzer;
+use datafusion::prelude::SessionConfig as EngineConfig;
+use object_store::ObjectStore;
+use store::Snapshot;
+use url::Url;
+
+use crate::error::{Located, QueryError, Result};
+use crate::functions;
+use crate::guard::{StatementMemory, guarded_scalar_functions, guarded_table_functions};
+use crate::tables::{Access, CATALOG, KeyCache, NameNeededKeys, PUBLIC, SnapshotCatalog};
+
+/// Stack of the threads that plan: what the limits on nesting let through fits.
+const STACK_BYTES: usize = 16 << 20;
+
+/// How the engine is set up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionConfig {
+    /// Memory of all statements together, in bytes.
+    pub memory: usize,
+    /// Disk for sorts and joins that do not fit, in bytes; 0 for none.
+    pub spill: u64,
+    /// Threads that plan and run statements.
+    pub threads: usize,
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { memory: 4 << 30, spill: 16 << 30, threads }
+    }
+}
+
+/// The device of `bootstrap_ci` and its kin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Device {
+    /// The fastest that works.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// One CUDA device.
+    Cuda(u32),
+}
+
+impl FromStr for Device {
+    type Err = QueryError;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let number = text.strip_prefix("cuda:").and_then(|number| number.parse().ok());
+        match (text, number) {
+            ("auto", _) => Ok(Self::Auto),
+            ("cpu", _) => Ok(Self::Cpu),
+            (_, Some(ordinal)) => Ok(Self::Cuda(ordinal)),
+            _ => Err(setting(format!("runlake.device cannot be '{text}'"), "Give 'auto', 'cpu' or 'cuda:0'.")),
+        }
+    }
+}
+
+impl Device {
+    fn policy(self) -> kernels::Policy {
+        match self {
+            Self::Auto => kernels::Policy::Auto,
+            Self::Cpu => kernels::Policy::Cpu,
+            Self::Cuda(ordinal) => kernels::Policy::Cuda { ordinal },
+        }
+    }
+}
+
+/// What `SET` changes, for the statements that follow on one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// `runlake.device`.
+    pub device: Device,
+    /// `runlake.seed`.
+    pub seed: u64,
+}
+
+impl Settings {
+    /// `SET key = value`.
+    ///
+    /// # Errors
+    /// Unknown keys, and values that the key does not take.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        match key {
+            "runlake.device" => self.device = value.parse()?,
+            "runlake.seed" => {
+                self.seed = value.parse().map_err(|_| {
+                    setting(format!("runlake.seed cannot be '{value}'"), "Give a whole number of at least 0.")
+                })?;
+            }
+            _ => {
+                let known = ["runlake.device".to_owned(), "runlake.seed".to_owned()];
+                let hint = crate::explain_error::suggestion(key, &known)
+                    .unwrap_or_else(|| "The settings are runlake.device and runlake.seed.".to_owned());
+                return Err(setting(format!("unknown setting '{key}'"), &hint));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn setting(message: String, hint: &str) -> QueryError {
+    QueryError::Setting(Located { message, place: None, hint: Some(hint.to_owned()) })
+}
+
+/// Builds sessions; made once for a lake.
+pub struct SessionFactory {
+    base: SessionState,
+    environment: Arc<RuntimeEnv>,
+    memory: Arc<dyn MemoryPool>,
+    keys: Arc<KeyCache>,
+    threads: Option<tokio::runtime::Runtime>,
+}
+
+impl fmt::Debug for SessionFactory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionFactory").finish_non_exhaustive()
+    }
+}
+
+impl Drop for SessionFactory {
+    fn drop(&mut self) {
+        // A runtime must not be waited for inside of another one.
+        if let Some(threads) = self.threads.take() {
+            threads.shutdown_background();
+        }
+    }
+}
+
+impl SessionFactory {
+    /// Builds functions, optimizer, memory pool and threads.
+    ///
+    /// # Errors
+    /// When the operating system gives no threads or no folder for temporary files.
+    pub fn new(config: &SessionConfig) -> Result<Self> {
+        let internal = |error: &dyn fmt::Display| QueryError::Internal { message: error.to_string() };
+        let memory: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(config.memory));
+        let disk = if config.spill == 0 { DiskManagerMode::Disabled } else { DiskManagerMode::OsTmpDirectory };
+        let disk = DiskManagerBuilder::default().with_mode(disk).with_max_temp_directory_size(config.spill);
+        let environment = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::clone(&memory))
+            .with_disk_manager_builder(disk)
+            .with_object_store_registry(Arc::new(NoStores))
+            .build_arc()
+            .map_err(|error| internal(&error))?;
+        let mut engine = EngineConfig::new()
+            .with_default_catalog_and_schema(CATALOG, PUBLIC)
+            .with_create_default_catalog_and_schema(false)
+            .with_information_schema(true)
+            .with_target_partitions(config.threads.max(1));
+        engine.options_mut().sql_parser.collect_spans = true;
+        engine.options_mut().optimizer.expand_views_at_output = true;
+        let mut rules = Analyzer::new().rules;
+        rules.push(Arc::new(NameNeededKeys));
+        let mut scalars = SessionStateDefaults::default_scalar_functions();
+        scalars = guarded_scalar_functions(scalars);
+        let mut aggregates = SessionStateDefaults::default_aggregate_functions();
+        aggregates.extend(functions::aggregates(kernels::Policy::Auto, 0));
+        let mut windows = SessionStateDefaults::default_window_functions();
+        windows.extend(functions::windows());
+        let base = SessionStateBuilder::new()
+            .with_config(engine)
+            .with_runtime_env(Arc::clone(&environment))
+            .with_analyzer_rules(rules)
+            .with_expr_planners(SessionStateDefaults::default_expr_planners())
+            .with_scalar_functions(scalars)
+            .with_higher_order_functions(SessionStateDefaults::default_higher_order_functions())
+            .with_aggregate_functions(aggregates)
+            .with_window_functions(windows)
+            .with_table_function_list(guarded_table_functions(SessionStateDefaults::default_table_functions()))
+            .build();
+        let threads = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(config.threads.max(1))
+            .thread_name("runlake-query")
+            .thread_stack_size(STACK_BYTES)
+            .enable_all()
+            .build()
+            .map_err(|error| internal(&error))?;
+        Ok(Self { base, environment, memory, keys: Arc::default(), threads: Some(threads) })
+    }
+
+    /// A session over all of one snapshot, for the owner of the lake: an engine's context to use as one likes, without
+    /// the guard of [`crate::run`].
+    pub fn session(&self, snapshot: &Snapshot) -> SessionContext {
+        let (state, _) = self.state(snapshot, &Access::All, Settings::default(), None);
+        SessionContext::new_with_state(state)
+    }
+
+    /// The state for one statement, and the catalog in it.
+    pub(crate) fn state(
+        &self,
+        snapshot: &Snapshot,
+        access: &Access,
+        settings: Settings,
+        memory: Option<usize>,
+    ) -> (SessionState, SnapshotCatalog) {
+        let catalog = SnapshotCatalog::new(snapshot.clone(), access.clone(), Arc::clone(&self.keys));
+        let catalogs = MemoryCatalogProviderList::new();
+        catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog.clone()));
+        let mut environment = self.environment.as_ref().clone();
+        if let Some(limit) = memory {
+            environment.memory_pool = Arc::new(StatementMemory::new(Arc::clone(&self.memory), limit));
+        }
+        let mut state = SessionStateBuilder::new_from_existing(self.base.clone())
+            .with_catalog_list(Arc::new(catalogs))
+            .with_runtime_env(Arc::new(environment))
+            .build();
+        if settings != Settings::default() {
+            for function in functions::aggregates(settings.device.policy(), settings.seed) {
+                // The only error is that of a registry that takes no functions; this one does.
+                let _ = state.register_udaf(function);
+            }
+        }
+        (state, catalog)
+    }
+
+    /// Where statements run.
+    pub(crate) fn handle(&self) -> Option<&tokio::runtime::Handle> {
+        self.threads.as_ref().map(tokio::runtime::Runtime::handle)
+    }
+}
+
+/// SQL reaches no files: all reading goes through the snapshot.
+#[derive(Debug)]
+struct NoStores;
+
+impl ObjectStoreRegistry for NoStores {
+    fn register_store(&self, _url: &Url, _store: Arc<dyn ObjectStore>) -> Option<Arc<dyn ObjectStore>> {
+        None
+    }
+
+    fn get_store(&self, url: &Url) -> Result<Arc<dyn ObjectStore>, DataFusionError> {
+        Err(DataFusionError::External(Box::new(QueryError::ReadOnly { what: format!("reading {url}") })))
+    }
+}

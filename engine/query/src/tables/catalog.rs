@@ -1,0 +1,149 @@
+//! The names under which the tables of a snapshot are found.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{CatalogProvider, SchemaProvider};
+use datafusion::common::DataFusionError;
+use datafusion::datasource::{TableProvider, TableType};
+use model::ProjectName;
+use model::schema::Table;
+use store::Snapshot;
+
+use super::{Access, Content, KeyCache, SnapshotTable, points, runs, system};
+
+/// The name of the catalog.
+pub(crate) const CATALOG: &str = "runlake";
+/// The schema with every project that the caller may see.
+pub(crate) const PUBLIC: &str = "public";
+/// The schema of the engine's own tables.
+const SYSTEM: &str = "system";
+
+/// The tables that every schema but `system` has.
+const TABLES: [&str; 9] =
+    ["decisions", "experiments", "imports", "notes", "params", "points", "runs", "series", "tags"];
+const SYSTEM_TABLES: [&str; 3] = ["files", "functions", "limits"];
+
+/// The schemas of one snapshot: `public`, one for each project, and `system`.
+///
+/// A project that is itself called `public`, `system` or `information_schema` has no schema of its own; its rows are
+/// in `public`.
+#[derive(Debug, Clone)]
+pub(crate) struct SnapshotCatalog {
+    snapshot: Snapshot,
+    access: Access,
+    keys: Arc<KeyCache>,
+}
+
+impl SnapshotCatalog {
+    pub(crate) fn new(snapshot: Snapshot, access: Access, keys: Arc<KeyCache>) -> Self {
+        Self { snapshot, access, keys }
+    }
+
+    fn projects(&self) -> BTreeSet<ProjectName> {
+        let experiments = self.snapshot.registry().experiments();
+        experiments.map(|e| &e.project).filter(|project| self.access.allows(project)).cloned().collect()
+    }
+
+    /// All tables as they can be written, to suggest one.
+    pub(crate) fn table_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = TABLES.iter().map(|table| (*table).to_owned()).collect();
+        names.extend(SYSTEM_TABLES.iter().map(|table| format!("{SYSTEM}.{table}")));
+        names
+    }
+}
+
+impl CatalogProvider for SnapshotCatalog {
+    fn schema_names(&self) -> Vec<String> {
+        let mut names: BTreeSet<String> = self.projects().iter().map(|project| project.to_string()).collect();
+        names.extend([PUBLIC.to_owned(), SYSTEM.to_owned()]);
+        names.into_iter().collect()
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        let shows = match name {
+            PUBLIC => Shows::Tables(self.access.clone()),
+            SYSTEM => Shows::System,
+            _ => {
+                let project = ProjectName::new(name).ok().filter(|project| self.access.allows(project))?;
+                if !self.snapshot.registry().experiments().any(|e| e.project == project) {
+                    return None;
+                }
+                Shows::Tables(Access::Projects(Arc::new(BTreeSet::from([project]))))
+            }
+        };
+        Some(Arc::new(SnapshotSchema { catalog: self.clone(), shows }))
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Shows {
+    Tables(Access),
+    System,
+}
+
+#[derive(Debug)]
+struct SnapshotSchema {
+    catalog: SnapshotCatalog,
+    shows: Shows,
+}
+
+#[async_trait]
+impl SchemaProvider for SnapshotSchema {
+    fn table_names(&self) -> Vec<String> {
+        let names: &[&str] = match self.shows {
+            Shows::Tables(_) => &TABLES,
+            Shows::System => &SYSTEM_TABLES,
+        };
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        let (access, found): (Access, Option<(Content, SchemaRef)>) = match &self.shows {
+            Shows::Tables(access) => (access.clone(), self.content(name, access)),
+            Shows::System => (
+                self.catalog.access.clone(),
+                match name {
+                    "files" => Some((Content::Files, system::files_schema())),
+                    "functions" => Some((Content::Functions, system::functions_schema())),
+                    "limits" => Some((Content::Limits, system::limits_schema())),
+                    _ => None,
+                },
+            ),
+        };
+        Ok(found.map(|(content, schema)| {
+            let snapshot = self.catalog.snapshot.clone();
+            Arc::new(SnapshotTable { snapshot, access, content, schema }) as Arc<dyn TableProvider>
+        }))
+    }
+
+    async fn table_type(&self, name: &str) -> Result<Option<TableType>, DataFusionError> {
+        Ok(self.table_exist(name).then_some(TableType::Base))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        match self.shows {
+            Shows::Tables(_) => TABLES.contains(&name),
+            Shows::System => SYSTEM_TABLES.contains(&name),
+        }
+    }
+}
+
+impl SnapshotSchema {
+    fn content(&self, name: &str, access: &Access) -> Option<(Content, SchemaRef)> {
+        match name {
+            "runs" => {
+                let types = self.catalog.keys.get(&self.catalog.snapshot, access);
+                let schema = runs::schema(&types);
+                Some((Content::Runs { types, needed: None }, schema))
+            }
+            "points" => Some((Content::Points, points::schema())),
+            _ => {
+                let table = Table::ALL.into_iter().find(|table| table.name() == name)?;
+                Some((Content::Rows(table), table.schema()))
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! `points`: which series of which segments a scan reads, decided while planning, and how the work is divided.
+
+use std::cmp::Ordering;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::Result;
+use datafusion::physical_plan::ExecutionPlan;
+use model::RunId;
+use model::schema::Table;
+use store::segment::points::{IndexedSeries, Reader, Scan, SeriesSelection, TextColumns};
+
+use super::constraints::Constraints;
+use super::points_scan::{Order, Part, Piece, PointsExec, Selected};
+use super::rows::series_fits;
+use super::{Access, SnapshotTable, storage};
+
+/// Rows below which a further partition costs more than it brings.
+const PARTITION_ROWS: u64 = 131_072;
+
+/// The schema of `points` in SQL: texts as views, which the engine copies without copying the text.
+pub(super) fn schema() -> SchemaRef {
+    let view = |field: &Arc<Field>| match field.data_type() {
+        DataType::Utf8 => field.as_ref().clone().with_data_type(DataType::Utf8View),
+        _ => field.as_ref().clone(),
+    };
+    Arc::new(Schema::new(Table::Points.schema().fields().iter().map(view).collect::<Vec<_>>()))
+}
+
+/// A scan.
+pub(super) async fn scan(
+    shown: &SnapshotTable,
+    partitions: usize,
+    projection: Option<&Vec<usize>>,
+    constraints: &Constraints,
+    limit: Option<usize>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let columns = projection.cloned().unwrap_or_else(|| (0..shown.schema.fields().len()).collect());
+    let wanted = Wanted::new(shown, constraints);
+    let mut chosen = Vec::new();
+    let mut selected = Selected { files: shown.snapshot.point_files().len(), ..Selected::default() };
+    for file in shown.snapshot.point_files() {
+        let reader = shown.snapshot.open_segment(file).await.map_err(storage)?;
+        let positions = reader.series().matching(|series| wanted.takes(series));
+        selected.series += reader.series().len();
+        selected.series_read += positions.len();
+        if positions.is_empty() {
+            continue;
+        }
+        selected.files_read += 1;
+        chosen.push((reader, positions));
+    }
+    let rows = |reader: &Reader, position: usize| reader.series().get(position).map_or(0, |series| series.rows.rows);
+    let total: u64 = chosen.iter().flat_map(|(reader, positions)| positions.iter().map(|p| rows(reader, *p))).sum();
+    selected.rows = total;
+    let rows_each = (total / partitions.max(1) as u64).max(PARTITION_ROWS);
+
+    let mut order = Order::both();
+    let mut pieces: Vec<(u64, Piece)> = Vec::new();
+    for (reader, positions) in chosen {
+        order = order.and(order_of(&reader, &positions));
+        let mut current: Vec<usize> = Vec::new();
+        let mut current_rows = 0;
+        let finish = |positions: Vec<usize>, rows: u64, pieces: &mut Vec<(u64, Piece)>| {
+            if !positions.is_empty() {
+                let scan = Scan {
+                    selection: SeriesSelection::Positions(positions),
+                    projection: columns.clone(),
+                    steps: constraints.steps(),
+                    texts: TextColumns::Utf8View,
+                    ..Scan::all()
+                };
+                pieces.push((rows, Piece { reader: reader.clone(), scan }));
+            }
+        };
+        for position in positions {
+            current.push(position);
+            current_rows += rows(&reader, position);
+            if current_rows >= rows_each {
+                finish(std::mem::take(&mut current), current_rows, &mut pieces);
+                current_rows = 0;
+            }
+        }
+        finish(current, current_rows, &mut pieces);
+    }
+    // One file a partition keeps its order; very many small files are read one after another instead.
+    let mut parts: Vec<Part> = Vec::new();
+    let most = 4 * partitions.max(1);
+    if pieces.len() <= most {
+        parts.extend(pieces.into_iter().map(|(_, piece)| Part::Files(vec![piece])));
+    } else {
+        order = Order::none();
+        let mut groups: Vec<(u64, Vec<Piece>)> = (0..partitions.max(1)).map(|_| (0, Vec::new())).collect();
+        for (rows, piece) in pieces {
+            if let Some(group) = groups.iter_mut().min_by_key(|group| group.0) {
+                group.0 += rows;
+                group.1.push(piece);
+            }
+        }
+        parts.extend(groups.into_iter().map(|(_, pieces)| Part::Files(pieces)));
+    }
+    if shown.snapshot.memtable_points() > 0 || parts.is_empty() {
+        let fits = series_fits(&shown.snapshot, &shown.access, constraints);
+        parts.push(Part::Memory { snapshot: shown.snapshot.clone(), fits: Arc::new(fits), steps: constraints.steps() });
+        order = order.and(Order::run_first());
+        selected.memtable_points = shown.snapshot.memtable_points();
+    }
+    selected.exact = constraints.steps().is_none() && selected.memtable_points == 0;
+    Ok(Arc::new(PointsExec::new(&shown.schema, columns, parts, order, selected, constraints, limit)?))
+}
+
+/// Which series are read.
+struct Wanted<'a> {
+    constraints: &'a Constraints,
+    projects: Option<HashSet<&'a str>>,
+    runs: Option<HashSet<RunId>>,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(shown: &'a SnapshotTable, constraints: &'a Constraints) -> Self {
+        let projects = match &shown.access {
+            Access::All => None,
+            Access::Projects(projects) => Some(projects.iter().map(|project| project.as_str()).collect()),
+        };
+        let runs = constraints
+            .texts("run_id")
+            .map(|ids| ids.iter().filter_map(|id| id.parse::<RunId>().ok()).collect());
+        Self { constraints, projects, runs }
+    }
+
+    fn takes(&self, series: &IndexedSeries<'_>) -> bool {
+        self.runs.as_ref().is_none_or(|runs| runs.contains(&series.run))
+            && self.constraints.allows("metric", series.metric)
+            && self.constraints.allows_optional("context", series.context)
+            && self.constraints.allows("project", series.project)
+            && self.constraints.allows("experiment", series.experiment)
+            && self.projects.as_ref().is_none_or(|projects| projects.contains(series.project))
+            && self
+                .constraints
+                .steps()
+                .is_none_or(|steps| series.rows.first_step <= *steps.end() && series.rows.last_step >= *steps.start())
+    }
+}
+
+/// In which orders the chosen series of a segment stand.
+fn order_of(reader: &Reader, positions: &[usize]) -> Order {
+    let mut order = Order::both();
+    let series = |position: usize| reader.series().get(position);
+    for pair in positions.windows(2) {
+        let (Some(a), Some(b)) = (series(pair[0]), series(pair[1])) else { return Order::none() };
+        let (metric, run, context) = (a.metric.cmp(b.metric), a.run.cmp(&b.run), a.context.cmp(&b.context));
+        let rises = |ordering: Ordering| ordering != Ordering::Greater;
+        order = order.and(Order {
+            run_first: rises(run.then(metric).then(context)),
+            metric_first: rises(metric.then(run).then(context)),
+        });
+        if order == Order::none() {
+            break;
+        }
+    }
+    order
+}

@@ -1,0 +1,612 @@
+//! A disk in memory that knows what was synced, loses the rest at a power cut, and fails where a test says so.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::{Access, Disk, DiskFile, Space};
+
+/// Bytes that reach the disk together or not at all, except that one block of a crash may be torn inside.
+const BLOCK: usize = 64;
+
+/// What happens at a chosen operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The operation fails with EIO. A write leaves a part of its bytes; what a failed sync should have made
+    /// durable is lost at the next power cut, whatever later syncs say (as on Linux).
+    Error,
+    /// The operation fails with ENOSPC; a write leaves a part of its bytes.
+    Full,
+    /// Power fails just before the operation: it and all later ones fail until [`FaultyDisk::crash`].
+    PowerCut,
+}
+
+/// A disk in memory. Clones share their state, as two processes share a disk.
+#[derive(Debug, Clone, Default)]
+pub struct FaultyDisk(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    files: BTreeMap<u64, Contents>,
+    next_file: u64,
+    /// Names as a running process sees them.
+    names: BTreeMap<PathBuf, Entry>,
+    /// Names after a power cut.
+    durable_names: BTreeMap<PathBuf, Entry>,
+    /// Changes of names that no directory sync has made durable, in order, each with its folder.
+    pending: Vec<(PathBuf, NameChange)>,
+    capacity: Option<u64>,
+    operations: u64,
+    syncs: u64,
+    faults: BTreeMap<u64, Fault>,
+    off: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Entry {
+    Directory,
+    File(u64),
+}
+
+#[derive(Debug, Clone)]
+enum NameChange {
+    Add(PathBuf, Entry),
+    Remove(PathBuf),
+    Rename(PathBuf, PathBuf, Entry),
+}
+
+#[derive(Debug, Default)]
+struct Contents {
+    cached: Vec<u8>,
+    durable: Vec<u8>,
+    dirty: BTreeSet<usize>,
+    length_dirty: bool,
+}
+
+#[derive(Debug)]
+struct FaultyFile {
+    disk: FaultyDisk,
+    id: u64,
+    path: PathBuf,
+    writable: bool,
+}
+
+impl FaultyDisk {
+    /// An empty disk without a limit.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Limits the sum of all file lengths; `None` lifts the limit.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.0.lock().capacity = bytes;
+    }
+
+    /// Number of changing operations so far: create, write, sync, cut, reserve, rename, remove, folder sync.
+    pub fn operations(&self) -> u64 {
+        self.0.lock().operations
+    }
+
+    /// Number of file and folder syncs so far.
+    pub fn syncs(&self) -> u64 {
+        self.0.lock().syncs
+    }
+
+    /// Lets the changing operation with this number fail, counted from 0 over the life of the disk
+    /// (see [`FaultyDisk::operations`]).
+    pub fn fail_at(&self, operation: u64, fault: Fault) {
+        self.0.lock().faults.insert(operation, fault);
+    }
+
+    /// Forgets all faults that were asked for and did not happen yet.
+    pub fn clear_faults(&self) {
+        self.0.lock().faults.clear();
+    }
+
+    /// Cuts the power and starts again: of what was not synced, each block, each length and each name is kept or
+    /// lost as the seed decides, and blocks may be torn. Files that are still open see the state after the cut.
+    pub fn crash(&self, seed: u64) {
+        let mut random = Random(seed);
+        let mut state = self.0.lock();
+        let state = &mut *state;
+        for (_, change) in std::mem::take(&mut state.pending) {
+            if random.chance(2) {
+                change.apply(&mut state.durable_names);
+            }
+        }
+        // A name whose folder is gone is gone, too.
+        loop {
+            let orphan = state
+                .durable_names
+                .keys()
+                .find(|path| !is_root(path) && !has_directory(&state.durable_names, parent_of(path)))
+                .cloned();
+            match orphan {
+                Some(path) => state.durable_names.remove(&path),
+                None => break,
+            };
+        }
+        state.names = state.durable_names.clone();
+        // One choice for the whole cut between "nothing", "everything" and "anything", so that the two ends come up
+        // often enough.
+        let mood = random.below(4);
+        for contents in state.files.values_mut() {
+            contents.crash(&mut random, mood);
+        }
+        let live: BTreeSet<u64> = state.names.values().filter_map(Entry::file).collect();
+        state.files.retain(|id, _| live.contains(id));
+        state.off = false;
+        state.faults.clear();
+    }
+
+    /// The bytes of a file as a process sees them, `None` when there is none.
+    pub fn bytes(&self, path: &Path) -> Option<Vec<u8>> {
+        let state = self.0.lock();
+        let id = state.names.get(path)?.file()?;
+        Some(state.files.get(&id)?.cached.clone())
+    }
+
+    /// Replaces the bytes of a file, durably and past every fault: damage done from outside.
+    pub fn damage(&self, path: &Path, bytes: Vec<u8>) {
+        let mut state = self.0.lock();
+        if let Some(id) = state.names.get(path).and_then(Entry::file)
+            && let Some(contents) = state.files.get_mut(&id)
+        {
+            *contents = Contents { cached: bytes.clone(), durable: bytes, ..Contents::default() };
+        }
+    }
+
+    /// Removes a file, durably and past every fault: damage done from outside.
+    pub fn delete(&self, path: &Path) {
+        let mut state = self.0.lock();
+        state.names.remove(path);
+        state.durable_names.remove(path);
+    }
+
+    /// An independent copy of the disk as it is now, without its faults.
+    pub fn copy(&self) -> Self {
+        let state = self.0.lock();
+        let files = state.files.iter().map(|(id, c)| (*id, c.copy())).collect();
+        Self(Arc::new(Mutex::new(State {
+            files,
+            next_file: state.next_file,
+            names: state.names.clone(),
+            durable_names: state.durable_names.clone(),
+            pending: state.pending.clone(),
+            capacity: state.capacity,
+            operations: state.operations,
+            syncs: state.syncs,
+            faults: BTreeMap::new(),
+            off: state.off,
+        })))
+    }
+}
+
+impl State {
+    /// Counts an operation and says what shall go wrong with it.
+    fn step(&mut self) -> io::Result<Option<Fault>> {
+        if self.off {
+            return Err(io::Error::other("the power is off"));
+        }
+        let fault = self.faults.remove(&self.operations);
+        self.operations += 1;
+        if fault == Some(Fault::PowerCut) {
+            self.off = true;
+            return Err(io::Error::other("the power is off"));
+        }
+        Ok(fault)
+    }
+
+    /// As [`State::step`] for operations that are done whole or not at all.
+    fn whole_step(&mut self) -> io::Result<()> {
+        self.step()?.map_or(Ok(()), |fault| Err(error_of(fault)))
+    }
+
+    fn powered(&self) -> io::Result<()> {
+        if self.off { Err(io::Error::other("the power is off")) } else { Ok(()) }
+    }
+
+    fn change(&mut self, folder: &Path, change: NameChange) {
+        change.apply(&mut self.names);
+        self.pending.push((folder.to_owned(), change));
+    }
+
+    fn used(&self) -> u64 {
+        let live: BTreeSet<u64> = self.names.values().filter_map(Entry::file).collect();
+        self.files.iter().filter(|(id, _)| live.contains(id)).map(|(_, c)| c.cached.len() as u64).sum()
+    }
+
+    /// Makes a file longer, filled with zeros, as far as the capacity allows.
+    fn extend(&mut self, id: u64, length: usize) -> io::Result<()> {
+        let used = self.used();
+        let capacity = self.capacity;
+        let contents = self.files.get_mut(&id).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let more = length.saturating_sub(contents.cached.len());
+        if more == 0 {
+            return Ok(());
+        }
+        if capacity.is_some_and(|limit| used.saturating_add(more as u64) > limit) {
+            return Err(error_of(Fault::Full));
+        }
+        contents.cached.resize(length, 0);
+        contents.length_dirty = true;
+        Ok(())
+    }
+}
+
+impl Entry {
+    fn file(&self) -> Option<u64> {
+        match self {
+            Self::File(id) => Some(*id),
+            Self::Directory => None,
+        }
+    }
+}
+
+impl NameChange {
+    fn apply(&self, names: &mut BTreeMap<PathBuf, Entry>) {
+        match self {
+            Self::Add(path, entry) => {
+                names.insert(path.clone(), *entry);
+            }
+            Self::Remove(path) => {
+                names.remove(path);
+            }
+            Self::Rename(from, to, entry) => {
+                names.remove(from);
+                names.insert(to.clone(), *entry);
+            }
+        }
+    }
+}
+
+impl Contents {
+    fn copy(&self) -> Self {
+        Self {
+            cached: self.cached.clone(),
+            durable: self.durable.clone(),
+            dirty: self.dirty.clone(),
+            length_dirty: self.length_dirty,
+        }
+    }
+
+    fn mark(&mut self, offset: usize, count: usize) {
+        if count > 0 {
+            self.dirty.extend(offset / BLOCK..=(offset + count - 1) / BLOCK);
+        }
+    }
+
+    fn sync(&mut self) {
+        self.durable.resize(self.cached.len(), 0);
+        for block in std::mem::take(&mut self.dirty) {
+            let start = (block * BLOCK).min(self.cached.len());
+            let end = (start + BLOCK).min(self.cached.len());
+            self.durable[start..end].copy_from_slice(&self.cached[start..end]);
+        }
+        self.length_dirty = false;
+    }
+
+    fn crash(&mut self, random: &mut Random, mood: u64) {
+        if self.length_dirty && random.chance(2) {
+            self.durable.resize(self.cached.len(), 0);
+        }
+        for block in std::mem::take(&mut self.dirty) {
+            let keep = match mood {
+                0 => 0,
+                1 => BLOCK,
+                _ if random.chance(8) => random.below(BLOCK as u64 + 1) as usize,
+                _ => BLOCK * random.below(2) as usize,
+            };
+            let start = block * BLOCK;
+            let end = (start + keep).min(self.cached.len());
+            if keep > 0 && start < end {
+                if self.durable.len() < end {
+                    self.durable.resize(end, 0);
+                }
+                self.durable[start..end].copy_from_slice(&self.cached[start..end]);
+            }
+        }
+        self.cached = self.durable.clone();
+        self.length_dirty = false;
+    }
+}
+
+impl Disk for FaultyDisk {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let mut state = self.0.lock();
+        state.whole_step()?;
+        if state.names.contains_key(path) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        if !has_directory(&state.names, parent_of(path)) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let id = state.next_file;
+        state.next_file += 1;
+        state.files.insert(id, Contents::default());
+        state.change(parent_of(path), NameChange::Add(path.to_owned(), Entry::File(id)));
+        Ok(Box::new(FaultyFile { disk: self.clone(), id, path: path.to_owned(), writable: true }))
+    }
+
+    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
+        let state = self.0.lock();
+        state.powered()?;
+        let id = state.names.get(path).and_then(Entry::file).ok_or(io::ErrorKind::NotFound)?;
+        let writable = access == Access::ReadWrite;
+        Ok(Box::new(FaultyFile { disk: self.clone(), id, path: path.to_owned(), writable }))
+    }
+
+    fn create_directory(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.0.lock();
+        state.whole_step()?;
+        if state.names.contains_key(path) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        if !has_directory(&state.names, parent_of(path)) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        state.change(parent_of(path), NameChange::Add(path.to_owned(), Entry::Directory));
+        Ok(())
+    }
+
+    fn directory_exists(&self, path: &Path) -> io::Result<bool> {
+        let state = self.0.lock();
+        state.powered()?;
+        Ok(has_directory(&state.names, path))
+    }
+
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.0.lock();
+        let fault = state.step()?;
+        state.syncs += 1;
+        if let Some(fault) = fault {
+            return Err(error_of(fault));
+        }
+        if !has_directory(&state.names, path) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let (synced, pending) =
+            std::mem::take(&mut state.pending).into_iter().partition(|(folder, _)| folder == path);
+        state.pending = pending;
+        let synced: Vec<(PathBuf, NameChange)> = synced;
+        synced.iter().for_each(|(_, change)| change.apply(&mut state.durable_names));
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.0.lock();
+        state.whole_step()?;
+        let entry = *state.names.get(from).ok_or(io::ErrorKind::NotFound)?;
+        state.change(parent_of(to), NameChange::Rename(from.to_owned(), to.to_owned(), entry));
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.0.lock();
+        state.whole_step()?;
+        if state.names.get(path).and_then(Entry::file).is_none() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        state.change(parent_of(path), NameChange::Remove(path.to_owned()));
+        Ok(())
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        let state = self.0.lock();
+        state.powered()?;
+        if !has_directory(&state.names, path) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let inside = state.names.iter().filter(|(name, e)| e.file().is_some() && parent_of(name) == path);
+        Ok(inside.filter_map(|(name, _)| Some(name.file_name()?.to_str()?.to_owned())).collect())
+    }
+
+    fn space(&self, _path: &Path) -> io::Result<Space> {
+        let state = self.0.lock();
+        state.powered()?;
+        let total = state.capacity.unwrap_or(1 << 50);
+        Ok(Space { free: total.saturating_sub(state.used()), total })
+    }
+}
+
+impl FaultyFile {
+    fn no_file(&self) -> io::Error {
+        io::Error::new(io::ErrorKind::NotFound, format!("{} is gone", self.path.display()))
+    }
+
+    fn check_writable(&self) -> io::Result<()> {
+        if self.writable { Ok(()) } else { Err(io::ErrorKind::PermissionDenied.into()) }
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let mut state = self.disk.0.lock();
+        let fault = state.step()?;
+        state.syncs += 1;
+        let contents = state.files.get_mut(&self.id).ok_or_else(|| self.no_file())?;
+        match fault {
+            None => {
+                contents.sync();
+                Ok(())
+            }
+            Some(fault) => {
+                contents.dirty.clear();
+                contents.length_dirty = false;
+                Err(error_of(fault))
+            }
+        }
+    }
+}
+
+impl DiskFile for FaultyFile {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.check_writable()?;
+        let mut state = self.disk.0.lock();
+        let fault = state.step()?;
+        let bytes = if fault.is_some() { &bytes[..bytes.len() / 2] } else { bytes };
+        let start = offset as usize;
+        state.extend(self.id, start + bytes.len())?;
+        let contents = state.files.get_mut(&self.id).ok_or_else(|| self.no_file())?;
+        contents.cached[start..start + bytes.len()].copy_from_slice(bytes);
+        contents.mark(start, bytes.len());
+        fault.map_or(Ok(()), |fault| Err(error_of(fault)))
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let state = self.disk.0.lock();
+        state.powered()?;
+        let contents = state.files.get(&self.id).ok_or_else(|| self.no_file())?;
+        let start = (offset as usize).min(contents.cached.len());
+        let count = buffer.len().min(contents.cached.len() - start);
+        buffer[..count].copy_from_slice(&contents.cached[start..start + count]);
+        Ok(count)
+    }
+
+    fn sync_data(&mut self) -> io::Result<()> {
+        self.sync()
+    }
+
+    fn sync_all(&mut self) -> io::Result<()> {
+        self.sync()
+    }
+
+    fn truncate(&mut self, length: u64) -> io::Result<()> {
+        self.check_writable()?;
+        let mut state = self.disk.0.lock();
+        state.whole_step()?;
+        let length = length as usize;
+        state.extend(self.id, length)?;
+        let contents = state.files.get_mut(&self.id).ok_or_else(|| self.no_file())?;
+        // Bytes past the new end must read as zero if the file grows again, also after a power cut.
+        let old = contents.cached.len();
+        contents.cached.truncate(length);
+        contents.mark(length, old - length);
+        contents.length_dirty = true;
+        Ok(())
+    }
+
+    fn preallocate(&mut self, length: u64) -> io::Result<()> {
+        self.check_writable()?;
+        let mut state = self.disk.0.lock();
+        state.whole_step()?;
+        state.extend(self.id, length as usize)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        let state = self.disk.0.lock();
+        state.powered()?;
+        Ok(state.files.get(&self.id).ok_or_else(|| self.no_file())?.cached.len() as u64)
+    }
+}
+
+fn error_of(fault: Fault) -> io::Error {
+    match fault {
+        Fault::Error => io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error()),
+        Fault::Full => io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error()),
+        Fault::PowerCut => io::Error::other("the power is off"),
+    }
+}
+
+fn is_root(path: &Path) -> bool {
+    path.as_os_str().is_empty() || path.parent().is_none() || path == Path::new(".")
+}
+
+fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn has_directory(names: &BTreeMap<PathBuf, Entry>, path: &Path) -> bool {
+    is_root(path) || names.get(path) == Some(&Entry::Directory)
+}
+
+/// splitmix64 (Steele, Lea & Flood 2014): small, and the same everywhere.
+#[derive(Debug)]
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    fn chance(&mut self, one_in: u64) -> bool {
+        self.below(one_in) == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(disk: &FaultyDisk, path: &str, bytes: &[u8], sync: bool) {
+        let mut file = disk.create(Path::new(path)).unwrap();
+        file.write_at(0, bytes).unwrap();
+        if sync {
+            file.sync_all().unwrap();
+        }
+    }
+
+    #[test]
+    fn synced_contents_with_a_synced_name_always_survive_and_others_sometimes_do_not() {
+        let mut lost_name = 0;
+        let mut torn = 0;
+        for seed in 0..64 {
+            let disk = FaultyDisk::new();
+            disk.create_directories(Path::new("/lake/wal")).unwrap();
+            write(&disk, "/lake/wal/kept", &[7; 300], true);
+            disk.sync_directory(Path::new("/lake/wal")).unwrap();
+            write(&disk, "/lake/wal/name", &[8; 300], true);
+            let mut kept = disk.open(Path::new("/lake/wal/kept"), Access::ReadWrite).unwrap();
+            kept.write_at(300, &[9; 300]).unwrap();
+            disk.crash(seed);
+            let bytes = disk.bytes(Path::new("/lake/wal/kept")).unwrap();
+            assert_eq!(bytes[..300], [7; 300]);
+            torn += usize::from(bytes.len() != 300 && bytes[300..] != [9; 300]);
+            lost_name += usize::from(disk.bytes(Path::new("/lake/wal/name")).is_none());
+        }
+        assert!((10..60).contains(&lost_name), "{lost_name}");
+        assert!((10..60).contains(&torn), "{torn}");
+    }
+
+    #[test]
+    fn what_a_failed_sync_left_behind_is_never_made_durable_by_a_later_one() {
+        let disk = FaultyDisk::new();
+        write(&disk, "file", &[1; 64], true);
+        disk.sync_directory(Path::new(".")).unwrap();
+        let mut file = disk.open(Path::new("file"), Access::ReadWrite).unwrap();
+        file.write_at(0, &[2; 64]).unwrap();
+        disk.fail_at(disk.operations(), Fault::Error);
+        assert!(file.sync_data().is_err());
+        file.sync_data().unwrap();
+        assert_eq!(disk.bytes(Path::new("file")).unwrap(), [2; 64]);
+        disk.crash(3);
+        assert_eq!(disk.bytes(Path::new("file")).unwrap(), [1; 64]);
+    }
+
+    #[test]
+    fn a_full_disk_says_so_and_power_stays_off() {
+        let disk = FaultyDisk::new();
+        disk.set_capacity(Some(100));
+        let mut file = disk.create(Path::new("file")).unwrap();
+        assert_eq!(file.preallocate(101).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        file.preallocate(100).unwrap();
+        assert_eq!(disk.space(Path::new(".")).unwrap(), Space { free: 0, total: 100 });
+        disk.fail_at(disk.operations(), Fault::PowerCut);
+        assert!(file.sync_data().is_err());
+        assert!(file.length().is_err());
+        disk.crash(0);
+        assert!(disk.list(Path::new(".")).is_ok());
+    }
+}

@@ -1,0 +1,155 @@
+//! The disk of the machine.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::{Access, Disk, DiskFile, Space};
+
+/// The file system of the machine, through the standard library and `rustix`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RealDisk;
+
+#[derive(Debug)]
+struct RealFile(File);
+
+impl Disk for RealDisk {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+        Ok(Box::new(RealFile(file)))
+    }
+
+    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
+        let file = OpenOptions::new().read(true).write(access == Access::ReadWrite).open(path)?;
+        Ok(Box::new(RealFile(file)))
+    }
+
+    fn create_directory(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir(path)
+    }
+
+    fn directory_exists(&self, path: &Path) -> io::Result<bool> {
+        match fs::metadata(path) {
+            Ok(metadata) => Ok(metadata.is_dir()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file()
+                && let Ok(name) = entry.file_name().into_string()
+            {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        let status = rustix::fs::statvfs(path)?;
+        Ok(Space {
+            free: status.f_bavail.saturating_mul(status.f_frsize),
+            total: status.f_blocks.saturating_mul(status.f_frsize),
+        })
+    }
+}
+
+impl DiskFile for RealFile {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.0.read_at(&mut buffer[filled..], offset.saturating_add(filled as u64)) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn sync_data(&mut self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn sync_all(&mut self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+
+    fn truncate(&mut self, length: u64) -> io::Result<()> {
+        self.0.set_len(length)
+    }
+
+    fn preallocate(&mut self, length: u64) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        match rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::empty(), 0, length) {
+            Ok(()) => return Ok(()),
+            // Some file systems cannot reserve space; the length alone is then all that can be had.
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if self.length()? < length {
+            self.0.set_len(length)?;
+        }
+        Ok(())
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_written_cut_listed_and_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("a/b");
+        RealDisk.create_directories(&deep).unwrap();
+        RealDisk.create_directories(&deep).unwrap();
+        let path = deep.join("file");
+        let mut file = RealDisk.create(&path).unwrap();
+        assert_eq!(RealDisk.create(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        file.preallocate(100).unwrap();
+        file.write_at(10, b"hello").unwrap();
+        file.sync_data().unwrap();
+        assert_eq!(file.length().unwrap(), 100);
+        file.truncate(12).unwrap();
+        file.sync_all().unwrap();
+        let file = RealDisk.open(&path, Access::Read).unwrap();
+        assert_eq!(crate::disk::read_all(&*file, 12).unwrap(), b"\0\0\0\0\0\0\0\0\0\0he");
+        assert_eq!(crate::disk::read_all(&*file, 11).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        RealDisk.rename(&path, &deep.join("other")).unwrap();
+        RealDisk.sync_directory(&deep).unwrap();
+        assert_eq!(RealDisk.list(&deep).unwrap(), ["other"]);
+        assert_eq!(RealDisk.list(&folder.path().join("a")).unwrap(), [""; 0]);
+        RealDisk.remove(&deep.join("other")).unwrap();
+        assert_eq!(RealDisk.open(&path, Access::Read).unwrap_err().kind(), io::ErrorKind::NotFound);
+        let space = RealDisk.space(&deep).unwrap();
+        assert!(space.total > 0 && space.free <= space.total);
+    }
+}

@@ -1,0 +1,117 @@
+//! The one trait behind which devices stand, and the choice among them.
+
+use std::sync::Arc;
+
+use crate::cpu::CpuBackend;
+use crate::error::{KernelError, Reason};
+use crate::request::{BootstrapOutput, BootstrapRequest};
+
+/// A device that answers whole batches. Calls block until the answer is complete.
+pub trait Backend: Send + Sync {
+    /// What this device is.
+    fn info(&self) -> BackendInfo;
+
+    /// Predicts the cost of a request without running it.
+    ///
+    /// # Errors
+    /// The same errors of validation as the request itself.
+    fn estimate(&self, request: &Request<'_>) -> Result<Cost, KernelError>;
+
+    /// Bootstrap intervals of all groups.
+    ///
+    /// # Errors
+    /// [`KernelError::Invalid`] when the request is malformed or a value is not finite,
+    /// [`KernelError::Unsupported`] for a method that the statistic does not have, and device errors.
+    fn bootstrap(&self, request: &BootstrapRequest<'_>) -> Result<BootstrapOutput, KernelError>;
+}
+
+/// Any request, for [`Backend::estimate`].
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Request<'a> {
+    /// A bootstrap.
+    Bootstrap(&'a BootstrapRequest<'a>),
+}
+
+/// What a backend runs on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackendInfo {
+    /// Short name, the same as [`crate::Provenance::backend`].
+    pub name: &'static str,
+    /// The device in words, for example the instruction set and number of threads.
+    pub device: String,
+    /// Version of the random-number contract.
+    pub rng_version: u32,
+}
+
+/// Predicted cost of a request.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cost {
+    /// Multiply-adds, draws and selections together.
+    pub operations: f64,
+    /// Peak working memory beyond inputs and outputs, in bytes.
+    pub bytes: f64,
+    /// Predicted wall time in seconds with the threads that the caller's pool has.
+    pub seconds: f64,
+}
+
+/// Which device to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Policy {
+    /// The CPU.
+    Cpu,
+    /// One CUDA device, by number; never falls back silently.
+    Cuda {
+        /// Number of the device, from 0.
+        ordinal: u32,
+    },
+    /// The fastest that works; a fallback is recorded with its reason.
+    #[default]
+    Auto,
+}
+
+/// The backend chosen, and why not a faster one.
+#[derive(Clone)]
+pub struct Selection {
+    /// The backend to call.
+    pub backend: Arc<dyn Backend>,
+    /// Why [`Policy::Auto`] did not take a faster device.
+    pub fallback: Option<Reason>,
+}
+
+/// Chooses a backend.
+///
+/// # Errors
+/// [`KernelError::Unavailable`] when a device is asked for by name and cannot be used. `Auto` and
+/// `Cpu` do not fail.
+pub fn select(policy: Policy) -> Result<Selection, KernelError> {
+    match policy {
+        Policy::Cpu => Ok(Selection { backend: Arc::new(CpuBackend::new()), fallback: None }),
+        Policy::Cuda { .. } => Err(KernelError::Unavailable(Reason::CudaNotBuilt)),
+        Policy::Auto => {
+            let reason = Reason::CudaNotBuilt;
+            let backend = CpuBackend::new().with_fallback(reason.clone());
+            Ok(Selection { backend: Arc::new(backend), fallback: Some(reason) })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cuda_by_name_is_refused_with_a_reason() {
+        let error = select(Policy::Cuda { ordinal: 0 }).err();
+        assert_eq!(error, Some(KernelError::Unavailable(Reason::CudaNotBuilt)));
+        assert!(error.unwrap().to_string().contains("no CUDA backend"));
+    }
+
+    #[test]
+    fn auto_falls_back_to_the_cpu_and_records_why() {
+        let selection = select(Policy::Auto).unwrap();
+        assert_eq!(selection.backend.info().name, "cpu");
+        assert_eq!(selection.fallback, Some(Reason::CudaNotBuilt));
+        assert_eq!(select(Policy::Cpu).unwrap().fallback, None);
+    }
+}

@@ -1,0 +1,195 @@
+//! What can go wrong: the caller's request, or the device.
+
+use thiserror::Error;
+
+/// Error of a kernel call. [`KernelError::code`] gives a stable identifier for reports.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
+pub enum KernelError {
+    /// The request cannot be answered as it stands; nothing was computed.
+    #[error("invalid request: {0}")]
+    Invalid(#[from] Invalid),
+    /// This combination of statistic and method has no sound answer.
+    #[error("{method} intervals are not available for {statistic}: {advice}")]
+    Unsupported {
+        /// The interval method asked for.
+        method: &'static str,
+        /// The statistic asked for.
+        statistic: &'static str,
+        /// What to ask for instead.
+        advice: &'static str,
+    },
+    /// The device asked for cannot be used.
+    #[error("device unavailable: {0}")]
+    Unavailable(Reason),
+    /// The job needs more memory than there is.
+    #[error(
+        "out of memory: {need} bytes needed, {free} known to be free; ask for fewer resamples or smaller batches"
+    )]
+    OutOfMemory {
+        /// Bytes the job needs.
+        need: u64,
+        /// Bytes that can be had (0 when the allocator does not say).
+        free: u64,
+    },
+    /// The device reported an error while a kernel ran.
+    #[error("device error {code} ({name}) in kernel {kernel}")]
+    Device {
+        /// The driver's error number.
+        code: i32,
+        /// The driver's name for it.
+        name: String,
+        /// The kernel that was running.
+        kernel: &'static str,
+    },
+    /// An earlier device error made the device unusable for the rest of this process.
+    #[error("the device failed earlier in this process and is not used again")]
+    Poisoned,
+}
+
+impl KernelError {
+    /// A stable identifier, the same in the command line, SQL and JSON.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid(invalid) => invalid.code(),
+            Self::Unsupported { .. } => "unsupported_method",
+            Self::Unavailable(_) => "device_unavailable",
+            Self::OutOfMemory { .. } => "out_of_memory",
+            Self::Device { .. } => "device_error",
+            Self::Poisoned => "device_poisoned",
+        }
+    }
+}
+
+/// Why a request is invalid.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
+pub enum Invalid {
+    /// `offsets` holds no element; it needs one more element than there are groups.
+    #[error("offsets of sample {sample} is empty; it needs one element more than there are groups")]
+    OffsetsEmpty {
+        /// `first` or `second`.
+        sample: &'static str,
+    },
+    /// `offsets` does not start at 0.
+    #[error("offsets of sample {sample} starts at {start}, expected 0")]
+    OffsetsStart {
+        /// `first` or `second`.
+        sample: &'static str,
+        /// The first offset found.
+        start: u32,
+    },
+    /// `offsets` falls somewhere.
+    #[error("offsets of sample {sample} falls from {from} to {to} at group {group}")]
+    OffsetsFall {
+        /// `first` or `second`.
+        sample: &'static str,
+        /// The group whose end lies before its start.
+        group: usize,
+        /// Start of the group.
+        from: u32,
+        /// End of the group.
+        to: u32,
+    },
+    /// The last offset is not the number of values.
+    #[error("offsets of sample {sample} ends at {end}, but there are {values} values")]
+    OffsetsEnd {
+        /// `first` or `second`.
+        sample: &'static str,
+        /// The last offset.
+        end: u32,
+        /// The number of values.
+        values: usize,
+    },
+    /// A value is NaN or infinite.
+    #[error(
+        "value {value} at position {position} of group {group} in sample {sample} is not finite; drop or impute failed runs first"
+    )]
+    NonFinite {
+        /// `first` or `second`.
+        sample: &'static str,
+        /// The group that holds the value.
+        group: usize,
+        /// Position inside the group.
+        position: usize,
+        /// The value.
+        value: f64,
+    },
+    /// The number of resamples is 0 or too large.
+    #[error("resamples must be between 1 and {max}, got {got}")]
+    Resamples {
+        /// The number asked for.
+        got: u32,
+        /// The largest number accepted.
+        max: u32,
+    },
+    /// The confidence level is not strictly between 0 and 1.
+    #[error("level must be strictly between 0 and 1, got {0}")]
+    Level(f64),
+    /// The quantile is not between 0 and 1.
+    #[error("quantile must be between 0 and 1, got {0}")]
+    Quantile(f64),
+    /// The trimmed fraction is not in `[0, 0.5)`.
+    #[error("trimmed fraction must be at least 0 and below 0.5, got {0}")]
+    Trim(f64),
+    /// The statistic needs two samples and only one was given.
+    #[error("{statistic} compares two samples; the second is missing")]
+    SecondMissing {
+        /// The statistic asked for.
+        statistic: &'static str,
+    },
+    /// A second sample was given to a statistic of one sample.
+    #[error("{statistic} is a statistic of one sample, but a second was given")]
+    SecondUnexpected {
+        /// The statistic asked for.
+        statistic: &'static str,
+    },
+    /// The two samples have different numbers of groups.
+    #[error("the first sample has {first} groups, the second {second}")]
+    GroupCounts {
+        /// Groups of the first sample.
+        first: usize,
+        /// Groups of the second sample.
+        second: usize,
+    },
+    /// The number of stream identifiers differs from the number of groups.
+    #[error("independent mode needs one stream per group: {streams} streams for {groups} groups")]
+    StreamCount {
+        /// Streams given.
+        streams: usize,
+        /// Groups given.
+        groups: usize,
+    },
+}
+
+impl Invalid {
+    /// A stable identifier, the same in the command line, SQL and JSON.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NonFinite { .. } => "nonfinite_value",
+            Self::Level(_) | Self::Quantile(_) => "probability_out_of_range",
+            Self::Trim(_) => "trim_out_of_range",
+            Self::Resamples { .. } => "resamples_out_of_range",
+            Self::OffsetsEmpty { .. }
+            | Self::OffsetsStart { .. }
+            | Self::OffsetsFall { .. }
+            | Self::OffsetsEnd { .. } => "bad_offsets",
+            Self::SecondMissing { .. } | Self::SecondUnexpected { .. } | Self::GroupCounts { .. } => {
+                "bad_sample_pair"
+            }
+            Self::StreamCount { .. } => "bad_streams",
+        }
+    }
+}
+
+/// Why a device is not used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Reason {
+    /// This build has no CUDA backend.
+    #[error("this build has no CUDA backend; use the cpu policy, or auto, which falls back to the CPU")]
+    CudaNotBuilt,
+    /// The processor lacks an instruction set that was asked for by name.
+    #[error("this processor has no {0}")]
+    InstructionSetMissing(&'static str),
+}

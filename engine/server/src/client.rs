@@ -231,8 +231,8 @@ impl Client {
     pub async fn flush(&self) -> Result<Flushed, ClientError> {
         let response =
             self.admin.clone().flush(v1::FlushRequest {}).await.map_err(ClientError::from_status)?;
-        let v1::FlushResponse { points, files, elapsed_micros: _ } = response.into_inner();
-        Ok(Flushed { points, files })
+        let v1::FlushResponse { points, tables, elapsed_micros: _ } = response.into_inner();
+        Ok(Flushed { points, tables })
     }
 
     /// Checks the lake.
@@ -243,11 +243,7 @@ impl Client {
         let response =
             self.admin.clone().verify(v1::VerifyRequest {}).await.map_err(ClientError::from_status)?;
         let v1::VerifyResponse { files, bytes, log_records, problems } = response.into_inner();
-        let problems = problems.into_iter().map(|v1::Problem { reason, file, message }| Problem {
-            reason,
-            file: (!file.is_empty()).then_some(file),
-            message,
-        });
+        let problems = problems.into_iter().map(|v1::Problem { place, message }| Problem { place, message });
         Ok(Verified { files, bytes, log_records, problems: problems.collect() })
     }
 

@@ -154,7 +154,7 @@ impl ServiceError {
     }
 }
 
-/// Why the server did not start, or did not stop well.
+/// Why the server did not start, went down, or did not stop well.
 #[derive(Debug, Error)]
 pub enum StartError {
     /// A value of the configuration cannot be used.
@@ -184,6 +184,12 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// The lake failed while it was served.
+    #[error("{source}")]
+    LakeFailed {
+        /// What the lake said.
+        source: ServiceError,
+    },
     /// The lake could not be closed well; what was acknowledged is in its log.
     #[error("the lake did not close well: {source}")]
     Close {
@@ -205,6 +211,7 @@ impl StartError {
             Self::Config { .. } => "server.config",
             Self::NotLoopback { .. } => "server.not_loopback",
             Self::Bind { .. } => "server.bind",
+            Self::LakeFailed { source } => source.reason(),
             Self::Close { .. } => "server.close",
             Self::CloseTimedOut { .. } => "server.close_timed_out",
         }

@@ -15,6 +15,7 @@ pub mod config;
 pub mod error;
 pub mod grpc;
 pub mod health;
+pub mod lake;
 pub mod metrics;
 pub mod server;
 pub mod service;

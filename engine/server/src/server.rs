@@ -57,17 +57,27 @@ impl Server {
         self.local_addr
     }
 
-    /// Serves until `shutdown` completes, then stops: no new connections and requests, what was begun is finished,
+    /// Serves until `shutdown` completes or the lake fails, then stops: no new connections and requests, what was begun is finished,
     /// the lake is synced and closed. Takes no longer than [`ServerConfig::shutdown`] after `shutdown`.
     ///
     /// # Errors
-    /// [`StartError::Close`] and [`StartError::CloseTimedOut`]; acknowledged writes are durable in both cases.
+    /// [`StartError::LakeFailed`], after which the process should end with status 4; [`StartError::Close`] and [`StartError::CloseTimedOut`]; acknowledged writes are durable in all cases.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), StartError> {
         let Self { listener, shared, .. } = self;
         let router =
             grpc::routes(&shared).merge(health::routes(Arc::clone(&shared))).fallback(health::nothing_here);
         let mut connections = JoinSet::new();
-        accept_until(shutdown, &listener, &shared, &router, &mut connections).await;
+        let lake = Arc::clone(&shared.lake);
+        let ended = async {
+            tokio::select! {
+                () = shutdown => None,
+                failure = lake.failed() => Some(failure),
+            }
+        };
+        let failure = accept_until(ended, &listener, &shared, &router, &mut connections).await;
+        if let Some(failure) = &failure {
+            tracing::error!(%failure, "the lake failed, the server stops");
+        }
 
         let limit = shared.config.shutdown;
         let deadline = Instant::now() + limit;
@@ -78,27 +88,29 @@ impl Server {
             tracing::warn!(connections = connections.len(), "connections that did not end are cut");
             connections.shutdown().await;
         }
-        match tokio::time::timeout_at(deadline, shared.lake.close()).await {
+        let closed = match tokio::time::timeout_at(deadline, shared.lake.close()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(source)) => Err(StartError::Close { source }),
             Err(_) => Err(StartError::CloseTimedOut { limit }),
-        }
+        };
+        failure.map_or(closed, |source| Err(StartError::LakeFailed { source }))
     }
 }
 
-async fn accept_until(
-    shutdown: impl Future<Output = ()>,
+/// Accepts connections until `end` completes, and returns what it gave.
+async fn accept_until<T>(
+    end: impl Future<Output = T>,
     listener: &TcpListener,
     shared: &Arc<Shared>,
     router: &Router,
     connections: &mut JoinSet<()>,
-) {
+) -> T {
     let places = Places::new(shared.config.connections, shared.config.connections_per_address);
-    let mut shutdown = std::pin::pin!(shutdown);
+    let mut end = std::pin::pin!(end);
     loop {
         tokio::select! {
             biased;
-            () = &mut shutdown => return,
+            ended = &mut end => return ended,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => match places.take(peer.ip()) {

@@ -55,18 +55,16 @@ pub struct QueryAnswer {
 pub struct Flushed {
     /// Points that went into table files.
     pub points: u64,
-    /// Table files written.
-    pub files: u64,
+    /// Tables that got a commit.
+    pub tables: u64,
 }
 
 /// Something wrong in a lake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The stable reason.
-    pub reason: String,
-    /// The file, relative to the root of the lake, where it is one.
-    pub file: Option<String>,
-    /// What is wrong and what to do.
+    /// The file or the table.
+    pub place: String,
+    /// What is wrong there.
     pub message: String,
 }
 
@@ -135,8 +133,7 @@ pub trait LakeService: Send + Sync + 'static {
         sequence: Option<WriterSequence>,
     ) -> Result<PendingAppend, ServiceError>;
 
-    /// Applies commands in their order and returns when they are durable. A command is applied whole or not at all;
-    /// at the first refused one this stops, and what came before it stays.
+    /// Applies commands in their order, all or none, and returns when they are durable.
     async fn apply(&self, commands: Vec<Command>) -> Result<(), ServiceError>;
 
     /// Checks that a statement only reads, plans it and begins to run it.
@@ -156,6 +153,9 @@ pub trait LakeService: Send + Sync + 'static {
 
     /// The lake's clock, microseconds since 1970 UTC.
     fn now_micros(&self) -> i64;
+
+    /// Completes when the lake has failed for good and its process should end; never on a healthy lake.
+    async fn failed(&self) -> ServiceError;
 
     /// Syncs and closes the lake. Called once, after the last other call has returned or was dropped.
     async fn close(&self) -> Result<(), ServiceError>;

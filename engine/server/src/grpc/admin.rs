@@ -51,17 +51,16 @@ impl Admin for AdminService {
             self.shared.check_writable()?;
             self.shared.lake.flush().await
         };
-        let Flushed { points, files } = flushed.await.map_err(|error| self.shared.refuse(&error))?;
-        Ok(Response::new(v1::FlushResponse { points, files, elapsed_micros: micros_since(begun) }))
+        let Flushed { points, tables } = flushed.await.map_err(|error| self.shared.refuse(&error))?;
+        Ok(Response::new(v1::FlushResponse { points, tables, elapsed_micros: micros_since(begun) }))
     }
 
     async fn verify(&self, _: Request<v1::VerifyRequest>) -> Result<Response<v1::VerifyResponse>, Status> {
         let verified = self.shared.lake.verify().await;
         let Verified { files, bytes, log_records, problems } =
             verified.map_err(|error| self.shared.refuse(&error))?;
-        let problems = problems.into_iter().map(|Problem { reason, file, message }| v1::Problem {
-            reason,
-            file: file.unwrap_or_default(),
+        let problems = problems.into_iter().map(|Problem { place, message }| v1::Problem {
+            place,
             message: status::shortened(&message),
         });
         Ok(Response::new(v1::VerifyResponse { files, bytes, log_records, problems: problems.collect() }))

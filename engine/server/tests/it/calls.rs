@@ -243,7 +243,7 @@ async fn care_calls_answer() {
     assert_eq!(client.flush().await.unwrap().points, 5);
     let verified = client.verify().await.unwrap();
     assert_eq!((verified.files, verified.bytes, verified.log_records), (3, 4_096, 17));
-    assert_eq!(verified.problems[0].file.as_deref(), Some("tables/points/part-0.parquet"));
+    assert_eq!(verified.problems[0].place, "tables/points/part-0.parquet");
     assert!(verified.problems[0].message.len() <= 1_024);
     let (status, uptime) = client.status().await.unwrap();
     assert_eq!((status.points, status.lake.as_str()), (5, "memory"));

@@ -35,6 +35,8 @@ pub(crate) struct FakeLake {
     /// How many appends to come fail as if the disk were full.
     pub(crate) full_for: AtomicUsize,
     pub(crate) readiness: Mutex<Readiness>,
+    /// Once true, the lake has failed for good.
+    pub(crate) broken: watch::Sender<bool>,
     seen: Mutex<HashSet<Place>>,
 }
 
@@ -48,6 +50,7 @@ impl Default for FakeLake {
             syncing: watch::Sender::new(true),
             full_for: AtomicUsize::default(),
             readiness: Mutex::new(Readiness::Ready),
+            broken: watch::Sender::new(false),
             seen: Mutex::default(),
         }
     }
@@ -149,13 +152,12 @@ impl LakeService for FakeLake {
     }
 
     async fn flush(&self) -> Result<Flushed, ServiceError> {
-        Ok(Flushed { points: self.points() as u64, files: 1 })
+        Ok(Flushed { points: self.points() as u64, tables: 1 })
     }
 
     async fn verify(&self) -> Result<Verified, ServiceError> {
         let problem = Problem {
-            reason: "segment.corrupt".into(),
-            file: Some("tables/points/part-0.parquet".into()),
+            place: "tables/points/part-0.parquet".into(),
             message: "m".repeat(5_000),
         };
         Ok(Verified { files: 3, bytes: 4_096, log_records: 17, problems: vec![problem] })
@@ -172,6 +174,15 @@ impl LakeService for FakeLake {
 
     fn now_micros(&self) -> i64 {
         NOW
+    }
+
+    async fn failed(&self) -> ServiceError {
+        self.broken.subscribe().wait_for(|broken| *broken).await.unwrap();
+        ServiceError::Unavailable {
+            reason: "writer.stopped",
+            message: "a sync failed".into(),
+            retry_after: Duration::from_secs(1),
+        }
     }
 
     async fn close(&self) -> Result<(), ServiceError> {

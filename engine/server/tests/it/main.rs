@@ -6,6 +6,7 @@ mod calls;
 mod connections;
 mod descriptors;
 mod fake_lake;
+mod halves;
 mod http;
 mod queries;
 mod stop;

@@ -66,6 +66,17 @@ async fn quiet_connections_do_not_delay_a_stop() {
 }
 
 #[tokio::test]
+async fn a_lake_that_fails_takes_its_server_down() {
+    let running = Running::start(ServerConfig::default()).await;
+    let client = running.client().await;
+    client.sql("rows 1").await.unwrap();
+    running.lake.broken.send_replace(true);
+    let error = soon(running.task).await.unwrap().unwrap_err();
+    assert_eq!(error.code(), "writer.stopped", "{error}");
+    assert!(running.lake.closed.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
 async fn nobody_there_is_said_with_the_address() {
     let running = Running::start(ServerConfig::default()).await;
     let url = running.url();

@@ -259,7 +259,7 @@ async fn an_oversize_batch_is_refused_on_both_sides() {
 }
 
 #[tokio::test]
-async fn a_message_that_stops_half_way_ends_its_stream_but_a_pause_between_messages_does_not() {
+async fn a_pause_between_messages_ends_nothing() {
     let config = ServerConfig { body_idle: Duration::from_millis(150), ..ServerConfig::default() };
     let running = Running::start(config).await;
     let (sender, mut incoming) = raw(&running).await;

@@ -1,0 +1,220 @@
+//! The library's lake as the server sees it: the one place where their words and errors meet.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::task::Poll;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use futures::{StreamExt, stream};
+use model::{Command, PointBatch, WriterSequence};
+use runlake::query::{self, QueryError, QueryLimits, QueryOptions, Settings};
+use runlake::store::wal::WalError;
+use runlake::store::{self, Layout, RegistryError, Store, StoreError};
+use runlake::{Error, Lake};
+
+use crate::error::{Position, ServiceError};
+use crate::service::{
+    Appended, Flushed, LakeService, LakeStatus, PendingAppend, Problem, QueryAnswer, QueryPart, Readiness, Statement,
+    Verified,
+};
+
+/// When a client should try again what the lake could not do now.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// How often the writer is looked after.
+const LOOK: Duration = Duration::from_millis(200);
+
+#[async_trait]
+impl LakeService for Lake {
+    async fn append(
+        &self,
+        batch: PointBatch,
+        sequence: Option<WriterSequence>,
+    ) -> Result<PendingAppend, ServiceError> {
+        let store = writable(self)?.clone();
+        let mut pending: PendingAppend = Box::pin(async move {
+            let acknowledged = store.append(batch, sequence).await.map_err(error_from_store)?;
+            Ok(Appended { duplicate: acknowledged.duplicate })
+        });
+        // The first poll puts the batch into the writer's queue. Only when the store is out of room does it wait for
+        // that in a queue of its own, which is first come, first served as well.
+        match futures::poll!(pending.as_mut()) {
+            Poll::Ready(done) => done.map(|appended| -> PendingAppend { Box::pin(async move { Ok(appended) }) }),
+            Poll::Pending => Ok(pending),
+        }
+    }
+
+    async fn apply(&self, commands: Vec<Command>) -> Result<(), ServiceError> {
+        writable(self)?.apply(commands, None).await.map(drop).map_err(error_from_store)
+    }
+
+    async fn query(&self, statement: Statement) -> Result<QueryAnswer, ServiceError> {
+        let Statement { sql, settings, timeout } = statement;
+        let mut options = QueryOptions {
+            // An answer is streamed: the time bounds it, and the reader's window.
+            limits: QueryLimits { time: timeout, rows: None, bytes: None, ..QueryLimits::default() },
+            settings: Settings::default(),
+            ..QueryOptions::default()
+        };
+        for (key, value) in &settings {
+            options.settings.set(key, value).map_err(error_from_query)?;
+        }
+        let snapshot = self.snapshot().await.map_err(error_from_lake)?;
+        let answer = query::run(self.sessions(), &snapshot, &sql, options).await.map_err(error_from_query)?;
+        let notice = answer.settings.map(|_| {
+            Ok(QueryPart::Notice("a SET holds for its own call only; send the key with each statement".to_owned()))
+        });
+        let rows = answer.batches.map(|batch| batch.map(QueryPart::Rows).map_err(error_from_query));
+        Ok(QueryAnswer { schema: answer.schema, parts: rows.chain(stream::iter(notice)).boxed() })
+    }
+
+    async fn flush(&self) -> Result<Flushed, ServiceError> {
+        let report = writable(self)?.flush().await.map_err(error_from_store)?;
+        Ok(Flushed { points: report.points, tables: report.tables.len() as u64 })
+    }
+
+    async fn verify(&self) -> Result<Verified, ServiceError> {
+        let (path, runtime) = (self.path().to_owned(), tokio::runtime::Handle::current());
+        // It reads and hashes every byte: nothing for the threads that serve the network.
+        let report = tokio::task::spawn_blocking(move || runtime.block_on(store::verify(&path))).await;
+        let report = report.map_err(|error| internal("verify.ended", &error))?.map_err(error_from_store)?;
+        let problems = report.findings.into_iter().map(|finding| Problem { place: finding.place, message: finding.what });
+        Ok(Verified {
+            files: report.files,
+            bytes: report.bytes,
+            log_records: report.log_records,
+            problems: problems.collect(),
+        })
+    }
+
+    async fn status(&self) -> Result<LakeStatus, ServiceError> {
+        let snapshot = self.snapshot().await.map_err(error_from_lake)?;
+        let path = self.path().to_owned();
+        let lake = path.display().to_string();
+        let counted = tokio::task::spawn_blocking(move || {
+            let registry = snapshot.registry();
+            let of_runs = registry.runs().iter().map(|run| run.project.shared());
+            let of_experiments = registry.experiments().map(|experiment| experiment.project.shared());
+            let projects: BTreeSet<_> = of_runs.chain(of_experiments).collect();
+            LakeStatus {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                lake,
+                projects: projects.len() as u64,
+                experiments: registry.experiments().count() as u64,
+                runs: registry.runs().len() as u64,
+                series: snapshot.series().entries().len() as u64,
+                points: snapshot.series().entries().iter().map(|entry| entry.statistics.count).sum(),
+                unflushed_points: snapshot.memtable_points(),
+                log_bytes: bytes_in(&Layout::new(path).wal()),
+            }
+        });
+        counted.await.map_err(|error| internal("status.ended", &error))
+    }
+
+    fn readiness(&self) -> Readiness {
+        match self.store() {
+            Ok(store) if store.is_stopped() => Readiness::ReadOnly { why: StoreError::Stopped.to_string() },
+            Ok(_) => Readiness::Ready,
+            Err(error) => Readiness::ReadOnly { why: error.to_string() },
+        }
+    }
+
+    fn now_micros(&self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+    }
+
+    async fn failed(&self) -> ServiceError {
+        let Ok(store) = self.store() else { return std::future::pending().await };
+        while !store.is_stopped() {
+            tokio::time::sleep(LOOK).await;
+        }
+        error_from_store(StoreError::Stopped)
+    }
+
+    async fn close(&self) -> Result<(), ServiceError> {
+        Lake::close(self).await;
+        Ok(())
+    }
+}
+
+fn writable(lake: &Lake) -> Result<&Store, ServiceError> {
+    lake.store().map_err(error_from_lake)
+}
+
+fn bytes_in(folder: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    entries.flatten().filter_map(|entry| entry.metadata().ok()).filter(|data| data.is_file()).map(|d| d.len()).sum()
+}
+
+fn internal(reason: &'static str, error: &dyn std::fmt::Display) -> ServiceError {
+    ServiceError::Internal { reason, message: error.to_string() }
+}
+
+fn error_from_lake(error: Error) -> ServiceError {
+    match error {
+        Error::Store(error) => error_from_store(error),
+        Error::Query(error) => error_from_query(error),
+        Error::Model(error) => {
+            ServiceError::Invalid { reason: error.code(), field: None, message: error.to_string() }
+        }
+        Error::ReadOnly { .. } => unavailable(error.code(), error.to_string()),
+        error => ServiceError::Internal { reason: error.code(), message: error.to_string() },
+    }
+}
+
+/// What a [`StoreError`] means to a client.
+pub(crate) fn error_from_store(error: StoreError) -> ServiceError {
+    let (reason, message) = (error.code(), error.to_string());
+    match &error {
+        StoreError::Registry(RegistryError::RunUnknown { .. } | RegistryError::ExperimentUnknown { .. }) => {
+            ServiceError::NotFound { reason, message }
+        }
+        StoreError::Registry(_) | StoreError::Model(_) | StoreError::SequenceTooOld { .. } => {
+            ServiceError::Invalid { reason, field: None, message }
+        }
+        StoreError::Busy { .. } => ServiceError::Busy { reason, message, retry_after: RETRY_AFTER },
+        StoreError::Stopped => unavailable(reason, message),
+        StoreError::Wal(error) => match error.as_ref() {
+            WalError::RecordTooLarge { .. } => ServiceError::TooLarge { reason, message },
+            WalError::Full { .. } => ServiceError::Busy { reason, message, retry_after: RETRY_AFTER },
+            WalError::DiskFull { .. }
+            | WalError::Write { .. }
+            | WalError::Sync { .. }
+            | WalError::Poisoned { .. }
+            | WalError::Fenced { .. } => unavailable(reason, message),
+            WalError::Corrupt { .. } | WalError::EndsEarly { .. } => ServiceError::DataLoss { reason, message },
+            _ => ServiceError::Internal { reason, message },
+        },
+        _ if matches!(
+            reason,
+            "segment.corrupt" | "segment.missing" | "catalog.log_damaged" | "checkpoint.corrupt" | "lake.damaged"
+        ) =>
+        {
+            ServiceError::DataLoss { reason, message }
+        }
+        _ => ServiceError::Internal { reason, message },
+    }
+}
+
+fn unavailable(reason: &'static str, message: String) -> ServiceError {
+    ServiceError::Unavailable { reason, message, retry_after: RETRY_AFTER }
+}
+
+/// What a [`QueryError`] means to a client.
+pub(crate) fn error_from_query(error: QueryError) -> ServiceError {
+    let (reason, message) = (error.code(), error.to_string());
+    match &error {
+        QueryError::TooComplex { .. } | QueryError::Memory { .. } | QueryError::ResultTooLarge { .. } => {
+            ServiceError::TooLarge { reason, message }
+        }
+        QueryError::Time { .. } => ServiceError::TimedOut { reason, message },
+        QueryError::Storage { .. } => ServiceError::DataLoss { reason, message },
+        QueryError::Internal { .. } => ServiceError::Internal { reason, message },
+        _ => {
+            let position =
+                error.place().map(|place| Position { line: place.line as u64, column: place.column as u64 });
+            ServiceError::Sql { reason, message, position }
+        }
+    }
+}

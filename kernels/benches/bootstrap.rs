@@ -1,4 +1,6 @@
 //! Speed of bootstrap intervals: many groups of few values, and fewer groups of many.
+// A benchmark that cannot run has nothing better to do than to stop.
+#![allow(clippy::expect_used)]
 
 use divan::{Bencher, counter::ItemsCount};
 use kernels::{Backend, BootstrapRequest, CpuBackend, InstructionSet, Method, Samples, Statistic};
@@ -8,11 +10,17 @@ fn values(count: usize) -> Vec<f64> {
     (0..count).map(|i| ((i * 2_654_435_761 % 1_000_003) as f64 / 1_000_003.0).powi(3)).collect()
 }
 
-fn run(bencher: Bencher<'_, '_>, backend: &CpuBackend, groups: usize, n: usize, method: Method) {
+fn run(
+    bencher: Bencher<'_, '_>,
+    backend: &CpuBackend,
+    (groups, n): (usize, usize),
+    statistic: Statistic,
+    method: Method,
+) {
     let values = values(groups * n);
     let offsets: Vec<u32> = (0..=groups).map(|group| (group * n) as u32).collect();
     let samples = Samples { values: &values, offsets: &offsets };
-    let request = BootstrapRequest::new(samples, Statistic::Mean).method(method).resamples(10_000);
+    let request = BootstrapRequest::new(samples, statistic).method(method).resamples(10_000);
     bencher
         .counter(ItemsCount::new(groups * n * 10_000))
         .bench_local(|| backend.bootstrap(divan::black_box(&request)).expect("the request is valid"));
@@ -21,20 +29,26 @@ fn run(bencher: Bencher<'_, '_>, backend: &CpuBackend, groups: usize, n: usize, 
 /// Groups and size: a query over many run groups, one over larger samples, one over curves.
 const SHAPES: [(usize, usize); 5] = [(1, 20), (1_000, 20), (1_000, 100), (100, 1_000), (10, 10_000)];
 
-#[divan::bench(args = SHAPES)]
+#[divan::bench(sample_count = 20, args = SHAPES)]
 fn bca(bencher: Bencher<'_, '_>, (groups, n): (usize, usize)) {
-    run(bencher, &CpuBackend::new(), groups, n, Method::Bca);
+    run(bencher, &CpuBackend::new(), (groups, n), Statistic::Mean, Method::Bca);
 }
 
-#[divan::bench(args = [(1_000, 20)])]
+#[divan::bench(sample_count = 20, args = [(1_000, 20)])]
 fn studentized(bencher: Bencher<'_, '_>, (groups, n): (usize, usize)) {
-    run(bencher, &CpuBackend::new(), groups, n, Method::Studentized);
+    run(bencher, &CpuBackend::new(), (groups, n), Statistic::Mean, Method::Studentized);
 }
 
-#[divan::bench(args = [(1_000, 20), (1_000, 100)])]
+/// Exact, without resampling; the rate still counts the draws that were saved.
+#[divan::bench(sample_count = 20, args = [(1_000, 20), (100, 1_000)])]
+fn median(bencher: Bencher<'_, '_>, shape: (usize, usize)) {
+    run(bencher, &CpuBackend::new(), shape, Statistic::Median, Method::Percentile);
+}
+
+#[divan::bench(sample_count = 20, args = [(1_000, 20), (1_000, 100)])]
 fn bca_avx2(bencher: Bencher<'_, '_>, (groups, n): (usize, usize)) {
     if let Ok(backend) = CpuBackend::with_instruction_set(InstructionSet::Avx2) {
-        run(bencher, &backend, groups, n, Method::Bca);
+        run(bencher, &backend, (groups, n), Statistic::Mean, Method::Bca);
     }
 }
 

@@ -147,13 +147,11 @@ impl Moments {
             return Self::default();
         }
         let (mean, mean_low) = mean_parts(values);
-        let (mut squares, mut rest) = (0.0, 0.0);
-        for value in values {
-            let deviation = (value - mean) - mean_low;
-            squares += deviation * deviation;
-            rest += deviation;
-        }
-        let squares = (squares - rest * rest / values.len() as f64).max(0.0);
+        // The mean carries its trailing part, so what is left of the sum of deviations is nothing.
+        let deviations = values.iter().map(|value| (value - mean) - mean_low);
+        let mut squares = CompensatedSum::default();
+        squares.extend(deviations.map(|deviation| deviation * deviation));
+        let squares = squares.value();
         Self { count: values.len() as u64, mean, mean_low, squares, ..Self::default() }
     }
 

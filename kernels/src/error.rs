@@ -24,7 +24,7 @@ pub enum KernelError {
     Unavailable(Reason),
     /// The job needs more memory than there is.
     #[error(
-        "out of memory: {need} bytes needed, {free} bytes free; ask for fewer resamples or smaller batches"
+        "out of memory: {need} bytes needed, {free} known to be free; ask for fewer resamples or smaller batches"
     )]
     OutOfMemory {
         /// Bytes the job needs.

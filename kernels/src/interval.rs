@@ -5,7 +5,8 @@
 //!
 //! Sources: Efron 1987 and DiCiccio & Efron 1996 (BCa); Hall 1988 (studentized).
 
-use statrs::function::erf::{erfc, erfc_inv};
+use libm::erfc;
+use statrs::function::erf::erfc_inv;
 
 use crate::describe::kept_ranks;
 use crate::plan::{Centred, Shape};
@@ -133,6 +134,10 @@ impl Target<'_> {
 
     /// The statistic of the sample in the caller's units.
     pub(crate) fn estimate(&self) -> f64 {
+        if self.shape == Shape::Mean && self.sample.second.is_empty() {
+            // The base is the correctly rounded mean.
+            return self.sample.location(0.0);
+        }
         self.sample.location(self.theta / self.divisor)
     }
 
@@ -197,7 +202,7 @@ impl Target<'_> {
                 }
             }
         }
-        if squares > 0.0 { cubes / (6.0 * squares.powf(1.5)) } else { 0.0 }
+        if squares > 0.0 { cubes / (6.0 * squares * squares.sqrt()) } else { 0.0 }
     }
 }
 
@@ -242,8 +247,19 @@ pub(crate) fn normal_distribution(z: f64) -> f64 {
 }
 
 /// Standard normal quantile function; infinite at 0 and 1.
+///
+/// The library's inverse is good to eleven digits; one step of Halley's method gives the rest.
 pub(crate) fn normal_quantile(probability: f64) -> f64 {
-    if probability == 0.5 { 0.0 } else { -std::f64::consts::SQRT_2 * erfc_inv(2.0 * probability) }
+    if probability > 0.5 {
+        return -normal_quantile(1.0 - probability);
+    }
+    let z = -std::f64::consts::SQRT_2 * erfc_inv(2.0 * probability);
+    if probability == 0.5 || !z.is_finite() {
+        return if probability == 0.5 { 0.0 } else { z };
+    }
+    let density = (2.0 * std::f64::consts::PI).sqrt().recip() * libm::exp(-0.5 * z * z);
+    let step = (normal_distribution(z) - probability) / density;
+    z - step / (1.0 + 0.5 * z * step)
 }
 
 #[cfg(test)]

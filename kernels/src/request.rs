@@ -177,7 +177,8 @@ impl<'a> BootstrapRequest<'a> {
 pub enum Computation {
     /// Nothing to compute: an empty group, a single value or equal values.
     None,
-    /// All multisets of a tiny sample, weighted by their multinomial probability.
+    /// All multisets of one tiny sample (up to 7 values), weighted by their multinomial probability.
+    /// Differences of two samples are resampled at any size.
     Enumeration,
     /// The exact distribution of one or two order statistics of a resample.
     OrderStatistics,

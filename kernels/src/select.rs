@@ -1,5 +1,6 @@
 //! Exact selection of interval ends: quantiles of type 7 without a full sort.
 
+use crate::cpu::simd::Simd;
 use crate::describe::{interpolate, type7_rank};
 
 /// Below this many values a plain selection is faster than a filtering pass.
@@ -21,21 +22,15 @@ impl Selector {
     /// A sample of the values gives thresholds below and above which the wanted ranks lie almost
     /// certainly; one pass keeps the values beyond them; the ranks are selected among those. When
     /// a threshold was unlucky, the selection runs on all values: the answer is the same.
-    pub(crate) fn quantiles(&mut self, values: &mut [f64], probabilities: [f64; 2]) -> [f64; 2] {
+    pub(crate) fn quantiles(&mut self, simd: Simd, values: &mut [f64], probabilities: [f64; 2]) -> [f64; 2] {
         let count = values.len();
         if count < FILTER_FROM {
             return probabilities.map(|probability| ascending_quantile(values, 0, count, probability));
         }
-        let [low_threshold, high_threshold] = self.thresholds(values, probabilities);
-        self.low.resize(count + 1, 0.0);
-        self.high.resize(count + 1, 0.0);
-        let (mut kept_low, mut kept_high) = (0, 0);
-        for &value in values.iter() {
-            self.low[kept_low] = value;
-            kept_low += usize::from(value <= low_threshold);
-            self.high[kept_high] = value;
-            kept_high += usize::from(value >= high_threshold);
-        }
+        let thresholds = self.thresholds(values, probabilities);
+        self.low.resize(count + Simd::SLACK, 0.0);
+        self.high.resize(count + Simd::SLACK, 0.0);
+        let [kept_low, kept_high] = simd.tails(values, thresholds, &mut self.low, &mut self.high);
         let low = if type7_rank(count, probabilities[0]).0 + 1 < kept_low {
             ascending_quantile(&mut self.low[..kept_low], 0, count, probabilities[0])
         } else {
@@ -80,14 +75,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::cpu::InstructionSet;
     use crate::describe::quantile_sorted;
 
     fn check(values: &[f64], probabilities: [f64; 2]) {
         let mut sorted = values.to_vec();
         sorted.sort_unstable_by(f64::total_cmp);
         let expected = probabilities.map(|probability| quantile_sorted(&sorted, probability).unwrap());
-        let selected = Selector::default().quantiles(&mut values.to_vec(), probabilities);
-        assert_eq!(selected.map(f64::to_bits), expected.map(f64::to_bits), "{probabilities:?}");
+        for set in InstructionSet::ALL {
+            let Ok(simd) = Simd::named(set) else { continue };
+            let selected = Selector::default().quantiles(simd, &mut values.to_vec(), probabilities);
+            assert_eq!(selected.map(f64::to_bits), expected.map(f64::to_bits), "{probabilities:?}");
+        }
     }
 
     proptest! {

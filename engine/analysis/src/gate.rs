@@ -42,6 +42,9 @@ const BASELINE_FOR_SINGLE_RUN_MIN: usize = 10;
 /// From how many runs an arm A12 is printed.
 const A12_RUNS_MIN: usize = 5;
 
+/// Beyond this many runs in all the permutation test is left out: it would take seconds and agree with Welch's.
+const PERMUTATION_RUNS_MAX: usize = 20_000;
+
 /// Judges the candidate runs against the baseline runs.
 ///
 /// The order of the runs does not matter. Mistakes in the data (no runs, no finite baseline, pairs that do not
@@ -327,6 +330,9 @@ fn add_effects(
 
 /// The permutation test of the claim: the candidate is moved so that the threshold becomes zero.
 fn permutation(samples: &Samples, threshold: Threshold, resampling: Resampling) -> Option<PermutationReport> {
+    if samples.baseline_count() + samples.candidate_count() > PERMUTATION_RUNS_MAX {
+        return None;
+    }
     let against = |edge: f64| -> Option<PermutationTest> {
         let shifted = |values: &[f64]| values.iter().map(|v| v - edge).collect::<Vec<_>>();
         match samples {

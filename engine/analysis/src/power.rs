@@ -1,6 +1,6 @@
 //! Power of t tests: how many runs an effect needs, and which effect so many runs can show.
 
-use crate::distributions::{noncentral_t_cdf, noncentral_t_sf, student_t_quantile};
+use crate::distributions::{noncentral_t_cdf, noncentral_t_sf, normal_quantile, root, student_t_quantile};
 use crate::error::{AnalysisError, Result};
 
 /// Sample sizes beyond this are reported as out of reach.
@@ -101,12 +101,32 @@ pub fn required_runs(
     let enough = |runs: usize| {
         Ok::<_, AnalysisError>(power(design, effect.abs(), runs as f64, alpha, sides)? >= wanted)
     };
-    let (mut low, mut high) = (runs_min.max(2), RUNS_MAX);
-    if enough(low)? {
-        return Ok(Some(low));
+    let runs_min = runs_min.clamp(2, RUNS_MAX);
+    if enough(runs_min)? {
+        return Ok(Some(runs_min));
     }
-    if !enough(high)? {
-        return Ok(None);
+    // The normal approximation is a few runs off: widen from there, then bisect.
+    let sided = if sides == Sides::One { alpha } else { 0.5 * alpha };
+    let z = normal_quantile(1.0 - sided) + normal_quantile(wanted);
+    let guess = (z / (effect.abs() * design.noncentrality_per_effect(1.0))).powi(2);
+    let mut low = runs_min;
+    let mut high = (guess as usize).saturating_add(2).clamp(runs_min + 1, RUNS_MAX.max(runs_min + 1));
+    while !enough(high)? {
+        if high >= RUNS_MAX {
+            return Ok(None);
+        }
+        low = high;
+        high = (high + high / 8 + 2).min(RUNS_MAX);
+    }
+    let mut step = 3;
+    while high - low > 2 * step {
+        if enough(high - step)? {
+            high -= step;
+            step *= 2;
+        } else {
+            low = high - step;
+            break;
+        }
     }
     while high - low > 1 {
         let middle = low + (high - low) / 2;
@@ -132,17 +152,8 @@ pub fn detectable_effect(design: Design, runs: f64, alpha: f64, wanted: f64, sid
             return Ok(f64::INFINITY);
         }
     }
-    let mut low = 0.0;
-    // Bisection to nine digits: power is monotone in the effect.
-    while high - low > 1e-9 * high {
-        let middle = 0.5 * (low + high);
-        if power(design, middle, runs, alpha, sides)? < wanted {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    Ok(high)
+    // Power is monotone in the effect; an error cannot come up any more, its arguments were good above.
+    Ok(root(0.0, high, |effect| power(design, effect, runs, alpha, sides).unwrap_or(f64::NAN) - wanted))
 }
 
 fn check_alpha(alpha: f64) -> Result<()> {

@@ -37,7 +37,20 @@ pub struct TTest {
 impl TTest {
     /// The t statistic for a true difference of zero.
     pub fn statistic(&self) -> f64 {
-        self.difference / self.standard_error
+        self.statistic_against(0.0)
+    }
+
+    /// The t statistic for a true difference of `reference`.
+    pub fn statistic_against(&self, reference: f64) -> f64 {
+        (self.difference - reference) / self.standard_error
+    }
+
+    /// The p-value of equivalence: that the true difference lies outside `low` to `high`.
+    ///
+    /// The larger of two one-sided p-values (Schuirmann 1987). A large p-value of a difference never shows
+    /// equivalence; a small one of this test does.
+    pub fn p_equivalence(&self, low: f64, high: f64) -> f64 {
+        self.p_value_against(low, Alternative::Greater).max(self.p_value_against(high, Alternative::Less))
     }
 
     /// The p-value against a true difference of zero.
@@ -47,7 +60,7 @@ impl TTest {
 
     /// The p-value against a true difference of `reference`.
     pub fn p_value_against(&self, reference: f64, alternative: Alternative) -> f64 {
-        let t = (self.difference - reference) / self.standard_error;
+        let t = self.statistic_against(reference);
         match alternative {
             Alternative::Greater => student_t_sf(t, self.degrees_of_freedom),
             Alternative::Less => student_t_cdf(t, self.degrees_of_freedom),
@@ -146,7 +159,7 @@ pub(crate) fn student_of_moments(a: &Moments, b: &Moments) -> Result<TTest> {
     })
 }
 
-/// The paired t test: [`one_sample`] on the differences a[i] - b[i].
+/// The paired t test: [`one_sample`] on the differences of `a` and `b`, element by element.
 ///
 /// # Errors
 /// `pairing_mismatch` (different lengths), and those of [`one_sample`].

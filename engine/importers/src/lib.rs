@@ -1,1 +1,39 @@
-//! Placeholder.
+//! Other tools' files in, runs and points out.
+//!
+//! [`detect`] looks at a path and says what stands there; [`plan`] decides how it is read and can be shown to the user;
+//! [`import`] reads it and hands runs, points and rejections to a [`Sink`], which the caller implements. This crate never
+//! writes to a store, and it holds only a bounded part of the input in memory.
+//!
+//! Nothing is dropped without a count and a reason. A damaged file never stops the others. The same input gives the same
+//! calls in the same order, so that a second import can add only what is new.
+
+#![deny(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
+mod error;
+mod files;
+pub mod huggingface;
+mod import;
+mod json;
+pub mod limits;
+pub mod mlflow;
+pub mod number;
+mod plan;
+mod report;
+mod sink;
+mod source;
+pub mod table;
+pub mod tensorboard;
+pub mod time;
+mod yaml;
+
+pub use error::{ImportError, Result, SinkError};
+pub use import::{Summary, import};
+pub use limits::Limits;
+pub use plan::{Options, Plan, PlannedSource, PlannedTable, plan};
+pub use report::Remark;
+pub use sink::{
+    DatasetInput, Decision, ImportedRun, Place, Rejection, RunFacts, Sink, TimeSource, UnitOutcome,
+};
+pub use source::{DetectedSource, Detection, SourceKind, Unit, Unrecognised, detect};
+pub use table::mapping::Mapping;

@@ -1,1 +1,36 @@
-//! Placeholder.
+//! The library: open a lake, log runs, import, ask SQL, gate, close. Wires the parts and owns start and stop.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), runlake::Error> {
+//! let lake = runlake::Lake::open("./lake").await?;
+//! let mut run = lake.start_run(runlake::RunOptions::new("learning-rate").name("lr=0.1")).await?;
+//! run.set_params([("lr", "0.1"), ("seed", "1")]).await?;
+//! for step in 0..100 {
+//!     run.log(step, &[("train/loss", 1.0 / (step + 1) as f64)]).await?;
+//! }
+//! run.finish().await?;
+//! let batches = lake.sql("SELECT name, metrics['train/loss'] FROM runs").await?;
+//! println!("{}", arrow::util::pretty::pretty_format_batches(&batches)?);
+//! lake.close().await;
+//! # Ok(())
+//! # }
+//! ```
+
+mod error;
+mod gate;
+mod import;
+mod lake;
+mod location;
+mod repeated;
+mod run;
+mod selector;
+
+pub use error::{Error, Result};
+pub use gate::{GateOutcome, GateQuery};
+pub use import::{ImportOptions, ImportProgress, ImportReport, KindReport};
+pub use lake::{Lake, LakeOptions};
+pub use location::Location;
+pub use run::{ActiveRun, RunOptions};
+pub use selector::Selector;
+
+pub use {analysis, importers, model, query, store};

@@ -1,1 +1,27 @@
-//! Placeholder.
+//! One port for everything that speaks to a lake over the network: gRPC (`Ingest`, `Query`, `Admin`) and health.
+//!
+//! A handler is: translate, one call, translate. All limits (size, time, memory, queue) are here, before the call;
+//! what a call may do is said by [`LakeService`], and [`grpc::status`] alone turns its errors into codes.
+//!
+//! | Module | Invariant |
+//! |---|---|
+//! | [`server`] | own accept loop: connections are capped, running out of descriptors is survived, the stop ends in time |
+//! | [`grpc`] | bytes of a request are counted against the budget before they are read |
+//! | [`translate`] | nothing but checked values of `model` gets past it; the one place where the wire meets the model |
+//! | [`client`] | what is not answered is sent again with the same number, in order |
+
+pub mod client;
+pub mod config;
+pub mod error;
+pub mod grpc;
+pub mod health;
+pub mod metrics;
+pub mod server;
+pub mod service;
+pub mod signal;
+pub mod translate;
+
+pub use config::ServerConfig;
+pub use error::{ServiceError, StartError};
+pub use server::Server;
+pub use service::LakeService;

@@ -1,6 +1,40 @@
 //! The lake: WAL, memtable, registry, segments and the Delta catalog; one writer, many snapshots.
+//!
+//! A write goes [`Store::append`] → log, synced → acknowledged → memtable → (flush) Parquet segment → one Delta commit
+//! that carries the log's sequence number → log files deleted. Readers hold a [`Snapshot`].
 
 pub mod catalog;
+mod config;
 pub mod disk;
+mod error;
+mod flush;
+mod lake_file;
+mod layout;
+mod lock;
+mod memory_scan;
+mod memtable;
+mod recover;
+mod registry;
 pub mod segment;
+mod series_index;
+mod snapshot;
+mod state;
+mod store;
+pub mod tables;
+mod verify;
 pub mod wal;
+mod writer;
+
+pub use config::{Clock, StoreConfig};
+pub use error::{Result, StoreError};
+pub use flush::FlushReport;
+pub use lake_file::{FORMAT, LakeFile, LakeFileError};
+pub use layout::Layout;
+pub use lock::LockError;
+pub use recover::open_snapshot;
+pub use registry::{Registry, RegistryError, RunOrdinal, config_hash};
+pub use series_index::{SeriesEntry, SeriesIndex, SeriesOrdinal};
+pub use snapshot::Snapshot;
+pub use store::Store;
+pub use verify::{Finding, VerifyReport, verify};
+pub use writer::Acknowledgement;

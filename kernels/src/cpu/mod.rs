@@ -1,7 +1,7 @@
 //! The CPU backend: rayon over batches, groups and panels of resamples.
 
 mod resample;
-mod simd;
+pub(crate) mod simd;
 mod weights;
 
 use rayon::prelude::*;
@@ -43,7 +43,7 @@ impl CpuBackend {
         Self { fallback: Some(reason), ..self }
     }
 
-    fn batch(&self, plan: &Plan<'_>, batch: &Batch) -> Vec<(u32, Interval)> {
+    fn batch(&self, plan: &Plan<'_>, batch: &Batch) -> Result<Vec<(u32, Interval)>, KernelError> {
         let mut intervals = Vec::with_capacity(batch.groups.len());
         let mut groups = Vec::with_capacity(batch.groups.len());
         for &group in &batch.groups {
@@ -54,7 +54,7 @@ impl CpuBackend {
             }
         }
         if groups.is_empty() {
-            return intervals;
+            return Ok(intervals);
         }
         let method = plan.request.method;
         let level = plan.request.level;
@@ -76,9 +76,9 @@ impl CpuBackend {
                     (group, multisets.interval(&target, sample_flags(method, sorted, None)))
                 }));
             }
-            _ => intervals.extend(resample::intervals(self.simd, plan, batch, &groups)),
+            _ => intervals.extend(resample::intervals(self.simd, plan, batch, &groups)?),
         }
-        intervals
+        Ok(intervals)
     }
 }
 
@@ -103,11 +103,11 @@ impl Backend for CpuBackend {
 
     fn bootstrap(&self, request: &BootstrapRequest<'_>) -> Result<BootstrapOutput, KernelError> {
         let plan = Plan::new(request)?;
-        let intervals: Vec<(u32, Interval)> =
-            plan.batches.par_iter().flat_map_iter(|batch| self.batch(&plan, batch)).collect();
+        let batches: Result<Vec<Vec<(u32, Interval)>>, KernelError> =
+            plan.batches.par_iter().map(|batch| self.batch(&plan, batch)).collect();
         let provenance =
             Provenance { rng_version: RNG_VERSION, backend: "cpu", fallback: self.fallback.clone() };
-        Ok(output(&plan, intervals, provenance))
+        Ok(output(&plan, batches?.concat(), provenance))
     }
 }
 

@@ -4,8 +4,9 @@ use rayon::prelude::*;
 
 use crate::cpu::simd::{LANES, Simd};
 use crate::cpu::weights::{COUNTED_UP_TO, Weights};
+use crate::error::KernelError;
 use crate::exact::multiset::rank_weights;
-use crate::interval::{Interval, Replicates, Target, sample_flags, squared_deviations};
+use crate::interval::{Interval, Replicates, Target, sample_flags};
 use crate::plan::{Batch, Centred, Plan, Shape};
 use crate::request::{Computation, Flags, Method};
 use crate::rng::{Stream, Tag};
@@ -23,14 +24,25 @@ enum Source {
 }
 
 /// Intervals of the given groups of a batch, none of which is trivial.
-pub(crate) fn intervals(simd: Simd, plan: &Plan<'_>, batch: &Batch, groups: &[u32]) -> Vec<(u32, Interval)> {
+///
+/// # Errors
+/// [`KernelError::OutOfMemory`] when the sums of one chunk of groups do not fit.
+pub(crate) fn intervals(
+    simd: Simd,
+    plan: &Plan<'_>,
+    batch: &Batch,
+    groups: &[u32],
+) -> Result<Vec<(u32, Interval)>, KernelError> {
     let request = plan.request;
     let panels = (request.resamples as usize).div_ceil(LANES);
     let columns_per_sample = if request.method == Method::Studentized { 2 } else { 1 };
     let samples = if plan.second.is_some() { 2 } else { 1 };
     let bytes_per_group = panels * LANES * 8 * columns_per_sample * samples;
-    // Whole tiles of four columns.
-    let chunk = (CHUNK_BYTES / bytes_per_group).max(1).next_multiple_of(4);
+    // Whole tiles of four columns, unless a single group is large already.
+    let chunk = match CHUNK_BYTES / bytes_per_group {
+        0 => 1,
+        groups => groups.next_multiple_of(4),
+    };
     let source = |n: u32, sub: u32| {
         let stream = Stream { seed: request.seed, stream: batch.stream, tag: Tag::Bootstrap, sub };
         if n <= COUNTED_UP_TO {
@@ -48,17 +60,19 @@ pub(crate) fn intervals(simd: Simd, plan: &Plan<'_>, batch: &Batch, groups: &[u3
             .collect();
         let studentized = request.method == Method::Studentized;
         let firsts: Vec<&[f64]> = samples.iter().map(|sample| sample.first.as_slice()).collect();
-        let first = Sums::new(simd, &first, plan.shape, &firsts, studentized, panels);
+        let first = Sums::new(simd, &first, plan.shape, &firsts, studentized, panels)?;
         let second = second.as_ref().map(|second| {
             let seconds: Vec<&[f64]> = samples.iter().map(|sample| sample.second.as_slice()).collect();
             Sums::new(simd, second, plan.shape, &seconds, studentized, panels)
         });
+        let second = second.transpose()?;
         let finish = |scratch: &mut Scratch, (index, sample): (usize, &Centred)| {
             let group = groups[index] as usize;
             let second_values = plan.second.as_ref().map(|second| second.group(group));
             let flags = sample_flags(request.method, plan.first.group(group), second_values);
             let target = Target::new(sample, plan.shape, request.method, request.level);
             let drawn = Drawn {
+                simd,
                 index,
                 first: &first,
                 second: second.as_ref(),
@@ -66,9 +80,11 @@ pub(crate) fn intervals(simd: Simd, plan: &Plan<'_>, batch: &Batch, groups: &[u3
             };
             (group as u32, drawn.interval(&target, flags, scratch))
         };
-        samples.par_iter().enumerate().map_init(Scratch::default, finish).collect::<Vec<_>>()
+        Ok(samples.par_iter().enumerate().map_init(Scratch::default, finish).collect())
     };
-    groups.par_chunks(chunk).flat_map_iter(chunk_of_groups).collect()
+    let chunks: Result<Vec<Vec<(u32, Interval)>>, KernelError> =
+        groups.par_chunks(chunk).map(chunk_of_groups).collect();
+    Ok(chunks?.concat())
 }
 
 /// Sums (and sums of squares) of some samples over all resamples, panel by panel:
@@ -87,7 +103,7 @@ impl Sums {
         samples: &[&[f64]],
         studentized: bool,
         panels: usize,
-    ) -> Self {
+    ) -> Result<Self, KernelError> {
         let squares: Vec<Vec<f64>> = if studentized {
             samples.iter().map(|sample| sample.iter().map(|value| value * value).collect()).collect()
         } else {
@@ -96,7 +112,10 @@ impl Sums {
         let mut columns = samples.to_vec();
         columns.extend(squares.iter().map(Vec::as_slice));
         let width = columns.len() * LANES;
-        let mut values = vec![0.0; panels * width];
+        let mut values = Vec::new();
+        let out_of_memory = |_| KernelError::OutOfMemory { need: (panels * width * 8) as u64, free: 0 };
+        values.try_reserve_exact(panels * width).map_err(out_of_memory)?;
+        values.resize(panels * width, 0.0);
         let fill = |buffers: &mut (Vec<f64>, Vec<u16>), (panel, sums): (usize, &mut [f64])| match source {
             Source::Weights(weights) => {
                 weights.panel(panel, &mut buffers.0, &mut buffers.1);
@@ -105,31 +124,32 @@ impl Sums {
             Source::Draws(stream) if shape == Shape::Mean => {
                 simd.gathered_sums(stream, (panel * LANES) as u32, &columns, sums);
             }
-            Source::Draws(stream) => counted_sums(stream, (panel * LANES) as u32, shape, &columns, sums),
+            Source::Draws(stream) => {
+                counted_sums(simd, stream, (panel * LANES) as u32, shape, &columns, sums)
+            }
         };
         values.par_chunks_mut(width).enumerate().for_each_init(Default::default, fill);
-        Self { values, columns: columns.len(), studentized }
+        Ok(Self { values, columns: columns.len(), studentized })
     }
 
-    /// The sums of one sample over all resamples, in order of resamples.
-    fn of(&self, index: usize, resamples: usize) -> impl Iterator<Item = f64> {
-        self.column(index).take(resamples)
+    /// The sums of one sample over all resamples, in order of resamples, panel by panel.
+    fn of(&self, index: usize) -> impl Iterator<Item = &[f64]> {
+        self.column(index)
     }
 
     /// The sums of squares of one sample.
-    fn squares_of(&self, index: usize, resamples: usize) -> impl Iterator<Item = f64> {
-        self.column(self.columns / 2 + index).take(resamples)
+    fn squares_of(&self, index: usize) -> impl Iterator<Item = &[f64]> {
+        self.column(self.columns / 2 + index)
     }
 
-    fn column(&self, column: usize) -> impl Iterator<Item = f64> {
-        self.values
-            .chunks_exact(self.columns * LANES)
-            .flat_map(move |panel| panel[column * LANES..(column + 1) * LANES].iter().copied())
+    fn column(&self, column: usize) -> impl Iterator<Item = &[f64]> {
+        let lanes = column * LANES..(column + 1) * LANES;
+        self.values.chunks_exact(self.columns * LANES).map(move |panel| &panel[lanes.clone()])
     }
 }
 
 /// Trimmed sums of large samples: counts of one resample at a time, then one chain.
-fn counted_sums(stream: &Stream, first: u32, shape: Shape, columns: &[&[f64]], sums: &mut [f64]) {
+fn counted_sums(simd: Simd, stream: &Stream, first: u32, shape: Shape, columns: &[&[f64]], sums: &mut [f64]) {
     let n = columns.first().map_or(0, |column| column.len());
     let mut counts = vec![0u32; n];
     for lane in 0..LANES {
@@ -139,8 +159,7 @@ fn counted_sums(stream: &Stream, first: u32, shape: Shape, columns: &[&[f64]], s
         }
         let weights = rank_weights(&counts, shape);
         for (column, values) in columns.iter().enumerate() {
-            let chain = |sum: f64, (weight, value): (&f64, &f64)| weight.mul_add(*value, sum);
-            sums[column * LANES + lane] = weights.iter().zip(*values).fold(0.0, chain);
+            sums[column * LANES + lane] = simd.chain(&weights, values);
         }
     }
 }
@@ -149,11 +168,13 @@ fn counted_sums(stream: &Stream, first: u32, shape: Shape, columns: &[&[f64]], s
 #[derive(Default)]
 struct Scratch {
     values: Vec<f64>,
+    variances: Vec<f64>,
     selector: Selector,
 }
 
 /// The resamples of one group.
 struct Drawn<'a> {
+    simd: Simd,
     index: usize,
     first: &'a Sums,
     second: Option<&'a Sums>,
@@ -164,20 +185,23 @@ impl Drawn<'_> {
     fn interval(&self, target: &Target<'_>, mut flags: Flags, scratch: &mut Scratch) -> Interval {
         let n = target.sample.first.len() as f64;
         let n_second = target.sample.second.len() as f64;
-        let values = &mut scratch.values;
+        let Scratch { values, variances, selector } = scratch;
         values.clear();
-        let first = self.first.of(self.index, self.resamples);
         match self.second {
-            None => values.extend(first),
+            None => self.first.of(self.index).for_each(|panel| values.extend_from_slice(panel)),
             Some(second) => {
-                let second = second.of(self.index, self.resamples);
-                values.extend(first.zip(second).map(|(first, second)| first / n - second / n_second));
+                for (first, second) in self.first.of(self.index).zip(second.of(self.index)) {
+                    values.extend(
+                        first.iter().zip(second).map(|(first, second)| first / n - second / n_second),
+                    );
+                }
             }
         }
-        let se = standard_deviation(values, target.theta) / target.divisor;
+        values.truncate(self.resamples);
+        let se = self.standard_deviation(values, target.theta) / target.divisor;
         let mut dropped_share = 0.0;
         if self.first.studentized {
-            self.studentize(target, values);
+            self.studentize(target, values, variances);
             dropped_share = (self.resamples - values.len()) as f64 / self.resamples as f64;
             if dropped_share > 0.0 {
                 flags.insert(Flags::DROPPED_RESAMPLES);
@@ -186,7 +210,7 @@ impl Drawn<'_> {
         let ends = if values.is_empty() {
             None
         } else {
-            target.ends(&mut Sample { values, selector: &mut scratch.selector })
+            target.ends(&mut Sample { simd: self.simd, values, selector })
         };
         let [low, high] = ends.unwrap_or_else(|| {
             flags.insert(Flags::NO_INTERVAL);
@@ -204,73 +228,49 @@ impl Drawn<'_> {
     }
 
     /// Replaces replicates by t statistics and drops those whose resample has no spread.
-    fn studentize(&self, target: &Target<'_>, values: &mut Vec<f64>) {
-        let n = target.sample.first.len() as f64;
-        let n_second = target.sample.second.len() as f64;
-        let centre = target.theta / target.divisor;
-        let variance = |sum: f64, squares: f64, n: f64| squared_deviations(sum, squares, n) / (n * (n - 1.0));
-        let first = self.first.of(self.index, self.resamples);
-        let first = first.zip(self.first.squares_of(self.index, self.resamples));
-        let first = first.map(|(sum, squares)| variance(sum, squares, n));
-        let mut kept = 0;
-        let mut studentize = |values: &mut [f64], replicate: usize, variance: f64| {
-            if variance > 0.0 {
-                values[kept] = (values[replicate] / target.divisor - centre) / variance.sqrt();
-                kept += 1;
+    fn studentize(&self, target: &Target<'_>, values: &mut Vec<f64>, variances: &mut Vec<f64>) {
+        variances.clear();
+        variances.resize(self.resamples.next_multiple_of(LANES), 0.0);
+        let mut add = |sums: &Sums, n: usize| {
+            let panels = sums.of(self.index).zip(sums.squares_of(self.index));
+            for ((sums, squares), out) in panels.zip(variances.chunks_exact_mut(LANES)) {
+                self.simd.add_variances(sums, squares, n as f64, out);
             }
         };
-        match self.second {
-            None => {
-                for (replicate, variance) in first.enumerate() {
-                    studentize(values, replicate, variance);
-                }
-            }
-            Some(second) => {
-                let sums = second.of(self.index, self.resamples);
-                let second = sums.zip(second.squares_of(self.index, self.resamples));
-                for (replicate, (first, (sum, squares))) in first.zip(second).enumerate() {
-                    studentize(values, replicate, first + variance(sum, squares, n_second));
-                }
-            }
+        add(self.first, target.sample.first.len());
+        if let Some(second) = self.second {
+            add(second, target.sample.second.len());
         }
-        values.truncate(kept);
+        self.simd.studentize(values, variances, target.divisor, target.theta / target.divisor);
+        let mut variances = variances.iter();
+        values.retain(|_| variances.next().is_some_and(|&variance| variance > 0.0));
     }
-}
 
-/// Standard deviation (divisor B - 1) of replicates around a value near their mean. Lane l adds
-/// the replicates l, l + LANES, ... in order; then the lanes are added in order.
-fn standard_deviation(values: &[f64], near: f64) -> f64 {
-    let (mut sums, mut squares) = ([0.0f64; LANES], [0.0f64; LANES]);
-    for chunk in values.chunks(LANES) {
-        for ((value, sum), square) in chunk.iter().zip(&mut sums).zip(&mut squares) {
-            let difference = value - near;
-            *sum += difference;
-            *square += difference * difference;
+    /// Standard deviation (divisor B - 1) of replicates around a value near their mean.
+    fn standard_deviation(&self, values: &[f64], near: f64) -> f64 {
+        let count = values.len() as f64;
+        if count < 2.0 {
+            return f64::NAN;
         }
+        let [sum, square] = self.simd.deviation_sums(values, near);
+        ((square - sum * (sum / count)).max(0.0) / (count - 1.0)).sqrt()
     }
-    let count = values.len() as f64;
-    if count < 2.0 {
-        return f64::NAN;
-    }
-    let sum: f64 = sums.iter().sum();
-    let square: f64 = squares.iter().sum();
-    ((square - sum * (sum / count)).max(0.0) / (count - 1.0)).sqrt()
 }
 
 /// Drawn replicates as a distribution.
 struct Sample<'a> {
+    simd: Simd,
     values: &'a mut [f64],
     selector: &'a mut Selector,
 }
 
 impl Replicates for Sample<'_> {
     fn share_around(&self, theta: f64, tie: f64) -> f64 {
-        let (below, at_or_below) = (theta - tie, theta + tie);
-        let count = |value: &f64| u64::from(*value < below) + u64::from(*value <= at_or_below);
-        self.values.iter().map(count).sum::<u64>() as f64 / (2.0 * self.values.len() as f64)
+        let count = self.simd.count_around(self.values, theta - tie, theta + tie);
+        count as f64 / (2.0 * self.values.len() as f64)
     }
 
     fn quantiles(&mut self, probabilities: [f64; 2]) -> [f64; 2] {
-        self.selector.quantiles(self.values, probabilities)
+        self.selector.quantiles(self.simd, self.values, probabilities)
     }
 }

@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 use crate::error::{KernelError, Reason};
+use crate::interval::squared_deviations;
 use crate::rng::{MULTIPLIER_0, MULTIPLIER_1, ROUNDS, Stream, WEYL_0, WEYL_1, indices_per_word};
 
 /// Resamples that are computed side by side; one panel of weights has this many columns.
@@ -16,6 +17,21 @@ pub(crate) const LANES: usize = 32;
 const TILE_ROWS: usize = 128;
 /// Draws that are added up before they join the total of a large sample.
 const DRAWS_PER_CHUNK: u32 = 4_096;
+
+/// Calls the function compiled for the instruction set of `$simd`.
+macro_rules! dispatch {
+    ($simd:expr, $generic:ident, $avx2:ident, $avx512:ident ($($argument:expr),*)) => {
+        match $simd.0 {
+            // SAFETY: `Simd` only holds an instruction set that was detected on this processor.
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512 => unsafe { $avx512($($argument),*) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx2 => unsafe { $avx2($($argument),*) },
+            _ => $generic($($argument),*),
+        }
+    };
+}
 
 /// The instruction sets that the CPU backend can use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,15 +105,7 @@ impl Simd {
     /// `counts` holds `n * LANES` zeros before.
     pub(crate) fn count_draws(self, stream: &Stream, n: u32, first: u32, counts: &mut [u16]) {
         assert_eq!(counts.len(), n as usize * LANES);
-        match self.0 {
-            // SAFETY: `Simd` only holds an instruction set that was detected on this processor.
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512 => unsafe { count_draws_avx512(stream, n, first, counts) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx2 => unsafe { count_draws_avx2(stream, n, first, counts) },
-            _ => count_draws_generic(stream, n, first, counts),
-        }
+        dispatch!(self, count_draws_generic, count_draws_avx2, count_draws_avx512(stream, n, first, counts));
     }
 
     /// `sums[c * LANES + lane] = sum over i of weights[i * LANES + lane] * columns[c][i]`, each as
@@ -123,31 +131,92 @@ impl Simd {
     }
 
     fn weighted_tile<const C: usize>(self, weights: &[f64], columns: [&[f64]; C], sums: &mut [f64]) {
-        match self.0 {
-            // SAFETY: `Simd` only holds an instruction set that was detected on this processor.
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512 => unsafe { weighted_tile_avx512(weights, columns, sums) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx2 => unsafe { weighted_tile_avx2(weights, columns, sums) },
-            _ => weighted_tile_scalar(weights, columns, sums),
-        }
+        dispatch!(
+            self,
+            weighted_tile_scalar,
+            weighted_tile_avx2,
+            weighted_tile_avx512(weights, columns, sums)
+        );
     }
 
     /// `sums[c * LANES + lane]` = sum of `columns[c]` at the draws of resample `first + lane`, in
     /// draw order with plain additions, in chunks of 4,096 draws.
     pub(crate) fn gathered_sums(self, stream: &Stream, first: u32, columns: &[&[f64]], sums: &mut [f64]) {
         assert_eq!(sums.len(), columns.len() * LANES);
+        dispatch!(
+            self,
+            gathered_sums_generic,
+            gathered_sums_avx2,
+            gathered_sums_avx512(stream, first, columns, sums)
+        );
+    }
+
+    /// Weights as doubles.
+    pub(crate) fn widen(self, weights: &[u16], out: &mut [f64]) {
+        dispatch!(self, widen_generic, widen_avx2, widen_avx512(weights, out));
+    }
+
+    /// Weights times values as one chain of fused multiply-adds.
+    pub(crate) fn chain(self, weights: &[f64], values: &[f64]) -> f64 {
+        dispatch!(self, chain_generic, chain_avx2, chain_avx512(weights, values))
+    }
+
+    /// Sum and sum of squares of the differences from `near`. Lane l adds the values l, l + LANES,
+    /// ... in order; then the lanes are added in order.
+    pub(crate) fn deviation_sums(self, values: &[f64], near: f64) -> [f64; 2] {
+        dispatch!(self, deviation_sums_generic, deviation_sums_avx2, deviation_sums_avx512(values, near))
+    }
+
+    /// How many values are below the first number plus how many are at or below the second.
+    pub(crate) fn count_around(self, values: &[f64], below: f64, at_or_below: f64) -> u64 {
+        dispatch!(
+            self,
+            count_around_generic,
+            count_around_avx2,
+            count_around_avx512(values, below, at_or_below)
+        )
+    }
+
+    /// Adds the squared standard error of each resample's mean to `out`, from its sum and sum of squares.
+    pub(crate) fn add_variances(self, sums: &[f64], squares: &[f64], n: f64, out: &mut [f64]) {
+        dispatch!(
+            self,
+            add_variances_generic,
+            add_variances_avx2,
+            add_variances_avx512(sums, squares, n, out)
+        );
+    }
+
+    /// Turns replicates into t statistics; not finite where the variance is 0.
+    pub(crate) fn studentize(self, values: &mut [f64], variances: &[f64], divisor: f64, centre: f64) {
+        dispatch!(
+            self,
+            studentize_generic,
+            studentize_avx2,
+            studentize_avx512(values, variances, divisor, centre)
+        );
+    }
+
+    /// Copies the values at or below the first threshold to `low` and those at or above the
+    /// second to `high`, in order, and says how many they are. Both buffers must be
+    /// [`Simd::SLACK`] longer than `values`.
+    pub(crate) fn tails(
+        self,
+        values: &[f64],
+        thresholds: [f64; 2],
+        low: &mut [f64],
+        high: &mut [f64],
+    ) -> [usize; 2] {
         match self.0 {
             // SAFETY: `Simd` only holds an instruction set that was detected on this processor.
             #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512 => unsafe { gathered_sums_avx512(stream, first, columns, sums) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx2 => unsafe { gathered_sums_avx2(stream, first, columns, sums) },
-            _ => gathered_sums_generic(stream, first, columns, sums),
+            InstructionSet::Avx512 => unsafe { tails_avx512(values, thresholds, low, high) },
+            _ => tails_scalar(values, thresholds, low, high),
         }
     }
+
+    /// By how much the buffers of [`Simd::tails`] are longer than the values.
+    pub(crate) const SLACK: usize = 8;
 }
 
 /// The counter-based generator for `LANES` resamples at once: word pairs of one block.
@@ -248,28 +317,177 @@ fn weighted_tile_scalar<const C: usize>(weights: &[f64], columns: [&[f64]; C], s
     }
 }
 
+/// Compiles a portable function a second and third time, for AVX2 and AVX-512. The compiler may
+/// then use wider registers; it never contracts or reorders floating-point operations.
+macro_rules! compile_for_instruction_sets {
+    ($($generic:ident => $avx2:ident, $avx512:ident ($($name:ident: $type:ty),*) $(-> $out:ty)?;)*) => {$(
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx512f,avx512dq,avx2,fma")]
+        fn $avx512($($name: $type),*) $(-> $out)? {
+            $generic($($name),*)
+        }
+
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma")]
+        fn $avx2($($name: $type),*) $(-> $out)? {
+            $generic($($name),*)
+        }
+    )*};
+}
+
+compile_for_instruction_sets! {
+    count_draws_generic => count_draws_avx2, count_draws_avx512
+        (stream: &Stream, n: u32, first: u32, counts: &mut [u16]);
+    gathered_sums_generic => gathered_sums_avx2, gathered_sums_large_avx512
+        (stream: &Stream, first: u32, columns: &[&[f64]], sums: &mut [f64]);
+    widen_generic => widen_avx2, widen_avx512 (weights: &[u16], out: &mut [f64]);
+    deviation_sums_generic => deviation_sums_avx2, deviation_sums_avx512
+        (values: &[f64], near: f64) -> [f64; 2];
+    count_around_generic => count_around_avx2, count_around_avx512
+        (values: &[f64], below: f64, at_or_below: f64) -> u64;
+    add_variances_generic => add_variances_avx2, add_variances_avx512
+        (sums: &[f64], squares: &[f64], n: f64, out: &mut [f64]);
+    chain_generic => chain_avx2, chain_avx512 (weights: &[f64], values: &[f64]) -> f64;
+    studentize_generic => studentize_avx2, studentize_avx512
+        (values: &mut [f64], variances: &[f64], divisor: f64, centre: f64);
+}
+
+#[inline(always)]
+fn widen_generic(weights: &[u16], out: &mut [f64]) {
+    for (out, weight) in out.iter_mut().zip(weights) {
+        *out = f64::from(*weight);
+    }
+}
+
+#[inline(always)]
+fn chain_generic(weights: &[f64], values: &[f64]) -> f64 {
+    weights.iter().zip(values).fold(0.0, |sum, (weight, value)| weight.mul_add(*value, sum))
+}
+
+#[inline(always)]
+fn deviation_sums_generic(values: &[f64], near: f64) -> [f64; 2] {
+    let (mut sums, mut squares) = ([0.0f64; LANES], [0.0f64; LANES]);
+    let whole = values.chunks_exact(LANES);
+    let rest = whole.remainder();
+    for chunk in whole {
+        for lane in 0..LANES {
+            let difference = chunk[lane] - near;
+            sums[lane] += difference;
+            squares[lane] += difference * difference;
+        }
+    }
+    for (lane, value) in rest.iter().enumerate() {
+        let difference = value - near;
+        sums[lane] += difference;
+        squares[lane] += difference * difference;
+    }
+    [sums.iter().sum(), squares.iter().sum()]
+}
+
+#[inline(always)]
+fn count_around_generic(values: &[f64], below: f64, at_or_below: f64) -> u64 {
+    values.iter().map(|value| u64::from(*value < below) + u64::from(*value <= at_or_below)).sum()
+}
+
+#[inline(always)]
+fn add_variances_generic(sums: &[f64], squares: &[f64], n: f64, out: &mut [f64]) {
+    let divisor = n * (n - 1.0);
+    for ((out, sum), square) in out.iter_mut().zip(sums).zip(squares) {
+        *out += squared_deviations(*sum, *square, n) / divisor;
+    }
+}
+
+#[inline(always)]
+fn studentize_generic(values: &mut [f64], variances: &[f64], divisor: f64, centre: f64) {
+    for (value, variance) in values.iter_mut().zip(variances) {
+        *value = (*value / divisor - centre) / variance.sqrt();
+    }
+}
+
+/// The tails of some values, see [`Simd::tails`].
+fn tails_scalar(values: &[f64], thresholds: [f64; 2], low: &mut [f64], high: &mut [f64]) -> [usize; 2] {
+    let (mut kept_low, mut kept_high) = (0, 0);
+    for &value in values {
+        low[kept_low] = value;
+        kept_low += usize::from(value <= thresholds[0]);
+        high[kept_high] = value;
+        kept_high += usize::from(value >= thresholds[1]);
+    }
+    [kept_low, kept_high]
+}
+
+/// As the scalar version, eight values at a time.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512dq,avx2,fma")]
-fn count_draws_avx512(stream: &Stream, n: u32, first: u32, counts: &mut [u16]) {
-    count_draws_generic(stream, n, first, counts);
+fn tails_avx512(values: &[f64], thresholds: [f64; 2], low: &mut [f64], high: &mut [f64]) -> [usize; 2] {
+    use std::arch::x86_64::{
+        _CMP_GE_OQ, _CMP_LE_OQ, _mm512_cmp_pd_mask, _mm512_loadu_pd, _mm512_maskz_compress_pd,
+        _mm512_set1_pd, _mm512_storeu_pd,
+    };
+
+    const WIDTH: usize = 8;
+    assert!(low.len() >= values.len() + WIDTH && high.len() >= values.len() + WIDTH);
+    let (low_threshold, high_threshold) = (_mm512_set1_pd(thresholds[0]), _mm512_set1_pd(thresholds[1]));
+    let (mut kept_low, mut kept_high) = (0, 0);
+    let chunks = values.chunks_exact(WIDTH);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        // SAFETY: the chunk holds WIDTH doubles.
+        let chunk = unsafe { _mm512_loadu_pd(chunk.as_ptr()) };
+        let is_low = _mm512_cmp_pd_mask::<_CMP_LE_OQ>(chunk, low_threshold);
+        let is_high = _mm512_cmp_pd_mask::<_CMP_GE_OQ>(chunk, high_threshold);
+        // SAFETY: no more values are kept than were read before, and the buffers are WIDTH longer
+        // than `values`.
+        unsafe {
+            _mm512_storeu_pd(low.as_mut_ptr().add(kept_low), _mm512_maskz_compress_pd(is_low, chunk));
+            _mm512_storeu_pd(high.as_mut_ptr().add(kept_high), _mm512_maskz_compress_pd(is_high, chunk));
+        }
+        kept_low += is_low.count_ones() as usize;
+        kept_high += is_high.count_ones() as usize;
+    }
+    let [rest_low, rest_high] = tails_scalar(rest, thresholds, &mut low[kept_low..], &mut high[kept_high..]);
+    [kept_low + rest_low, kept_high + rest_high]
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn count_draws_avx2(stream: &Stream, n: u32, first: u32, counts: &mut [u16]) {
-    count_draws_generic(stream, n, first, counts);
-}
-
+/// As the portable version, with eight values gathered at a time.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512dq,avx2,fma")]
 fn gathered_sums_avx512(stream: &Stream, first: u32, columns: &[&[f64]], sums: &mut [f64]) {
-    gathered_sums_generic(stream, first, columns, sums);
-}
+    use std::arch::x86_64::{
+        __m256i, _mm256_loadu_si256, _mm512_add_pd, _mm512_i32gather_pd, _mm512_loadu_pd, _mm512_storeu_pd,
+    };
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn gathered_sums_avx2(stream: &Stream, first: u32, columns: &[&[f64]], sums: &mut [f64]) {
-    gathered_sums_generic(stream, first, columns, sums);
+    const WIDTH: usize = 8;
+    let n = columns.first().map_or(0, |column| column.len());
+    assert!(columns.iter().all(|column| column.len() == n));
+    // Gathered indices are signed.
+    let Ok(draws) = i32::try_from(n) else {
+        return gathered_sums_large_avx512(stream, first, columns, sums);
+    };
+    sums.fill(0.0);
+    let mut chunk = vec![0.0; sums.len()];
+    let mut drawn = 0;
+    for_each_draw(stream, draws as u32, first, |indices| {
+        for (column, chunk) in columns.iter().zip(chunk.chunks_exact_mut(LANES)) {
+            for (sums, indices) in chunk.chunks_exact_mut(WIDTH).zip(indices.chunks_exact(WIDTH)) {
+                // SAFETY: both chunks hold WIDTH elements, and every index is below n, the length of
+                // each column: it is the upper half of a 64-bit word times n.
+                unsafe {
+                    let indices = _mm256_loadu_si256(indices.as_ptr().cast::<__m256i>());
+                    let values = _mm512_i32gather_pd::<8>(indices, column.as_ptr());
+                    let total = _mm512_add_pd(_mm512_loadu_pd(sums.as_ptr()), values);
+                    _mm512_storeu_pd(sums.as_mut_ptr(), total);
+                }
+            }
+        }
+        drawn += 1;
+        if drawn % DRAWS_PER_CHUNK == 0 || drawn == draws as u32 {
+            for (sum, chunk) in sums.iter_mut().zip(&mut chunk) {
+                *sum += *chunk;
+                *chunk = 0.0;
+            }
+        }
+    });
 }
 
 /// Keeps the sums of `C` samples and 32 resamples in 4 * C registers of 8 doubles.

@@ -50,8 +50,8 @@ impl Weights {
         } else {
             &self.kept[index * size..(index + 1) * size]
         };
-        out.clear();
-        out.extend(source.iter().map(|&weight| f64::from(weight)));
+        out.resize(size, 0.0);
+        self.simd.widen(source, out);
     }
 
     fn count(&self, index: usize, out: &mut [u16]) {

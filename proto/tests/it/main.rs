@@ -1,5 +1,7 @@
 //! The wire may only grow: whatever `v1.fields` names must still be there, unchanged.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeSet;
 use std::path::Path;
 

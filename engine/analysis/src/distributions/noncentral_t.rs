@@ -100,21 +100,27 @@ fn probability_over_normal(t: f64, df: f64, delta: f64, side: Side) -> f64 {
     })
 }
 
-/// The trapezoid rule, doubled until it stands still: it converges geometrically for an analytic function that
-/// vanishes at both ends.
+/// The trapezoid rule, halving its step until it stands still: it converges geometrically for an analytic
+/// function that vanishes at both ends.
 fn integral(low: f64, high: f64, integrand: impl Fn(f64) -> f64) -> f64 {
-    let mut intervals = 128;
-    let mut estimate = trapezoid(low, high, intervals, &integrand);
-    while intervals < 1 << 15 {
+    const INTERVALS_MAX: u32 = 1 << 15;
+    let mut intervals = 32;
+    let width = high - low;
+    let mut mean =
+        (0..=intervals).map(|i| integrand(low + f64::from(i) / f64::from(intervals) * width)).sum::<f64>()
+            / f64::from(intervals);
+    while intervals < INTERVALS_MAX {
+        let middles: f64 =
+            (0..intervals).map(|i| integrand(low + (f64::from(i) + 0.5) / f64::from(intervals) * width)).sum();
+        let refined = 0.5 * (mean + middles / f64::from(intervals));
         intervals *= 2;
-        let refined = trapezoid(low, high, intervals, &integrand);
-        let done = (refined - estimate).abs() <= 1e-13 * refined.abs();
-        estimate = refined;
+        let done = (refined - mean).abs() <= 1e-13 * refined.abs();
+        mean = refined;
         if done {
             break;
         }
     }
-    estimate.min(1.0)
+    (mean * width).min(1.0)
 }
 
 /// ln of 2 (df/2)^(df/2) e^(-df/2) / Gamma(df/2): the density of ln S at 0.
@@ -130,28 +136,24 @@ fn ln_scale(df: f64) -> f64 {
 /// The range of u outside of which the integrand is below e^-45 of its largest value.
 fn support(df: f64, ln_integrand: &impl Fn(f64) -> f64) -> (f64, f64) {
     const DROP: f64 = 45.0;
+    const POINTS: u32 = 24;
     // Left of this range the density alone has fallen by e^-800 (it decays as e^(df u)), right of it as well.
     let mut low = (-(800.0 + df) / df).max(-(1600.0 / df).sqrt() - 800.0 / df);
     let mut high = (1.0 + 1600.0 / df).ln() * 0.5 + (800.0 / df).sqrt().min(4.0);
-    for _ in 0..6 {
-        let step = (high - low) / 64.0;
-        let values: Vec<f64> = (0..=64).map(|i| ln_integrand(low + f64::from(i) * step)).collect();
+    for _ in 0..8 {
+        let step = (high - low) / f64::from(POINTS);
+        let values: [f64; POINTS as usize + 1] = std::array::from_fn(|i| ln_integrand(low + i as f64 * step));
         let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let first = values.iter().position(|v| *v > largest - DROP).unwrap_or(0);
-        let last = values.iter().rposition(|v| *v > largest - DROP).unwrap_or(64);
-        let narrowed = (low + first.saturating_sub(1) as f64 * step, low + (last + 1).min(64) as f64 * step);
-        if narrowed == (low, high) {
+        // One step more on each side holds the peak even where the grid missed it.
+        let first = values.iter().position(|v| *v > largest - DROP).unwrap_or(0).saturating_sub(1);
+        let last = values.iter().rposition(|v| *v > largest - DROP).map_or(values.len() - 1, |i| i + 1);
+        let last = last.min(values.len() - 1);
+        (low, high) = (low + first as f64 * step, low + last as f64 * step);
+        if last - first > 3 * values.len() / 4 {
             break;
         }
-        (low, high) = narrowed;
     }
     (low, high)
-}
-
-fn trapezoid(low: f64, high: f64, intervals: u32, integrand: &impl Fn(f64) -> f64) -> f64 {
-    let step = (high - low) / f64::from(intervals);
-    let sum: f64 = (0..=intervals).map(|i| integrand(low + f64::from(i) * step)).sum();
-    sum * step
 }
 
 #[cfg(test)]

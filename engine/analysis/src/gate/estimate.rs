@@ -93,11 +93,11 @@ impl Estimate {
         let [lower, upper] = test.interval(1.0 - 2.0 * alpha, Alternative::TwoSided)?;
         let above_low = test.p_value_against(threshold.low(), Alternative::Greater);
         let below_low = test.p_value_against(threshold.low(), Alternative::Less);
-        // Two one-sided tests (Schuirmann 1987): both edges must be cleared to pass, one missed to fail.
+        // Both edges must be cleared to pass, one missed to fail.
         let (pass, fail) = match threshold.high() {
             None => (above_low, below_low),
             Some(high) => (
-                above_low.max(test.p_value_against(high, Alternative::Less)),
+                test.p_equivalence(threshold.low(), high),
                 below_low.min(test.p_value_against(high, Alternative::Greater)),
             ),
         };

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod curves_golden;
+mod error_rates;
 mod gate_golden;
 mod gate_rules;
 mod golden;

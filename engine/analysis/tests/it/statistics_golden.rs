@@ -33,6 +33,36 @@ fn ttests() {
     });
 }
 
+#[test]
+fn equivalence() {
+    check("equivalence", &["noninferior_p"], |vector| {
+        let (a, b) = (vector.input("a"), vector.input("b"));
+        let (low, high) = (number(vector.parameter("low")), number(vector.parameter("high")));
+        let sides = |test: &TTest| {
+            json!({
+                "t_low": test.statistic_against(low),
+                "p_low": test.p_value_against(low, Alternative::Greater),
+                "t_high": test.statistic_against(high),
+                "p_high": test.p_value_against(high, Alternative::Less),
+                "df": test.degrees_of_freedom,
+            })
+        };
+        if vector.name().starts_with("tost_paired") {
+            let test = paired(&a, &b).unwrap();
+            let mut got = sides(&test);
+            got["p"] = json!(test.p_equivalence(low, high));
+            return Answer::Got(got);
+        }
+        let test = welch(&a, &b).unwrap();
+        let mut got = sides(&test);
+        got["p_welch"] = json!(test.p_equivalence(low, high));
+        got["p_pooled"] = json!(student(&a, &b).unwrap().p_equivalence(low, high));
+        got["ci90"] = json!(test.interval(0.9, Alternative::TwoSided).unwrap());
+        got["equivalent_05"] = json!(test.p_equivalence(low, high) < 0.05);
+        Answer::Got(got)
+    });
+}
+
 /// The interval is for the mean itself, hence shifted by the reference.
 fn t_test(test: &TTest, reference: f64) -> Value {
     let interval = |level, alternative| {

@@ -65,16 +65,15 @@ impl DataFile {
 
     /// Reads an `add` action of a log.
     pub(crate) fn from_add(add: &Value) -> Result<Self, String> {
-        let text = |key: &str| add.get(key).and_then(Value::as_str).ok_or_else(|| format!("an add has no {key}"));
+        let text =
+            |key: &str| add.get(key).and_then(Value::as_str).ok_or_else(|| format!("an add has no {key}"));
         let stats = text("stats")?;
         let parsed: Value = serde_json::from_str(stats).map_err(|error| format!("stats: {error}"))?;
         let rows = parsed.get("numRecords").and_then(Value::as_u64).ok_or("stats have no numRecords")?;
         let bytes = add.get("size").and_then(Value::as_u64).ok_or("an add has no size")?;
         let tags = add.get("tags").and_then(Value::as_object).ok_or("an add has no tags")?;
-        let tags = tags
-            .iter()
-            .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
-            .collect();
+        let tags =
+            tags.iter().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect();
         Ok(Self { path: decode_path(text("path")?)?, bytes, rows, stats: stats.to_owned(), tags })
     }
 }

@@ -18,9 +18,9 @@ use futures::stream::BoxStream;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    CopyMode, CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, RenameTargetMode, Result,
-    UploadPart,
+    CopyMode, CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions,
+    RenameTargetMode, Result, UploadPart,
 };
 use parking_lot::Mutex;
 
@@ -141,7 +141,9 @@ impl DurableStore {
 
     /// Syncs a staged file, gives it its name and makes the name durable.
     fn publish(&self, file: &File, staged: &FilePath, path: &FilePath, create: bool) -> io::Result<()> {
+        fail::fail_point!("durable::written");
         self.sync_file(file, path)?;
+        fail::fail_point!("durable::synced");
         if create {
             fs::hard_link(staged, path)?;
             // The data has its name; a temporary name that stays is rubbish and nothing more.
@@ -149,6 +151,7 @@ impl DurableStore {
         } else {
             fs::rename(staged, path)?;
         }
+        fail::fail_point!("durable::named");
         self.sync_parent(path)
     }
 
@@ -269,7 +272,11 @@ impl ObjectStore for DurableStore {
         self.inner.list(prefix)
     }
 
-    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
         self.inner.list_with_offset(prefix, offset)
     }
 

@@ -51,7 +51,9 @@ pub enum CatalogError {
         by: String,
     },
     /// A writer with a higher epoch took over: this one must stop.
-    #[error("a newer writer (epoch {found}, ours {ours}) has committed to table {table}: this writer is fenced and stops")]
+    #[error(
+        "a newer writer (epoch {found}, ours {ours}) has committed to table {table}: this writer is fenced and stops"
+    )]
     Fenced {
         /// The table.
         table: &'static str,

@@ -90,7 +90,11 @@ pub(crate) async fn versions(store: &dyn ObjectStore, table: &'static str) -> Re
 }
 
 /// Reads and checks the commits `from..`; the versions must follow each other without a gap.
-pub(crate) async fn read(store: &dyn ObjectStore, table: &'static str, from: i64) -> Result<Vec<(i64, Commit)>> {
+pub(crate) async fn read(
+    store: &dyn ObjectStore,
+    table: &'static str,
+    from: i64,
+) -> Result<Vec<(i64, Commit)>> {
     let versions: Vec<i64> = versions(store, table).await?.into_iter().filter(|v| *v >= from).collect();
     let newest = versions.last().copied().unwrap_or(from);
     for (expected, found) in (from..).zip(&versions) {
@@ -103,7 +107,9 @@ pub(crate) async fn read(store: &dyn ObjectStore, table: &'static str, from: i64
         .map(|version| async move {
             let read = read_commit(store, table, version).await?;
             let commit = read.unwrap_or_else(|| Err(Fault::Damaged("it vanished".to_owned())));
-            commit.map(|commit| (version, commit)).map_err(|f| f.into_error(table, version, version == newest))
+            commit
+                .map(|commit| (version, commit))
+                .map_err(|f| f.into_error(table, version, version == newest))
         })
         .buffered(FETCHES)
         .try_collect()
@@ -153,7 +159,8 @@ pub(crate) fn parse(bytes: &[u8], version: i64) -> std::result::Result<Commit, F
         if let Some(add) = value.get("add") {
             commit.add.push(DataFile::from_add(add).map_err(|error| at(&error))?);
         } else if let Some(remove) = value.get("remove") {
-            let path = remove.get("path").and_then(Value::as_str).ok_or_else(|| at(&"a remove has no path"))?;
+            let path =
+                remove.get("path").and_then(Value::as_str).ok_or_else(|| at(&"a remove has no path"))?;
             commit.remove.push(super::data_file::decode_path(path).map_err(|error| at(&error))?);
         } else if let Some(txn) = value.get("txn") {
             if txn.get("appId").and_then(Value::as_str) == Some(APP_ID) {
@@ -182,7 +189,10 @@ pub(crate) fn parse(bytes: &[u8], version: i64) -> std::result::Result<Commit, F
         return Err(damaged(format!("CRC32C of its actions is {checksum}, written was {}", stamp.crc32c)));
     }
     if commit.last_seq != Some(stamp.last_seq) {
-        return Err(damaged(format!("txn {:?} is not its last WAL number {}", commit.last_seq, stamp.last_seq)));
+        return Err(damaged(format!(
+            "txn {:?} is not its last WAL number {}",
+            commit.last_seq, stamp.last_seq
+        )));
     }
     commit.stamp = Some(stamp);
     Ok(commit)

@@ -8,6 +8,8 @@ mod data_file;
 pub mod durable;
 mod error;
 mod log;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use std::collections::HashMap;
@@ -145,7 +147,8 @@ impl Catalog {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_local(root: &FilePath, store: DurableStore) -> Result<Self> {
-        let location = |reason: String| CatalogError::Location { location: root.display().to_string(), reason };
+        let location =
+            |reason: String| CatalogError::Location { location: root.display().to_string(), reason };
         let absolute = std::path::absolute(root).map_err(|error| location(error.to_string()))?;
         let url = Url::from_directory_path(&absolute)
             .map_err(|()| location("it is not an absolute path".to_owned()))?;
@@ -201,11 +204,10 @@ impl Catalog {
             if !log::versions(self.store(table).as_ref(), name).await?.is_empty() {
                 continue;
             }
-            let schema: StructType = table
-                .schema()
-                .as_ref()
-                .try_into_kernel()
-                .map_err(|error| CatalogError::delta(name, deltalake_core::DeltaTableError::from(error)))?;
+            let schema: StructType =
+                table.schema().as_ref().try_into_kernel().map_err(|error| {
+                    CatalogError::delta(name, deltalake_core::DeltaTableError::from(error))
+                })?;
             let created = CreateBuilder::new()
                 .with_log_store(self.log_store(table)?)
                 .with_table_name(name)
@@ -307,7 +309,13 @@ impl Catalog {
                 Err(object_store::Error::AlreadyExists { .. }) => {}
                 Err(error) => return Err(failed(error)),
                 Ok(()) => {
-                    tracing::warn!(table = table.name(), file, quarantined, reason, "set aside a damaged file of a log");
+                    tracing::warn!(
+                        table = table.name(),
+                        file,
+                        quarantined,
+                        reason,
+                        "set aside a damaged file of a log"
+                    );
                     return Ok(Recovered { table, quarantined, reason });
                 }
             }
@@ -328,6 +336,7 @@ impl Catalog {
             .put_opts(&path, payload, options)
             .await
             .map_err(|error| CatalogError::store(table.name(), error))?;
+        fail::fail_point!("catalog::data_stored");
         Ok(DataFile::of(path, segment))
     }
 
@@ -337,7 +346,12 @@ impl Catalog {
     /// [`CatalogError::Conflict`] when another commit came in between (load again), [`CatalogError::Fenced`] when it
     /// is that of a newer writer (stop), [`CatalogError::Store`] and [`CatalogError::Delta`] when the outcome is that
     /// the commit does not exist.
-    pub async fn commit(&self, table: Table, base: &TableVersion, change: Change) -> Result<Arc<TableVersion>> {
+    pub async fn commit(
+        &self,
+        table: Table,
+        base: &TableVersion,
+        change: Change,
+    ) -> Result<Arc<TableVersion>> {
         let name = table.name();
         let refuse = |reason: String| Err(CatalogError::Change { table: name, reason });
         let Some(base_version) = base.version else { return Err(CatalogError::NoTable { table: name }) };
@@ -360,7 +374,9 @@ impl Catalog {
             .remove
             .iter()
             .map(|file| Action::Remove(file.to_remove(change.info.time, change.data_change)))
-            .chain(change.add.iter().map(|file| Action::Add(file.to_add(change.info.time, change.data_change))))
+            .chain(
+                change.add.iter().map(|file| Action::Add(file.to_add(change.info.time, change.data_change))),
+            )
             .collect();
         let transaction = Transaction::new(APP_ID, last_seq);
         let stamp = stamp(&change, &actions, &transaction)
@@ -369,6 +385,7 @@ impl Catalog {
         let mut pause = RETRY_PAUSE;
         for attempt in 1.. {
             let outcome = self.try_commit(table, base_version, &actions, &transaction, &stamp).await;
+            fail::fail_point!("catalog::committed");
             // Whatever the answer was: what stands in the log counts.
             match log::read_commit(self.store(table).as_ref(), name, version).await? {
                 Some(found) => {
@@ -447,8 +464,7 @@ impl Catalog {
             .with_application_transaction(transaction.clone())
             .with_create_checkpoint(true)
             .with_cleanup_expired_logs(Some(false));
-        let operation =
-            DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None };
+        let operation = DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None };
         let state = delta.snapshot().map_err(failed)?;
         let committed = CommitBuilder::from(properties)
             .with_actions(actions.to_vec())

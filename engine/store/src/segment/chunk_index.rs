@@ -186,7 +186,8 @@ impl ChunkIndex {
             let text = std::str::from_utf8(bytes.take(length)?).map_err(|error| error.to_string())?;
             texts.push(Arc::from(text));
         }
-        let text = |index: u32| if (index as usize) < texts.len() { Ok(index) } else { Err("a text is missing") };
+        let text =
+            |index: u32| if (index as usize) < texts.len() { Ok(index) } else { Err("a text is missing") };
         let mut runs = Vec::new();
         for _ in 0..bytes.count()? {
             let id = bytes.take(16)?.try_into().map_err(|_| "a run id is cut")?;
@@ -209,7 +210,8 @@ impl ChunkIndex {
             let first_step = unzigzag(bytes.number()?);
             let last_step = first_step.wrapping_add(bytes.number()? as i64);
             series.push(SeriesRows { run, metric, context, first_row, rows, first_step, last_step });
-            first_row = first_row.checked_add(rows).filter(|_| rows > 0).ok_or("a row count is impossible")?;
+            first_row =
+                first_row.checked_add(rows).filter(|_| rows > 0).ok_or("a row count is impossible")?;
         }
         if !bytes.0.is_empty() {
             return Err("bytes are left over".to_owned());
@@ -307,7 +309,10 @@ impl<'a> Cursor<'a> {
     /// A count of things that take at least one byte each: more than there are bytes left cannot be true.
     fn count(&mut self) -> Result<usize, String> {
         let count = self.number()?;
-        usize::try_from(count).ok().filter(|c| *c <= self.0.len()).ok_or_else(|| "a count is impossible".to_owned())
+        usize::try_from(count)
+            .ok()
+            .filter(|c| *c <= self.0.len())
+            .ok_or_else(|| "a count is impossible".to_owned())
     }
 
     fn index(&mut self) -> Result<u32, String> {

@@ -31,7 +31,9 @@ pub enum SegmentError {
         table: &'static str,
     },
     /// The file was written by a newer Runlake.
-    #[error("data file {path} has segment format {format}, this build reads up to {supported}: use a newer Runlake")]
+    #[error(
+        "data file {path} has segment format {format}, this build reads up to {supported}: use a newer Runlake"
+    )]
     Newer {
         /// Path of the file in its store.
         path: String,
@@ -95,7 +97,11 @@ impl SegmentError {
         }
     }
 
-    pub(crate) fn store(path: &object_store::path::Path, table: &'static str, error: object_store::Error) -> Self {
+    pub(crate) fn store(
+        path: &object_store::path::Path,
+        table: &'static str,
+        error: object_store::Error,
+    ) -> Self {
         match error {
             object_store::Error::NotFound { .. } => Self::Missing { path: path.to_string(), table },
             source => Self::Store { path: path.to_string(), source: Arc::new(source) },

@@ -10,6 +10,8 @@ pub mod points;
 pub mod rows;
 pub mod seal;
 mod statistics;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
@@ -58,10 +60,10 @@ impl EncodedSegment {
     }
 }
 
-/// The compression of all columns. Level 3 against 1: see the measurements in `docs/formats/segment.md`.
+/// The compression of all columns.
 fn compression() -> Compression {
     Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL).unwrap_or_default())
 }
 
-/// Zstandard level of all columns.
+/// Zstandard level of all columns; level 3 makes values at most 4 % smaller (`docs/formats/segment.md`).
 const ZSTD_LEVEL: i32 = 1;

@@ -48,7 +48,8 @@ pub fn write_batch(table: Table, batch: &RecordBatch) -> Result<EncodedSegment> 
     let options =
         ArrowWriterOptions::new().with_properties(properties.build()).with_skip_arrow_metadata(true);
     let failed = |error| SegmentError::parquet(name, error);
-    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&schema), options).map_err(failed)?;
+    let mut writer =
+        ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&schema), options).map_err(failed)?;
     writer.write(&batch).map_err(failed)?;
     let bytes = seal::finish(writer, name, Vec::new())?;
     let rows = batch.num_rows() as u64;

@@ -118,12 +118,7 @@ impl SealedFile {
     ///
     /// # Errors
     /// [`SegmentError::Corrupt`] when a bit of the tail is not as written, or the file is not a segment.
-    pub async fn open(
-        store: &dyn ObjectStore,
-        path: &Path,
-        size: u64,
-        table: &'static str,
-    ) -> Result<Self> {
+    pub async fn open(store: &dyn ObjectStore, path: &Path, size: u64, table: &'static str) -> Result<Self> {
         let corrupt = |part: &str, reason: String| SegmentError::Corrupt {
             path: path.to_string(),
             table,
@@ -191,7 +186,11 @@ impl SealedFile {
         let file = parsed.file_metadata();
         let entries = file.key_value_metadata();
         let value = |key: &str| {
-            entries.into_iter().flatten().find(|entry| entry.key == key).and_then(|entry| entry.value.as_deref())
+            entries
+                .into_iter()
+                .flatten()
+                .find(|entry| entry.key == key)
+                .and_then(|entry| entry.value.as_deref())
         };
         let format = value(FORMAT_KEY)
             .and_then(|format| format.parse::<u32>().ok())
@@ -200,8 +199,11 @@ impl SealedFile {
             return Err(SegmentError::Newer { path: path.to_string(), format, supported: FORMAT });
         }
         let checksums = value(CHUNKS_KEY).unwrap_or_default().as_bytes();
-        let columns =
-            parsed.row_groups().iter().enumerate().flat_map(|(group, g)| g.columns().iter().map(move |c| (group, c)));
+        let columns = parsed
+            .row_groups()
+            .iter()
+            .enumerate()
+            .flat_map(|(group, g)| g.columns().iter().map(move |c| (group, c)));
         let mut chunks = Vec::new();
         for (index, (row_group, column)) in columns.enumerate() {
             let checksum = checksums
@@ -313,7 +315,9 @@ impl SealedFile {
                 .checked_sub(1)
                 .and_then(|index| self.chunks.get(index))
                 .filter(|chunk| range.start < range.end && range.end <= chunk.range.end)
-                .ok_or_else(|| self.corrupt("footer", format!("bytes {range:?} belong to no column chunk")))?;
+                .ok_or_else(|| {
+                    self.corrupt("footer", format!("bytes {range:?} belong to no column chunk"))
+                })?;
             let whole = match &last {
                 Some((start, bytes)) if *start == chunk.range.start => bytes.clone(),
                 _ if chunk.checked.load(Ordering::Relaxed) => {

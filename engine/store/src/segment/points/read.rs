@@ -127,7 +127,9 @@ impl Reader {
             return Err(file.corrupt("chunk index", reason));
         }
         let expected = Table::Points.schema();
-        let types = |schema: &Schema| schema.fields().iter().map(|f| (f.name().clone(), f.data_type().clone())).collect::<Vec<_>>();
+        let types = |schema: &Schema| {
+            schema.fields().iter().map(|f| (f.name().clone(), f.data_type().clone())).collect::<Vec<_>>()
+        };
         if types(file.metadata().schema()) != types(&expected) {
             return Err(file.corrupt("schema", "it is not that of points"));
         }
@@ -359,8 +361,8 @@ impl Reader {
             let mut group_is_read = false;
             for (page, location) in locations.iter().enumerate() {
                 let start = group_start + location.first_row_index as u64;
-                let end =
-                    group_start + locations.get(page + 1).map_or(group_rows, |next| next.first_row_index as u64);
+                let end = group_start
+                    + locations.get(page + 1).map_or(group_rows, |next| next.first_row_index as u64);
                 while pieces.get(first).is_some_and(|piece| piece.rows.end <= start) {
                     first += 1;
                 }
@@ -406,7 +408,13 @@ struct PieceTexts {
 }
 
 impl Assembly {
-    fn new(index: &ChunkIndex, pieces: &[Piece], scan: &Scan, schema: SchemaRef, columns: Vec<usize>) -> Self {
+    fn new(
+        index: &ChunkIndex,
+        pieces: &[Piece],
+        scan: &Scan,
+        schema: SchemaRef,
+        columns: Vec<usize>,
+    ) -> Self {
         let texts = (0..TEXT_COLUMNS)
             .map(|column| {
                 scan.projection.contains(&column).then(|| PieceTexts::new(index, pieces, column, scan.texts))
@@ -464,7 +472,8 @@ impl Assembly {
         let Some(range) = &self.steps else { return Ok(full) };
         let place = self.columns.binary_search(&STEP).unwrap_or(usize::MAX);
         let steps = batch.columns().get(place).and_then(|array| array.as_any().downcast_ref::<Int64Array>());
-        let steps = steps.ok_or_else(|| arrow::error::ArrowError::SchemaError("step did not come".to_owned()))?;
+        let steps =
+            steps.ok_or_else(|| arrow::error::ArrowError::SchemaError("step did not come".to_owned()))?;
         if steps.values().iter().all(|step| range.contains(step)) {
             return Ok(full);
         }
@@ -514,10 +523,9 @@ impl PieceTexts {
             .flat_map(|(piece, rows)| std::iter::repeat_n(self.keys.get(*piece).copied().flatten(), *rows))
             .collect();
         match self.kind {
-            TextColumns::Dictionary => Ok(Arc::new(arrow::array::DictionaryArray::try_new(
-                keys,
-                Arc::clone(&self.distinct),
-            )?)),
+            TextColumns::Dictionary => {
+                Ok(Arc::new(arrow::array::DictionaryArray::try_new(keys, Arc::clone(&self.distinct))?))
+            }
             TextColumns::Utf8 | TextColumns::Utf8View => compute::take(&self.distinct, &keys, None),
         }
     }
@@ -586,7 +594,8 @@ impl ReaderCache {
         }
         state.bytes += bytes;
         while state.bytes > self.limit && state.readers.len() > 1 {
-            let oldest = state.readers.iter().min_by_key(|(_, (_, _, used))| *used).map(|(path, _)| path.clone());
+            let oldest =
+                state.readers.iter().min_by_key(|(_, (_, _, used))| *used).map(|(path, _)| path.clone());
             let Some((_, bytes, _)) = oldest.and_then(|path| state.readers.remove(&path)) else { break };
             state.bytes -= bytes;
         }

@@ -21,7 +21,9 @@ use parquet::schema::types::ColumnPath;
 use super::SortedSeries;
 use crate::segment::chunk_index::{self, ChunkIndexBuilder};
 use crate::segment::statistics::FileStatistics;
-use crate::segment::{CREATED_BY, EncodedSegment, PAGE_ROWS, ROW_GROUP_ROWS, Result, SegmentError, compression, seal};
+use crate::segment::{
+    CREATED_BY, EncodedSegment, PAGE_ROWS, ROW_GROUP_ROWS, Result, SegmentError, compression, seal,
+};
 
 /// Columns of text; within a row group each is a dictionary.
 const TEXT_COLUMNS: [&str; 5] = ["project", "experiment", "run_id", "metric", "context"];
@@ -41,9 +43,7 @@ impl SeriesOrder {
     pub fn compare(self, a: &SeriesKey, b: &SeriesKey) -> Ordering {
         match self {
             Self::RunFirst => a.cmp(b),
-            Self::MetricFirst => {
-                (&a.metric, a.run, &a.context).cmp(&(&b.metric, b.run, &b.context))
-            }
+            Self::MetricFirst => (&a.metric, a.run, &a.context).cmp(&(&b.metric, b.run, &b.context)),
         }
     }
 }
@@ -240,8 +240,9 @@ impl PointWriter {
         columns.push(Arc::new(times.with_timezone("UTC")));
         columns.push(Arc::new(Float64Array::from(std::mem::take(&mut self.values))));
         columns.push(Arc::new(Int32Array::from(std::mem::take(&mut self.attempts))));
-        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)
-            .map_err(|error| SegmentError::Input { table: Table::Points.name(), reason: error.to_string() })?;
+        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(|error| {
+            SegmentError::Input { table: Table::Points.name(), reason: error.to_string() }
+        })?;
         let failed = |error| SegmentError::parquet(Table::Points.name(), error);
         self.writer.write(&batch).map_err(failed)?;
         self.writer.flush().map_err(failed)
@@ -256,9 +257,10 @@ impl PointWriter {
             let reason = "there is no point to write".to_owned();
             return Err(SegmentError::Input { table: Table::Points.name(), reason });
         };
-        let packed = index
-            .encode()
-            .map_err(|error| SegmentError::Input { table: Table::Points.name(), reason: error.to_string() })?;
+        let packed = index.encode().map_err(|error| SegmentError::Input {
+            table: Table::Points.name(),
+            reason: error.to_string(),
+        })?;
         let bytes =
             seal::finish(self.writer, Table::Points.name(), vec![(chunk_index::KEY.to_owned(), packed)])?;
 
@@ -273,7 +275,8 @@ impl PointWriter {
         }
         statistics.bounds("step", bounds.steps.0.into(), bounds.steps.1.into());
         statistics.times("time", bounds.times.0, bounds.times.1);
-        let mut segment = EncodedSegment::new(bytes, index.rows(), statistics.into_json(), Table::Points.name());
+        let mut segment =
+            EncodedSegment::new(bytes, index.rows(), statistics.into_json(), Table::Points.name());
         segment.tags.insert("series".to_owned(), index.len().to_string());
         let order = match self.order {
             SeriesOrder::RunFirst => "run",
@@ -313,7 +316,8 @@ fn properties(order: SeriesOrder) -> WriterProperties {
         // Parquet's bounds of doubles leave out NaN and say nothing of -0.0: whoever prunes by them is wrong.
         .set_column_statistics_enabled(ColumnPath::from("value"), EnabledStatistics::None);
     for column in TEXT_COLUMNS {
-        properties = properties.set_column_dictionary_page_size_limit(ColumnPath::from(column), 64 * 1024 * 1024);
+        properties =
+            properties.set_column_dictionary_page_size_limit(ColumnPath::from(column), 64 * 1024 * 1024);
     }
     for column in ["run_id", "metric"] {
         properties = properties

@@ -1,0 +1,137 @@
+//! What will be read and how: made before anything is imported, to be shown to the user.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use model::{ExperimentName, ProjectName};
+
+use crate::error::{ImportError, Result};
+use crate::limits::Limits;
+use crate::report::{Belonging, shortened};
+use crate::source::{DetectedSource, SourceKind, Unit};
+use crate::table::mapping::Mapping;
+use crate::table::{self, TablePlan};
+
+/// How the user wants an import.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The meaning of columns; guessed where absent.
+    pub mapping: Option<Mapping>,
+    /// The experiment of all runs, whatever the source says.
+    pub experiment: Option<ExperimentName>,
+    /// The project of all runs.
+    pub project: Option<ProjectName>,
+    /// How much is read.
+    pub limits: Limits,
+}
+
+/// A table file with its columns' meanings.
+pub type PlannedTable = TablePlan;
+
+/// One source of a plan.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedSource {
+    /// The kind.
+    pub kind: SourceKind,
+    /// The root of the store, or of the import.
+    pub path: PathBuf,
+    /// What is read, in this order.
+    pub units: Vec<Unit>,
+    /// Bytes, as far as known.
+    pub bytes: u64,
+    /// For kinds with columns: their meanings for each unit, or the error that it will be rejected with.
+    pub tables: Vec<Result<PlannedTable, String>>,
+}
+
+/// Everything that an import will read, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// The sources.
+    pub sources: Vec<PlannedSource>,
+    pub(crate) limits: Limits,
+    pub(crate) belonging: Belonging,
+}
+
+/// Decides how sources are read. Table files are opened, and their beginnings looked at.
+///
+/// # Errors
+/// Fails when a mapping is given and names a column that the only file does not have, or when no source is given.
+pub fn plan(sources: &[DetectedSource], options: &Options) -> Result<Plan> {
+    let Some(first) = sources.first() else {
+        return Err(ImportError::NothingRecognised {
+            path: PathBuf::new(),
+            hint: "known are TensorBoard event files, MLflow file stores, trainer_state.json, CSV, JSONL, JSON, Parquet"
+                .to_owned(),
+        });
+    };
+    let limits = options.limits.clone();
+    let single = sources.iter().map(|source| source.units.len()).sum::<usize>() == 1;
+    let mut planned = Vec::new();
+    for source in sources {
+        let mut tables = Vec::new();
+        if source.kind.is_table() {
+            for unit in &source.units {
+                tables.push(match table::plan(unit, options.mapping.as_ref(), &limits) {
+                    Ok(table) => Ok(table),
+                    // With one file the mapping is wrong; of several files one may be of another shape.
+                    Err(error @ ImportError::Mapping { .. }) if single => return Err(error),
+                    Err(error) => Err(error.to_string()),
+                });
+            }
+        }
+        planned.push(PlannedSource {
+            kind: source.kind,
+            path: source.path.clone(),
+            units: source.units.clone(),
+            bytes: source.bytes,
+            tables,
+        });
+    }
+    let root = &first.path;
+    let stem = if root.is_dir() { root.file_name() } else { root.file_stem() };
+    let fallback = stem.map(|stem| shortened(&stem.to_string_lossy(), model::limits::NAME_CHARACTERS));
+    let fallback_experiment = match ExperimentName::new(fallback.as_deref().unwrap_or("imported")) {
+        Ok(name) => name,
+        Err(_) => ExperimentName::new("imported").map_err(|error| ImportError::Mapping {
+            text: "experiment".to_owned(),
+            reason: error.to_string(),
+        })?,
+    };
+    let belonging = Belonging {
+        project: options.project.clone(),
+        experiment: options.experiment.clone(),
+        fallback_experiment,
+    };
+    Ok(Plan { sources: planned, limits, belonging })
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 20;
+        for source in &self.sources {
+            let what = match (source.kind.is_table(), source.units.len()) {
+                (true, 1) => "file",
+                (true, _) => "files",
+                (false, 1) => "run",
+                (false, _) => "runs",
+            };
+            write!(f, "{}: {} {what} in {}", source.kind, source.units.len(), source.path.display())?;
+            if source.bytes > 0 {
+                write!(f, " ({} bytes)", source.bytes)?;
+            }
+            writeln!(f)?;
+            for (index, unit) in source.units.iter().enumerate().take(SHOWN) {
+                writeln!(f, "  {}", unit.name)?;
+                match source.tables.get(index) {
+                    Some(Ok(table)) => write!(f, "{table}")?,
+                    Some(Err(reason)) => writeln!(f, "    {reason}")?,
+                    None => {}
+                }
+            }
+            if source.units.len() > SHOWN {
+                writeln!(f, "  … and {} more", source.units.len() - SHOWN)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,163 @@
+//! Tables and documents of points: CSV, JSON lines, JSON, Parquet; long (a metric's name and value in each row) or wide
+//! (a column for each metric).
+//!
+//! Columns get their meaning from a [`mapping`], or it is guessed from their names and the first rows ([`guess`]).
+
+mod csv;
+mod document;
+pub(crate) mod guess;
+mod json_lines;
+pub(crate) mod lines;
+pub mod mapping;
+mod parquet_file;
+mod rows;
+mod text;
+
+use std::fmt;
+
+use self::mapping::{Mapping, Role};
+use crate::error::{ImportError, Result};
+use crate::limits::Limits;
+use crate::report::Reporter;
+use crate::source::{SourceKind, Unit};
+
+pub use self::csv::{Dialect, fuzz_csv};
+pub use self::json_lines::fuzz_json_lines;
+
+/// The shape of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A column for each metric.
+    Wide,
+    /// Each row names a metric and gives its value.
+    Long,
+    /// Each row is a run: its columns are params.
+    Runs,
+    /// A JSON document whose entries are runs with a history each.
+    Histories,
+    /// There is nothing in the file.
+    Empty,
+}
+
+/// What the first rows of a column hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// At least one number.
+    Numbers,
+    /// Texts, truth values or lists only.
+    Other,
+    /// Nothing.
+    Nothing,
+}
+
+/// A column and what it feeds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedColumn {
+    /// The name; made unique by `#1`, `#2` where the file repeats it.
+    pub name: String,
+    /// Its roles. Without any it is a metric if it holds numbers (wide), a param (runs) or not imported.
+    pub roles: Vec<Role>,
+    /// What the first rows hold.
+    pub content: Content,
+}
+
+/// How a table file is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TablePlan {
+    /// Its shape.
+    pub form: Form,
+    /// Its columns; more may come in files without a header.
+    pub columns: Vec<PlannedColumn>,
+    /// For delimited text: how it is delimited.
+    pub dialect: Option<Dialect>,
+}
+
+impl TablePlan {
+    fn empty() -> Self {
+        Self { form: Form::Empty, columns: Vec::new(), dialect: None }
+    }
+}
+
+impl fmt::Display for TablePlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 40;
+        let form = match self.form {
+            Form::Wide => "wide: a column for each metric",
+            Form::Long => "long: a metric's name and value in each row",
+            Form::Runs => "runs: a row for each run, columns are params",
+            Form::Histories => "a list of runs with a history each",
+            Form::Empty => "empty",
+        };
+        write!(f, "    {form}")?;
+        if let Some(dialect) = &self.dialect {
+            write!(f, "; {dialect}")?;
+        }
+        writeln!(f)?;
+        for column in self.columns.iter().take(SHOWN) {
+            write!(f, "    {:?} -> ", column.name)?;
+            if column.roles.is_empty() {
+                f.write_str(match (self.form, column.content) {
+                    (Form::Runs, _) => "param",
+                    (Form::Long, _) => "not imported",
+                    (_, Content::Other) => "not imported (no numbers)",
+                    _ => "metric",
+                })?;
+            }
+            for (index, role) in column.roles.iter().enumerate() {
+                write!(f, "{}{role}", if index > 0 { ", " } else { "" })?;
+            }
+            writeln!(f)?;
+        }
+        if self.columns.len() > SHOWN {
+            writeln!(f, "    … and {} more columns", self.columns.len() - SHOWN)?;
+        }
+        Ok(())
+    }
+}
+
+/// One value of a row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Cell<'a> {
+    /// Nothing, or null.
+    Empty,
+    /// A text; whether it may spell a number is the format's rule.
+    Text(&'a str),
+    /// A whole number.
+    Integer(i64),
+    /// Any number.
+    Number(f64),
+    /// A truth value.
+    Boolean(bool),
+    /// Microseconds since 1970 UTC.
+    Time(i64),
+    /// A list or another thing that is no scalar.
+    Other,
+}
+
+/// Looks at the beginning of a file and decides what its columns mean.
+pub(crate) fn plan(unit: &Unit, mapping: Option<&Mapping>, limits: &Limits) -> Result<TablePlan> {
+    match unit.kind {
+        SourceKind::Csv => csv::plan(&unit.location, mapping, limits),
+        SourceKind::JsonLines => json_lines::plan(&unit.location, mapping, limits),
+        SourceKind::Json => document::plan(&unit.location, mapping, limits),
+        SourceKind::Parquet => parquet_file::plan(&unit.location, mapping, limits),
+        other => Err(ImportError::unreadable(&unit.location, other.as_str(), "it is no table")),
+    }
+}
+
+/// Reads a file as planned.
+pub(crate) fn import(unit: &Unit, plan: &TablePlan, reporter: &mut Reporter<'_>) -> Result<()> {
+    if plan.form == Form::Empty {
+        reporter.remark(&unit.location, crate::sink::Place::File, "file.empty", "", 1, || {
+            "the file is empty".to_owned()
+        });
+        return Ok(());
+    }
+    match unit.kind {
+        SourceKind::Csv => csv::import(unit, plan, reporter),
+        SourceKind::JsonLines => json_lines::import(unit, plan, reporter),
+        SourceKind::Json => document::import(unit, plan, reporter),
+        SourceKind::Parquet => parquet_file::import(unit, plan, reporter),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,233 @@
+//! Apache Parquet. Columns of scalars are read; lists and structures are counted and left.
+
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
+use parquet::arrow::arrow_reader::{ArrowReaderBuilder, ParquetRecordBatchReaderBuilder};
+
+use super::guess::{self, Sample};
+use super::mapping::Mapping;
+use super::rows::{Rows, TextNumbers};
+use super::{Cell, TablePlan};
+use crate::error::{ImportError, Result};
+use crate::files;
+use crate::limits::Limits;
+use crate::report::Reporter;
+use crate::sink::Place;
+use crate::source::Unit;
+
+const KIND: &str = "Parquet";
+const SAMPLE_ROWS: usize = 1_000;
+const BATCH_ROWS: usize = 8_192;
+
+type Builder = ArrowReaderBuilder<parquet::arrow::arrow_reader::SyncReader<File>>;
+
+fn open(path: &Path, limits: &Limits) -> Result<(Builder, i64, u64)> {
+    let (file, metadata) = files::open_regular(path, limits)?;
+    let size = metadata.len();
+    let builder =
+        caught(path, || ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| error.to_string()))?;
+    check_claims(path, &builder, size, limits)?;
+    Ok((builder, files::modified_micros(&metadata), size))
+}
+
+/// What the footer claims is checked before anything is allocated for it.
+fn check_claims(path: &Path, builder: &Builder, size: u64, limits: &Limits) -> Result<()> {
+    const GROUP_ROWS: i64 = 64 << 20;
+    let unreadable = |reason: String| Err(ImportError::unreadable(path, KIND, reason));
+    let mut expanded = 0_u64;
+    for (index, group) in builder.metadata().row_groups().iter().enumerate() {
+        if !(0..=GROUP_ROWS).contains(&group.num_rows()) {
+            return unreadable(format!("row group {index} claims {} rows", group.num_rows()));
+        }
+        for column in group.columns() {
+            let (start, length) = (column.data_page_offset(), column.compressed_size());
+            let fits = u64::try_from(start).is_ok_and(|start| {
+                u64::try_from(length)
+                    .is_ok_and(|length| start.checked_add(length).is_some_and(|end| end <= size))
+            });
+            if !fits {
+                let name = column.column_path().string();
+                return unreadable(format!(
+                    "row group {index}: column {name:?} claims bytes outside of the file"
+                ));
+            }
+            expanded = expanded.saturating_add(u64::try_from(column.uncompressed_size()).unwrap_or(u64::MAX));
+        }
+    }
+    // A row of a dictionary page expands without limit; what is claimed at least is bounded.
+    if expanded > limits.expanded_bytes
+        || expanded > (16 << 20_u64).max(size.saturating_mul(limits.expansion_ratio))
+    {
+        return Err(ImportError::TooLarge {
+            path: path.to_owned(),
+            what: "the uncompressed size in bytes that the footer claims",
+            actual: expanded,
+            limit: limits.expanded_bytes.min(size.saturating_mul(limits.expansion_ratio)),
+        });
+    }
+    Ok(())
+}
+
+/// Runs a step of the decoder, which must not end the import even where a damaged file makes it panic.
+fn caught<T>(path: &Path, step: impl FnOnce() -> std::result::Result<T, String>) -> Result<T> {
+    match catch_unwind(AssertUnwindSafe(step)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(reason)) => Err(ImportError::unreadable(path, KIND, reason)),
+        Err(_) => Err(ImportError::unreadable(path, KIND, "the file is damaged: its decoder failed")),
+    }
+}
+
+pub(crate) fn plan(path: &Path, mapping: Option<&Mapping>, limits: &Limits) -> Result<TablePlan> {
+    let (builder, ..) = open(path, limits)?;
+    let columns = builder.schema().fields().len();
+    if columns > limits.columns {
+        return Err(ImportError::TooLarge {
+            path: path.to_owned(),
+            what: "the number of columns",
+            actual: columns as u64,
+            limit: limits.columns as u64,
+        });
+    }
+    let fields = builder.schema().fields().clone();
+    let mut sample = Sample::default();
+    for field in &fields {
+        sample.column(field.name());
+    }
+    let batch = caught(path, || {
+        let mut reader = builder
+            .with_batch_size(SAMPLE_ROWS)
+            .with_limit(SAMPLE_ROWS)
+            .build()
+            .map_err(|error| error.to_string())?;
+        reader.next().transpose().map_err(|error| error.to_string())
+    })?;
+    if let Some(batch) = batch {
+        let columns = readable_columns(path, &batch)?;
+        for row in 0..batch.num_rows() {
+            sample.begin_row();
+            for (index, column) in columns.iter().enumerate() {
+                sample.add(index, column.cell(row), |_| None);
+            }
+        }
+    }
+    let (form, columns) = guess::decide(path, &sample, mapping)?;
+    Ok(TablePlan { form, columns, dialect: None })
+}
+
+pub(crate) fn import(unit: &Unit, plan: &TablePlan, reporter: &mut Reporter<'_>) -> Result<()> {
+    let file = unit.location.as_path();
+    let (builder, modified, size) = open(file, reporter.limits)?;
+    let total = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0).max(1);
+    let mut reader =
+        caught(file, || builder.with_batch_size(BATCH_ROWS).build().map_err(|error| error.to_string()))?;
+    let mut rows = Rows::new(unit, plan, TextNumbers::NonFinite, modified);
+    if rows.is_single_run() {
+        rows.set_companion(super::document::companion_params(file, reporter)?);
+    }
+    let mut number = 0_u64;
+    loop {
+        let batch = caught(file, || reader.next().transpose().map_err(|error| error.to_string()));
+        let batch = match batch {
+            Ok(Some(batch)) => batch,
+            Ok(None) => break,
+            Err(error) => {
+                let place = Place::Row(number.saturating_add(1));
+                reporter.reject(file, place, "file.cut", || {
+                    format!("nothing behind this row can be read: {error}")
+                })?;
+                break;
+            }
+        };
+        let columns = readable_columns(file, &batch)?;
+        for row in 0..batch.num_rows() {
+            number = number.saturating_add(1);
+            let cells: Vec<Cell<'_>> = columns.iter().map(|column| column.cell(row)).collect();
+            rows.row(reporter, Place::Row(number), &cells)?;
+        }
+        let share = u128::from(size) * batch.num_rows() as u128 / u128::from(total);
+        reporter.bytes.add(usize::try_from(share).unwrap_or(0));
+    }
+    rows.finish(reporter)
+}
+
+/// A column in one of the few types that cells are made of.
+enum Column {
+    Integers(arrow::array::Int64Array),
+    Numbers(arrow::array::Float64Array),
+    /// Numbers that are exact only as text.
+    Decimals(arrow::array::StringArray),
+    Texts(arrow::array::StringArray),
+    Booleans(arrow::array::BooleanArray),
+    Times(arrow::array::TimestampMicrosecondArray),
+    Other(ArrayRef),
+}
+
+impl Column {
+    fn cell(&self, row: usize) -> Cell<'_> {
+        macro_rules! valid {
+            ($array:ident, $make:expr) => {
+                if $array.is_null(row) { Cell::Empty } else { $make($array.value(row)) }
+            };
+        }
+        match self {
+            Self::Integers(array) => valid!(array, Cell::Integer),
+            Self::Numbers(array) => valid!(array, Cell::Number),
+            Self::Decimals(array) => {
+                valid!(array, |text: &str| text.parse().map_or(Cell::Other, Cell::Number))
+            }
+            Self::Texts(array) => valid!(array, Cell::Text),
+            Self::Booleans(array) => valid!(array, Cell::Boolean),
+            Self::Times(array) => valid!(array, Cell::Time),
+            Self::Other(array) if array.is_null(row) => Cell::Empty,
+            Self::Other(_) => Cell::Other,
+        }
+    }
+}
+
+fn readable_columns(path: &Path, batch: &RecordBatch) -> Result<Vec<Column>> {
+    batch
+        .columns()
+        .iter()
+        .map(|array| caught(path, || readable(array).map_err(|error| error.to_string())))
+        .collect()
+}
+
+fn readable(array: &ArrayRef) -> std::result::Result<Column, arrow::error::ArrowError> {
+    let to = |wanted: &DataType| cast(array, wanted);
+    Ok(match array.data_type() {
+        DataType::Int8
+        | DataType::Int16
+        | DataType::Int32
+        | DataType::Int64
+        | DataType::UInt8
+        | DataType::UInt16
+        | DataType::UInt32 => Column::Integers(to(&DataType::Int64)?.as_primitive::<Int64Type>().clone()),
+        DataType::UInt64 | DataType::Float16 | DataType::Float32 | DataType::Float64 => {
+            Column::Numbers(to(&DataType::Float64)?.as_primitive::<Float64Type>().clone())
+        }
+        DataType::Decimal32(..)
+        | DataType::Decimal64(..)
+        | DataType::Decimal128(..)
+        | DataType::Decimal256(..) => Column::Decimals(to(&DataType::Utf8)?.as_string::<i32>().clone()),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
+            Column::Texts(to(&DataType::Utf8)?.as_string::<i32>().clone())
+        }
+        DataType::Dictionary(_, value) => match value.as_ref() {
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
+                Column::Texts(to(&DataType::Utf8)?.as_string::<i32>().clone())
+            }
+            other => readable(&to(other)?)?,
+        },
+        DataType::Boolean => Column::Booleans(array.as_boolean().clone()),
+        DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => {
+            let micros = to(&DataType::Timestamp(TimeUnit::Microsecond, None))?;
+            Column::Times(micros.as_primitive::<TimestampMicrosecondType>().clone())
+        }
+        _ => Column::Other(array.clone()),
+    })
+}

@@ -1,0 +1,657 @@
+//! From rows to runs and points: what all table formats share.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use indexmap::IndexMap;
+use model::{Context, ExperimentName, Key, MetricName, ParamValue, Point, ProjectName, RunId, TagValue};
+
+use super::mapping::Role;
+use super::{Cell, Content, Form, TablePlan, guess};
+use crate::error::{ImportError, Result, beginning};
+use crate::json;
+use crate::number::Step;
+use crate::report::{Reporter, SeriesIndex, shortened};
+use crate::sink::{Place, RunFacts, TimeSource};
+use crate::source::Unit;
+use crate::time;
+
+/// How texts of a format become numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TextNumbers {
+    /// Texts are all there is.
+    Decimal,
+    /// As before, with a comma before the decimals.
+    DecimalComma,
+    /// Numbers have a type of their own; texts only spell what JSON has no number for.
+    NonFinite,
+}
+
+/// Turns rows into runs and points.
+pub(crate) struct Rows<'u> {
+    unit: &'u Unit,
+    form: Form,
+    numbers: TextNumbers,
+    columns: Vec<Column>,
+    run: Vec<usize>,
+    name: Option<usize>,
+    step: Option<usize>,
+    time: Option<usize>,
+    metric: Option<usize>,
+    value: Option<usize>,
+    experiment: Option<usize>,
+    project: Option<usize>,
+    params: Vec<(String, usize)>,
+    tags: Vec<(String, usize)>,
+    contexts: Vec<(String, usize)>,
+    /// Columns that are metrics of their own.
+    metrics: Vec<usize>,
+    runs: IndexMap<String, RunState>,
+    last_run: usize,
+    key: String,
+    modified: i64,
+    /// Params of the only run that stand beside the rows.
+    companion: Vec<(String, String)>,
+    /// The key and name of the only run, when the entry of a document gives them.
+    entry: Option<(String, Option<String>)>,
+}
+
+struct Column {
+    name: String,
+    numeric: bool,
+}
+
+struct RunState {
+    id: RunId,
+    rows: u64,
+    base: i64,
+    first: Option<i64>,
+    last: Option<i64>,
+    by_column: Vec<Option<Slot>>,
+    by_metric: HashMap<String, Slot>,
+    by_name: HashMap<(String, usize, Option<Context>), Slot>,
+    params: Vec<Option<String>>,
+    tags: Vec<Option<String>>,
+    later: RunFacts,
+}
+
+/// A series, or that its name was refused.
+#[derive(Debug, Clone, Copy)]
+enum Slot {
+    Open(SeriesIndex),
+    Refused,
+}
+
+impl<'u> Rows<'u> {
+    pub(crate) fn new(unit: &'u Unit, plan: &TablePlan, numbers: TextNumbers, modified: i64) -> Self {
+        let mut rows = Self {
+            unit,
+            form: plan.form,
+            numbers,
+            columns: Vec::new(),
+            run: Vec::new(),
+            name: None,
+            step: None,
+            time: None,
+            metric: None,
+            value: None,
+            experiment: None,
+            project: None,
+            params: Vec::new(),
+            tags: Vec::new(),
+            contexts: Vec::new(),
+            metrics: Vec::new(),
+            runs: IndexMap::new(),
+            last_run: 0,
+            key: String::new(),
+            modified,
+            companion: Vec::new(),
+            entry: None,
+        };
+        for column in &plan.columns {
+            let numeric = column.content != Content::Other;
+            let index = rows.add_column(&column.name, numeric, column.roles.is_empty());
+            for role in &column.roles {
+                rows.give(index, role);
+            }
+        }
+        rows
+    }
+
+    fn give(&mut self, index: usize, role: &Role) {
+        match role {
+            Role::Run => self.run.push(index),
+            Role::Name => self.name = Some(index),
+            Role::Step => self.step = Some(index),
+            Role::Time => self.time = Some(index),
+            Role::Metric => self.metric = Some(index),
+            Role::Value => self.value = Some(index),
+            Role::Experiment => self.experiment = Some(index),
+            Role::Project => self.project = Some(index),
+            Role::Param(key) => self.params.push((key.clone(), index)),
+            Role::Tag(key) => self.tags.push((key.clone(), index)),
+            Role::Context(key) => self.contexts.push((key.clone(), index)),
+            Role::Drop => {}
+        }
+    }
+
+    fn add_column(&mut self, name: &str, numeric: bool, free: bool) -> usize {
+        let index = self.columns.len();
+        self.columns.push(Column { name: name.to_owned(), numeric });
+        match self.form {
+            Form::Wide | Form::Histories if free => self.metrics.push(index),
+            Form::Runs if free => self.params.push((name.to_owned(), index)),
+            _ => {}
+        }
+        index
+    }
+
+    /// A column that the plan does not know.
+    pub(crate) fn new_column(&mut self, name: &str, reporter: &Reporter<'_>) -> Result<usize> {
+        if self.columns.len() >= reporter.limits.columns {
+            return Err(ImportError::TooLarge {
+                path: self.unit.location.clone(),
+                what: "the number of columns or keys",
+                actual: self.columns.len() as u64 + 1,
+                limit: reporter.limits.columns as u64,
+            });
+        }
+        // What the sample has not seen may be numbers or not; only numbers will count.
+        Ok(self.add_column(name, self.numbers != TextNumbers::NonFinite, true))
+    }
+
+    pub(crate) fn column_count(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// Whether the whole file is one run.
+    pub(crate) fn is_single_run(&self) -> bool {
+        self.run.is_empty() && self.form != Form::Runs
+    }
+
+    pub(crate) fn set_companion(&mut self, params: Vec<(String, String)>) {
+        self.companion = params;
+    }
+
+    /// All rows belong to one run of this key and name.
+    pub(crate) fn set_entry(&mut self, key: String, name: Option<String>) {
+        self.entry = Some((key, name));
+    }
+
+    /// Hands on the run of an entry even if no row comes.
+    pub(crate) fn announce_now(&mut self, reporter: &mut Reporter<'_>) -> Result<()> {
+        self.last_run = self.announce(reporter, None, &[])?;
+        Ok(())
+    }
+
+    /// Takes a row; `cells` are by column, missing ones at the end are empty.
+    pub(crate) fn row(
+        &mut self,
+        reporter: &mut Reporter<'_>,
+        place: Place,
+        cells: &[Cell<'_>],
+    ) -> Result<()> {
+        let file = self.unit.location.as_path();
+        let cell = |index: usize| cells.get(index).copied().unwrap_or(Cell::Empty);
+        self.key.clear();
+        for (position, index) in self.run.iter().enumerate() {
+            let part = match cell(*index) {
+                Cell::Text(text) => std::borrow::Cow::Borrowed(text.trim()),
+                other => std::borrow::Cow::Owned(text_of(other).unwrap_or_default()),
+            };
+            if part.is_empty() {
+                return reporter.reject(file, place, "run.missing", || {
+                    "the row does not say which run it is of".to_owned()
+                });
+            }
+            if position > 0 {
+                self.key.push('/');
+            }
+            self.key.push_str(&part);
+        }
+        let recorded = match self.time.map(cell) {
+            None | Some(Cell::Empty) => None,
+            Some(time_cell) => {
+                let micros = micros_of(time_cell);
+                if micros.is_none() {
+                    reporter.reject(file, place, "time.malformed", || {
+                        format!("{} is no time", shown(time_cell))
+                    })?;
+                }
+                micros
+            }
+        };
+        let known = self.runs.get_index(self.last_run).is_some_and(|(key, _)| *key == self.key);
+        if !known {
+            self.last_run = match self.runs.get_index_of(&self.key) {
+                Some(index) => index,
+                None => self.announce(reporter, recorded, cells)?,
+            };
+        }
+        let Some((_, run)) = self.runs.get_index_mut(self.last_run) else { return Ok(()) };
+        run.note_values(reporter, file, place, (&self.params, &self.tags), &cell)?;
+        let row = run.rows;
+        run.rows = run.rows.saturating_add(1);
+        let row_number = i64::try_from(row).unwrap_or(i64::MAX);
+        let time = recorded.unwrap_or(run.base.saturating_add(row_number));
+        run.first = Some(run.first.map_or(time, |first| first.min(time)));
+        run.last = run.last.max(Some(time));
+        if self.time.is_some() && recorded.is_none() {
+            reporter.remark(file, place, "time.missing", "", 1, || {
+                "rows without a time get the time at which the file was written".to_owned()
+            });
+        }
+        if self.form == Form::Runs {
+            return Ok(());
+        }
+        let step = match self.step.map(cell) {
+            None => Step::whole(row_number),
+            Some(Cell::Empty) => {
+                reporter.remark(file, place, "step.missing", "", 1, || {
+                    "rows without a step get the number of the row".to_owned()
+                });
+                Step::whole(row_number)
+            }
+            Some(step_cell) => match step_of(step_cell, self.numbers) {
+                Some(step) => step,
+                None => {
+                    return reporter.reject(file, place, "step.malformed", || {
+                        format!("{} is no step; the row is not taken", shown(step_cell))
+                    });
+                }
+            },
+        };
+        if step.rounded {
+            reporter
+                .remark(file, place, "step.rounded", "", 1, || "steps are rounded to millionths".to_owned());
+        }
+        let context = context_of(&self.contexts, &cell);
+        let context = match context {
+            Ok(context) => context,
+            Err(message) => return reporter.reject(file, place, "context.refused", || message),
+        };
+        let point = Point { step: step.whole, step_fraction: step.fraction, time, value: 0.0 };
+        if let (Some(metric), Some(value)) = (self.metric, self.value) {
+            let name = match cell(metric) {
+                Cell::Text(text) => std::borrow::Cow::Borrowed(text),
+                other => std::borrow::Cow::Owned(text_of(other).unwrap_or_default()),
+            };
+            if name.is_empty() {
+                return reporter
+                    .reject(file, place, "metric.missing", || "the row names no metric".to_owned());
+            }
+            let value = cell(value);
+            if value == Cell::Empty {
+                return Ok(());
+            }
+            let Some(number) = number_of(value, self.numbers) else {
+                return reporter.reject(file, place, "cell.not_a_number", || {
+                    format!("{}: {} is no number", beginning(&name), shown(value))
+                });
+            };
+            let point = Point { value: number, ..point };
+            if context.is_none() {
+                return run.point_by_metric(reporter, file, place, &name, point);
+            }
+            return run.point_by_name(reporter, file, place, (name.into_owned(), usize::MAX, context), point);
+        }
+        for index in &self.metrics {
+            let value = cell(*index);
+            if value == Cell::Empty {
+                continue;
+            }
+            let Some(column) = self.columns.get(*index) else { continue };
+            let number = match value {
+                // A column whose first rows are texts is a text column, even where a text looks like a number.
+                Cell::Text(_) if !column.numeric && self.numbers != TextNumbers::NonFinite => None,
+                value => number_of(value, self.numbers),
+            };
+            let Some(number) = number else {
+                match value {
+                    Cell::Text(_) if column.numeric => {
+                        reporter.reject(file, place, "cell.not_a_number", || {
+                            format!("column {:?}: {} is no number", beginning(&column.name), shown(value))
+                        })?
+                    }
+                    _ => reporter.remark(file, place, "ignored.cells", &column.name, 1, || {
+                        format!(
+                            "cells of {:?} that hold no numbers are not imported",
+                            beginning(&column.name)
+                        )
+                    }),
+                }
+                continue;
+            };
+            let point = Point { value: number, ..point };
+            if context.is_some() {
+                run.point_by_name(
+                    reporter,
+                    file,
+                    place,
+                    (column.name.clone(), *index, context.clone()),
+                    point,
+                )?;
+            } else {
+                run.point_by_column(reporter, file, place, (*index, &column.name), point)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn announce(
+        &mut self,
+        reporter: &mut Reporter<'_>,
+        recorded: Option<i64>,
+        cells: &[Cell<'_>],
+    ) -> Result<usize> {
+        let file = self.unit.location.as_path();
+        if self.runs.len() >= reporter.limits.files.max(1_000_000) {
+            return Err(ImportError::TooLarge {
+                path: file.to_owned(),
+                what: "the number of runs",
+                actual: self.runs.len() as u64 + 1,
+                limit: reporter.limits.files.max(1_000_000) as u64,
+            });
+        }
+        let text = |index: Option<usize>| index.and_then(|index| text_of(*cells.get(index)?));
+        let path = file.to_string_lossy();
+        let (key, entry_name) = match &self.entry {
+            Some((key, name)) => (key.as_str(), name.clone()),
+            None => (self.key.as_str(), None),
+        };
+        let single = key.is_empty() && self.run.is_empty();
+        let source_run_id = if single { path.into_owned() } else { format!("{path}#{key}") };
+        let name = match text(self.name).or(entry_name) {
+            Some(name) => name,
+            None if single => self.unit.name.clone(),
+            None => key.to_owned(),
+        };
+        let mut run = reporter.blank_run(self.unit.kind, source_run_id, &name);
+        if reporter.belonging.experiment.is_none()
+            && let Some(experiment) = text(self.experiment)
+        {
+            match ExperimentName::new(&experiment) {
+                Ok(experiment) => run.experiment = experiment,
+                Err(error) => {
+                    reporter.reject(file, Place::File, "experiment.refused", || error.to_string())?
+                }
+            }
+        }
+        if reporter.belonging.project.is_none()
+            && let Some(project) = text(self.project)
+        {
+            match ProjectName::new(&project) {
+                Ok(project) => run.project = Some(project),
+                Err(error) => reporter.reject(file, Place::File, "project.refused", || error.to_string())?,
+            }
+        }
+        let mut base = 0;
+        if self.time.is_none() || recorded.is_none() {
+            base = reporter.fallback_time(run.id, self.modified);
+        }
+        if self.time.is_none() {
+            run.time_source = TimeSource::FileModified;
+        }
+        run.start_time = Some(recorded.unwrap_or(base));
+        for (key, value) in &self.companion {
+            reporter.param(&mut run.params, file, key, value)?;
+        }
+        let mut params = Vec::with_capacity(self.params.len());
+        for (key, index) in &self.params {
+            let value = text(Some(*index));
+            if let Some(value) = &value {
+                reporter.param(&mut run.params, file, key, value)?;
+            }
+            params.push(value);
+        }
+        let mut tags = Vec::with_capacity(self.tags.len());
+        for (key, index) in &self.tags {
+            let value = text(Some(*index));
+            if let Some(value) = &value {
+                reporter.tag(&mut run.tags, file, key, value)?;
+            }
+            tags.push(value);
+        }
+        let state = RunState {
+            id: run.id,
+            rows: 0,
+            base,
+            first: run.start_time,
+            last: None,
+            by_column: Vec::new(),
+            by_metric: HashMap::new(),
+            by_name: HashMap::new(),
+            params,
+            tags,
+            later: RunFacts::default(),
+        };
+        reporter.run(run)?;
+        Ok(self.runs.insert_full(self.key.clone(), state).0)
+    }
+
+    /// Hands on what became known of the runs.
+    pub(crate) fn finish(self, reporter: &mut Reporter<'_>) -> Result<()> {
+        for (_, run) in self.runs {
+            let mut facts = run.later;
+            facts.start_time = run.first;
+            facts.end_time = run.last.or(run.first);
+            reporter.facts(run.id, facts)?;
+        }
+        Ok(())
+    }
+}
+
+impl RunState {
+    /// Keeps the first value of each param and tag column; another value of a param is told, of a tag it wins.
+    fn note_values<'c>(
+        &mut self,
+        reporter: &mut Reporter<'_>,
+        file: &Path,
+        place: Place,
+        (params, tags): (&[(String, usize)], &[(String, usize)]),
+        cell: &dyn Fn(usize) -> Cell<'c>,
+    ) -> Result<()> {
+        for ((key, index), known) in params.iter().zip(&mut self.params) {
+            let Some(value) = text_of(cell(*index)) else { continue };
+            match known {
+                Some(known) if *known == value => {}
+                Some(known) => {
+                    let known = known.clone();
+                    reporter.reject(file, place, "param.changed", || {
+                        format!(
+                            "param {key:?} was {:?} before, here it is {:?}",
+                            beginning(&known),
+                            beginning(&value)
+                        )
+                    })?;
+                }
+                None => {
+                    let mut later: BTreeMap<Key, ParamValue> = std::mem::take(&mut self.later.params);
+                    reporter.param(&mut later, file, key, &value)?;
+                    self.later.params = later;
+                    *known = Some(value);
+                }
+            }
+        }
+        for ((key, index), known) in tags.iter().zip(&mut self.tags) {
+            let Some(value) = text_of(cell(*index)) else { continue };
+            if known.as_ref() != Some(&value) {
+                let mut later: BTreeMap<Key, TagValue> = std::mem::take(&mut self.later.tags);
+                reporter.tag(&mut later, file, key, &value)?;
+                self.later.tags = later;
+                *known = Some(value);
+            }
+        }
+        Ok(())
+    }
+
+    fn point_by_column(
+        &mut self,
+        reporter: &mut Reporter<'_>,
+        file: &Path,
+        place: Place,
+        (index, name): (usize, &str),
+        point: Point,
+    ) -> Result<()> {
+        if self.by_column.len() <= index {
+            self.by_column.resize(index.saturating_add(1), None);
+        }
+        let slot = match self.by_column.get(index).copied().flatten() {
+            Some(slot) => slot,
+            None => {
+                let slot = open(reporter, file, self.id, name, None)?;
+                if let Some(place) = self.by_column.get_mut(index) {
+                    *place = Some(slot);
+                }
+                slot
+            }
+        };
+        put(reporter, file, place, slot, name, point)
+    }
+
+    fn point_by_metric(
+        &mut self,
+        reporter: &mut Reporter<'_>,
+        file: &Path,
+        place: Place,
+        name: &str,
+        point: Point,
+    ) -> Result<()> {
+        let slot = match self.by_metric.get(name) {
+            Some(slot) => *slot,
+            None => {
+                let slot = open(reporter, file, self.id, name, None)?;
+                self.by_metric.insert(name.to_owned(), slot);
+                slot
+            }
+        };
+        put(reporter, file, place, slot, name, point)
+    }
+
+    fn point_by_name(
+        &mut self,
+        reporter: &mut Reporter<'_>,
+        file: &Path,
+        place: Place,
+        key: (String, usize, Option<Context>),
+        point: Point,
+    ) -> Result<()> {
+        let slot = match self.by_name.get(&key) {
+            Some(slot) => *slot,
+            None => {
+                let slot = open(reporter, file, self.id, &key.0, key.2.clone())?;
+                self.by_name.insert(key.clone(), slot);
+                slot
+            }
+        };
+        put(reporter, file, place, slot, &key.0, point)
+    }
+}
+
+fn open(
+    reporter: &mut Reporter<'_>,
+    file: &Path,
+    run: RunId,
+    name: &str,
+    context: Option<Context>,
+) -> Result<Slot> {
+    match MetricName::new(name) {
+        Ok(metric) => Ok(Slot::Open(reporter.series(file, run, metric, context)?)),
+        Err(_) => Ok(Slot::Refused),
+    }
+}
+
+fn put(
+    reporter: &mut Reporter<'_>,
+    file: &Path,
+    place: Place,
+    slot: Slot,
+    name: &str,
+    point: Point,
+) -> Result<()> {
+    match slot {
+        Slot::Open(series) => reporter.point(series, point),
+        Slot::Refused => reporter.reject(file, place, "metric.refused", || match MetricName::new(name) {
+            Err(error) => error.to_string(),
+            Ok(_) => String::new(),
+        }),
+    }
+}
+
+fn context_of<'c>(
+    contexts: &[(String, usize)],
+    cell: &dyn Fn(usize) -> Cell<'c>,
+) -> std::result::Result<Option<Context>, String> {
+    let mut object = serde_json::Map::new();
+    for (key, index) in contexts {
+        if let Some(text) = text_of(cell(*index)) {
+            object.insert(key.clone(), serde_json::Value::String(text));
+        }
+    }
+    if object.is_empty() {
+        return Ok(None);
+    }
+    Context::parse(&serde_json::Value::Object(object).to_string())
+        .map(Some)
+        .map_err(|error| error.to_string())
+}
+
+/// A cell as the text of a param, tag or name; `None` when there is nothing.
+pub(crate) fn text_of(cell: Cell<'_>) -> Option<String> {
+    match cell {
+        Cell::Empty | Cell::Other | Cell::Text("") => None,
+        Cell::Text(text) => Some(text.to_owned()),
+        Cell::Integer(integer) => Some(integer.to_string()),
+        Cell::Number(number) => Some(ParamValue::from_f64(number).to_string()),
+        Cell::Boolean(truth) => Some(truth.to_string()),
+        Cell::Time(micros) => Some(chrono::DateTime::from_timestamp_micros(micros).map_or_else(
+            || micros.to_string(),
+            |time| time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
+        )),
+    }
+}
+
+fn shown(cell: Cell<'_>) -> String {
+    match text_of(cell) {
+        Some(text) => format!("{:?}", beginning(&shortened(&text, 80))),
+        None => "a list".to_owned(),
+    }
+}
+
+pub(crate) fn number_of(cell: Cell<'_>, numbers: TextNumbers) -> Option<f64> {
+    match cell {
+        Cell::Number(number) => Some(number),
+        Cell::Integer(integer) => Some(integer as f64),
+        Cell::Text(text) => match numbers {
+            TextNumbers::Decimal => guess::text_number(text, false),
+            TextNumbers::DecimalComma => guess::text_number(text, true),
+            TextNumbers::NonFinite => json::non_finite(text),
+        },
+        _ => None,
+    }
+}
+
+fn step_of(cell: Cell<'_>, numbers: TextNumbers) -> Option<Step> {
+    match cell {
+        Cell::Integer(integer) => Some(Step::whole(integer)),
+        Cell::Text(text) => {
+            let text = text.trim();
+            match text.parse::<i64>() {
+                Ok(integer) => Some(Step::whole(integer)),
+                Err(_) => Step::from_f64(guess::text_number(text, numbers == TextNumbers::DecimalComma)?),
+            }
+        }
+        Cell::Number(number) => Step::from_f64(number),
+        _ => None,
+    }
+}
+
+fn micros_of(cell: Cell<'_>) -> Option<i64> {
+    match cell {
+        Cell::Time(micros) => Some(micros),
+        Cell::Integer(integer) => time::micros_from_integer(integer),
+        Cell::Number(number) => time::micros_from_number(number),
+        Cell::Text(text) => time::micros_from_text(text),
+        _ => None,
+    }
+}

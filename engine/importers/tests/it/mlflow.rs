@@ -1,0 +1,129 @@
+//! File stores of MLflow 1.30, 2.22 and 3.17 against MLflow's own client.
+
+use std::collections::BTreeMap;
+
+use importers::{Options, SourceKind};
+use serde_json::Value;
+
+use crate::collector::{Collector, detect, import, import_kinds};
+use crate::{expected, shared};
+
+fn micros(millis: &str) -> i64 {
+    millis.parse::<i64>().unwrap() * 1_000
+}
+
+fn texts(value: &Value) -> BTreeMap<String, String> {
+    value.as_object().unwrap().iter().map(|(k, v)| (k.clone(), v.as_str().unwrap().to_owned())).collect()
+}
+
+fn check_store(store: &str, found: &Collector) {
+    let folder = shared::data().unwrap().join("clients/mlflow");
+    let document = expected::document(&folder);
+    let points = expected::points(&folder);
+    let mut runs = 0;
+    for (key, wanted) in document["runs"].as_object().unwrap() {
+        let Some(id) = key.strip_prefix(store).and_then(|rest| rest.strip_prefix(':')) else { continue };
+        runs += 1;
+        let run = &found.runs[&id.parse().unwrap()];
+        assert_eq!(run.source_run_id, id);
+        assert_eq!(run.name, wanted["name"].as_str().unwrap(), "{key}");
+        assert_eq!(run.experiment.as_str(), wanted["experiment"].as_str().unwrap(), "{key}");
+        assert_eq!(run.status.as_str(), wanted["status"].as_str().unwrap(), "{key}");
+        assert_eq!(run.deleted, wanted["lifecycle_stage"] == "deleted", "{key}");
+        assert_eq!(run.start_time, wanted["start_time"].as_i64().map(|t| t * 1_000), "{key}");
+        assert_eq!(run.end_time, wanted["end_time"].as_i64().map(|t| t * 1_000), "{key}");
+        assert_eq!(run.parent.map(|id| id.to_string()).as_deref(), wanted["parent"].as_str(), "{key}");
+        let params: BTreeMap<_, _> = run.params.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        assert_eq!(params, texts(&wanted["params"]), "{key}");
+        let tags: BTreeMap<_, _> = run.tags.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        assert_eq!(tags, texts(&wanted["tags"]), "{key}");
+        let datasets = wanted["dataset_inputs"].as_array().unwrap();
+        assert_eq!(run.datasets.len(), datasets.len(), "{key}");
+        for (dataset, wanted) in run.datasets.iter().zip(datasets) {
+            assert_eq!(dataset.name, wanted["name"].as_str().unwrap());
+            assert_eq!(dataset.digest, wanted["digest"].as_str().unwrap());
+            assert_eq!(dataset.source_type, wanted["source_type"].as_str().unwrap());
+            assert_eq!(dataset.source, wanted["source"].as_str().unwrap());
+            assert_eq!(dataset.tags, texts(&wanted["tags"]));
+        }
+        let series = found.series_of(run.id);
+        let metrics = wanted["metrics"].as_object().unwrap();
+        assert_eq!(series.len(), metrics.len(), "{key}");
+        for (metric, wanted) in metrics {
+            let what = format!("{key} {metric}");
+            let wanted_points = &points[&(key.clone(), metric.clone())];
+            expected::check_points(&what, wanted_points, series[metric.as_str()], micros);
+            expected::check_series(&what, wanted, series[metric.as_str()]);
+        }
+    }
+    assert!(runs >= 10);
+    assert_eq!(found.runs.len(), runs, "{store}");
+    assert!(found.rejections.is_empty(), "{:?}", found.rejections);
+}
+
+#[test]
+fn all_three_versions_give_what_mlflow_reads() {
+    let Some(data) = shared::data() else { return };
+    for store in ["mlflow-1.30-file", "mlflow-2.22-file", "mlflow-3.17-file"] {
+        // The folder of the store, and the folder above it.
+        let (inner, _) = import(&data.join("clients/mlflow").join(store).join("mlruns"));
+        check_store(store, &inner);
+        let (outer, _) = import(&data.join("clients/mlflow").join(store));
+        check_store(store, &outer);
+        assert_eq!(inner.everything(), outer.everything());
+    }
+}
+
+#[test]
+fn databases_are_named_as_not_imported() {
+    let Some(data) = shared::data() else { return };
+    let found = detect(&data.join("clients/mlflow"));
+    assert_eq!(found.sources.iter().filter(|source| source.kind == SourceKind::Mlflow).count(), 3);
+    let databases = found.unrecognised.iter().filter(|left| left.reason.contains("SQLite")).count();
+    assert_eq!(databases, 3);
+}
+
+#[test]
+fn deleted_experiments_old_lines_and_damaged_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("mlruns");
+    let run = store.join(".trash/7/816b2fdd6e3c43dbb4c4aa925b920381");
+    let write = |path: &str, text: &[u8]| {
+        let path = run.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write("meta.yaml", b"run_uuid: 816b2fdd6e3c43dbb4c4aa925b920381\nname: old\nstatus: FINISHED\nstart_time: 5\nlifecycle_stage: active\n");
+    write("../meta.yaml", b"experiment_id: '7'\nname: gone\nlifecycle_stage: deleted\n");
+    write("metrics/loss", b"1 0.5\n2 0.25 -3\n3 nan 4 train 244437a9\n\n4 bad 5\n5 1.0");
+    write("metrics/deep/er/acc", b"1 1.0 0\n");
+    write(&format!("metrics/{}", "m".repeat(251)), b"1 1.0 0\n");
+    write("params/lines", b"a\nb\n");
+    write("params/long", "x".repeat(6_001).as_bytes());
+    write("tags/bad", b"\xff");
+    let broken = store.join("7/0123456789abcdef0123456789abcdef");
+    std::fs::create_dir_all(&broken).unwrap();
+    std::fs::write(broken.join("meta.yaml"), b"run_id: !!python/object:os.system [x]\n").unwrap();
+    std::fs::write(store.join("7/meta.yaml"), b"experiment_id: '7'\nname: again\nlifecycle_stage: active\n")
+        .unwrap();
+    let detection = detect(&store);
+    assert!(detection.unrecognised.iter().any(|left| left.path.starts_with(broken.canonicalize().unwrap()) && left.reason.contains("tags")));
+    let (found, summary) = import_kinds(&store, &[SourceKind::Mlflow], &Options::default());
+    let run = found.runs.values().next().unwrap();
+    assert_eq!((run.experiment.as_str(), run.deleted, run.name.as_str()), ("gone", true, "old"));
+    assert_eq!(
+        run.params.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>(),
+        [("lines", "a\nb\n")]
+    );
+    let series = found.series_of(run.id);
+    assert_eq!(series["loss"].steps, [0, -3, 4, 0]);
+    assert_eq!(series["deep/er/acc"].times, [1_000]);
+    let codes = found.codes();
+    assert_eq!(
+        codes.into_iter().collect::<Vec<_>>(),
+        [("metric.malformed_line", 1), ("metric.refused", 1), ("param.refused", 1), ("text.not_utf8", 1)]
+    );
+    assert!(
+        summary.remarks.iter().any(|remark| remark.code == "ignored.metric_dataset" && remark.count == 1)
+    );
+}

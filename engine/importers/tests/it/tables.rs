@@ -1,0 +1,139 @@
+//! Mappings, guesses and plans for tables.
+
+use std::path::Path;
+
+use importers::{Limits, Mapping, Options, Place, SourceKind};
+use model::{ExperimentName, ProjectName};
+
+use crate::collector::{Collector, import, import_kinds};
+
+fn write(folder: &Path, name: &str, text: impl AsRef<[u8]>) -> std::path::PathBuf {
+    let path = folder.join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn mapped(path: &Path, mapping: &str) -> Collector {
+    let options = Options { mapping: Some(Mapping::parse(mapping).unwrap()), ..Options::default() };
+    import_kinds(path, &[SourceKind::Csv, SourceKind::JsonLines, SourceKind::Parquet], &options).0
+}
+
+#[test]
+fn a_mapping_gives_every_column_its_meaning() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "task,seed,iter,split,arm,who,acc,junk\nwalk,0,1,val,a,x,0.5,9\nwalk,0,2,val,b,y,0.6,9\nwalk,1,1,,a,x,0.7,9\n";
+    let path = write(folder.path(), "t.csv", text);
+    let found = mapped(
+        &path,
+        "run=task,run=seed,step=iter,context:subset=split,tag:arm=arm,param:seed=seed,experiment=who,drop=junk",
+    );
+    let names: Vec<_> = {
+        let mut n: Vec<_> = found.runs.values().map(|r| (r.name.as_str(), r.experiment.as_str())).collect();
+        n.sort();
+        n
+    };
+    assert_eq!(names, [("walk/0", "x"), ("walk/1", "x")]);
+    let run = found.run_named("walk/0");
+    assert_eq!((run.params["seed"].as_str(), run.tags["arm"].as_str()), ("0", "b"));
+    let keys: Vec<_> =
+        found.points.keys().map(|(_, metric, context)| (metric.as_str(), context.as_deref())).collect();
+    assert!(
+        keys.contains(&("acc", Some(r#"{"subset":"val"}"#))) && keys.contains(&("acc", None)),
+        "{keys:?}"
+    );
+    assert_eq!(keys.len(), 2);
+}
+
+#[test]
+fn a_mapping_that_names_no_column_is_refused_with_the_columns_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = write(folder.path(), "t.csv", "step,loss\n0,1\n");
+    let sources = importers::detect(&path, &Limits::default()).unwrap().sources;
+    let options = Options { mapping: Some(Mapping::parse("run=trial").unwrap()), ..Options::default() };
+    let error = importers::plan(&sources, &options).unwrap_err();
+    assert_eq!(error.code(), "import.mapping");
+    assert!(error.to_string().contains("step, loss"), "{error}");
+}
+
+#[test]
+fn the_plan_says_what_each_column_feeds() {
+    let folder = tempfile::tempdir().unwrap();
+    let path =
+        write(folder.path(), "t.csv", "run_id;step;timestamp;loss;note;seed\nr1;0;1750000000;1,5;x;3\n");
+    let sources = importers::detect(&path, &Limits::default()).unwrap().sources;
+    let plan = importers::plan(&sources, &Options::default()).unwrap().to_string();
+    let lines: Vec<&str> = plan.lines().skip(2).map(str::trim).collect();
+    assert_eq!(
+        lines,
+        [
+            "wide: a column for each metric; UTF-8 text between ';', decimal commas",
+            "\"run_id\" -> run",
+            "\"step\" -> step",
+            "\"timestamp\" -> time",
+            "\"loss\" -> metric",
+            "\"note\" -> not imported (no numbers)",
+            "\"seed\" -> param:seed",
+        ]
+    );
+}
+
+#[test]
+fn options_override_and_names_come_from_paths() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "a/log.csv", "step,loss\n0,1\n");
+    write(folder.path(), "b/log.csv", "step,loss\n0,1\n");
+    write(folder.path(), "b/hparams.json", r#"{"lr": 0.1, "opt": {"name": "adam"}}"#);
+    let options = Options {
+        experiment: Some(ExperimentName::new("mine").unwrap()),
+        project: Some(ProjectName::new("p").unwrap()),
+        ..Options::default()
+    };
+    let (found, _) = import_kinds(folder.path(), &[SourceKind::Csv], &options);
+    let run = found.run_named("b/log");
+    assert_eq!((run.experiment.as_str(), run.project.as_ref().unwrap().as_str()), ("mine", "p"));
+    let params: Vec<_> = run.params.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    assert_eq!(params, [("lr", "0.1"), ("opt.name", "adam")]);
+    assert_ne!(run.id, found.run_named("a/log").id);
+}
+
+#[test]
+fn negative_repeated_and_fractional_steps_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = write(
+        folder.path(),
+        "t.csv",
+        "step,loss\n-5,1\n3,2\n3,3\n1e2,4\n0.25,5\nx,6\n9223372036854775807,7\n9223372036854775808,8\n",
+    );
+    let (found, _) = import(&path);
+    let points = found.points.values().next().unwrap();
+    assert_eq!(points.steps, [-5, 3, 3, 100, 0, i64::MAX]);
+    assert_eq!(points.get(4).unwrap().step_fraction, Some(250_000));
+    let places: Vec<_> = found.rejections.iter().map(|r| (r.code, r.place)).collect();
+    assert_eq!(places, [("step.malformed", Place::Line(7)), ("step.malformed", Place::Line(9))]);
+}
+
+#[test]
+fn a_grown_file_gives_the_same_points_first_and_the_same_hash_only_when_unchanged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = write(folder.path(), "t.csv", "step,loss\n0,1\n1,2\n");
+    let unit = |path: &Path| importers::detect(path, &Limits::default()).unwrap().sources[0].units[0].clone();
+    let (before, hash) = (import(&path).0, unit(&path).content_hash(&Limits::default()).unwrap());
+    assert_eq!(hash, unit(&path).content_hash(&Limits::default()).unwrap());
+    write(folder.path(), "t.csv", "step,loss\n0,1\n1,2\n2,3\n");
+    let after = import(&path).0;
+    assert_ne!(hash, unit(&path).content_hash(&Limits::default()).unwrap());
+    assert_eq!(before.runs.keys().collect::<Vec<_>>(), after.runs.keys().collect::<Vec<_>>());
+    let (old, new) = (before.points.values().next().unwrap(), after.points.values().next().unwrap());
+    assert_eq!(old.values, new.values[..2]);
+}
+
+#[test]
+fn two_runs_of_one_name_stay_two() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "a.csv", "run,step,loss\nbase,0,1\n");
+    write(folder.path(), "b.csv", "run,step,loss\nbase,0,2\n");
+    let (found, _) = import(folder.path());
+    assert_eq!(found.runs.len(), 2);
+    assert!(found.runs.values().all(|run| run.name == "base"));
+}

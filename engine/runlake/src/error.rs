@@ -1,0 +1,86 @@
+//! What can go wrong in the library.
+
+use thiserror::Error;
+
+/// The result of an operation of the library.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An operation failed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The location of a lake cannot be used.
+    #[error("cannot use {text:?} as a lake: {reason}")]
+    Location {
+        /// What was given.
+        text: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The lake is open for reading only.
+    #[error("the lake is open for reading only: {reason}")]
+    ReadOnly {
+        /// Why.
+        reason: String,
+    },
+    /// A value is not valid.
+    #[error(transparent)]
+    Model(#[from] model::ModelError),
+    /// The store refused or failed.
+    #[error(transparent)]
+    Store(#[from] store::StoreError),
+    /// An SQL statement is wrong or failed.
+    #[error(transparent)]
+    Query(#[from] query::QueryError),
+    /// Files cannot be imported.
+    #[error(transparent)]
+    Import(#[from] importers::ImportError),
+    /// A selector is not understood.
+    #[error("selector {text:?}: {reason}")]
+    Selector {
+        /// What was given.
+        text: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A metric has several series in a run.
+    #[error("metric {metric:?} of run {run} has {count} contexts ({contexts}); a gate needs one value a run")]
+    AmbiguousContext {
+        /// The metric.
+        metric: String,
+        /// The run.
+        run: String,
+        /// How many.
+        count: usize,
+        /// The first of them.
+        contexts: String,
+    },
+    /// A gate cannot be judged as it was asked.
+    #[error(transparent)]
+    Analysis(#[from] analysis::AnalysisError),
+    /// A result cannot be shown.
+    #[error(transparent)]
+    Arrow(#[from] arrow::error::ArrowError),
+    /// The runtime ended while work was going on.
+    #[error("the work was cancelled")]
+    Cancelled,
+}
+
+impl Error {
+    /// The stable code of this error.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Location { .. } => "lake.location",
+            Self::ReadOnly { .. } => "lake.read_only",
+            Self::Model(error) => error.code(),
+            Self::Store(error) => error.code(),
+            Self::Query(error) => error.code(),
+            Self::Import(error) => error.code(),
+            Self::Selector { .. } => "selector.malformed",
+            Self::AmbiguousContext { .. } => "metric.ambiguous_context",
+            Self::Analysis(error) => error.code(),
+            Self::Arrow(_) => "internal.arrow",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}

@@ -1,0 +1,447 @@
+//! Import: what the importers read goes through the store's door, and only what is new is added.
+//!
+//! A unit (a file or a run folder) whose content is the one of its last import is left unread. Any other unit is read
+//! and each series is compared with what the lake holds of it, point for point, so that a source that grew adds only
+//! what is new, and an import that was killed half-way is completed by the next one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use importers::{
+    Decision, DetectedSource, Detection, ImportedRun, Limits, Plan, PlanOptions, Rejection, RunFacts, Sink, SinkError,
+    Unit, UnitOutcome, Unrecognised,
+};
+use model::{
+    Command, Context, ExperimentName, ImportRecord, Key, MetricName, NewRun, Note, ParamValue, PointBatch,
+    PointColumns, ProjectName, RunId, RunUpdate, SeriesKey, SeriesPoints,
+};
+use store::{Snapshot, Store};
+use tokio::runtime::Handle;
+
+use crate::error::{Error, Result};
+use crate::lake::{Lake, now_micros};
+use crate::repeated::KnownPoints;
+
+/// Points that are gathered before they are written: a batch that costs one sync.
+const BATCH_POINTS: usize = 200_000;
+/// Commands that are gathered before they are written.
+const BATCH_COMMANDS: usize = 2_000;
+/// Rejections that are kept with their place; all are counted.
+const REJECTIONS_KEPT: usize = 100;
+
+/// How an import is done.
+#[derive(Debug, Clone, Default)]
+pub struct ImportOptions {
+    /// Where runs go that name no project.
+    pub project: ProjectName,
+    /// The experiment of all runs, in place of what the source says.
+    pub experiment: Option<ExperimentName>,
+    /// Which column feeds what, for tables; guessed when not given.
+    pub mapping: Option<importers::Mapping>,
+}
+
+/// How far an import is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportProgress {
+    /// Bytes read of all units.
+    pub bytes_done: u64,
+    /// Bytes of all units, as far as known.
+    pub bytes_total: u64,
+    /// Points taken so far.
+    pub points: u64,
+    /// What is being read.
+    pub unit: String,
+}
+
+/// What came of one kind of source.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KindReport {
+    /// Units that were read.
+    pub units: u64,
+    /// Units left unread because their content was imported before.
+    pub unchanged: u64,
+    /// Points read.
+    pub points: u64,
+}
+
+/// What an import took and what it did not.
+#[derive(Debug, Clone, Default)]
+pub struct ImportReport {
+    /// The path as it was resolved.
+    pub root: PathBuf,
+    /// By kind of source.
+    pub kinds: BTreeMap<&'static str, KindReport>,
+    /// Runs that were read.
+    pub runs: u64,
+    /// Runs that were not in the lake before.
+    pub new_runs: u64,
+    /// Series that were read.
+    pub series: u64,
+    /// Points that were read.
+    pub points: u64,
+    /// Points that were added.
+    pub new_points: u64,
+    /// Points that are NaN.
+    pub nan: u64,
+    /// Points that are infinite.
+    pub infinite: u64,
+    /// Smallest and largest step.
+    pub steps: Option<(i64, i64)>,
+    /// Records that were rejected.
+    pub rejected: u64,
+    /// The first of them, with file and place.
+    pub rejections: Vec<Rejection>,
+    /// Files that are of no known kind.
+    pub unrecognised: Vec<Unrecognised>,
+}
+
+impl Lake {
+    /// Looks at a path and says what an import would do; nothing is written.
+    ///
+    /// # Errors
+    /// When the path cannot be read, or a mapping does not fit.
+    pub fn import_plan(path: &Path, options: &ImportOptions) -> Result<(Detection, Vec<Plan>)> {
+        let limits = Limits::default();
+        let detection = importers::detect(path, &limits)?;
+        let plans = detection.sources.iter().map(|source| plan(source, options)).collect::<Result<_>>()?;
+        Ok((detection, plans))
+    }
+
+    /// Imports everything that is recognised at a path. Importing it again adds only what is new.
+    ///
+    /// # Errors
+    /// When the path cannot be read, nothing is recognised, or the lake cannot be written. What one file has wrong is
+    /// counted in the report and stops nothing else.
+    pub async fn import(
+        &self,
+        path: &Path,
+        options: ImportOptions,
+        progress: impl FnMut(ImportProgress) + Send + 'static,
+    ) -> Result<ImportReport> {
+        let store = self.store()?.clone();
+        let handle = Handle::current();
+        let path = path.to_owned();
+        // Reading files is blocking work; it must not hold up the threads that drive the network.
+        let work = tokio::task::spawn_blocking(move || import(&path, &options, store, handle, Box::new(progress)));
+        work.await.map_err(|_| Error::Cancelled)?
+    }
+}
+
+fn plan(source: &DetectedSource, options: &ImportOptions) -> Result<Plan> {
+    let plan_options = PlanOptions {
+        mapping: options.mapping.clone(),
+        experiment: options.experiment.clone(),
+        project: None,
+        ..PlanOptions::default()
+    };
+    Ok(importers::plan(source, &plan_options)?)
+}
+
+fn import(
+    path: &Path,
+    options: &ImportOptions,
+    store: Store,
+    handle: Handle,
+    progress: Box<dyn FnMut(ImportProgress) + Send>,
+) -> Result<ImportReport> {
+    let (detection, plans) = Lake::import_plan(path, options)?;
+    if detection.sources.is_empty() && detection.unrecognised.is_empty() {
+        return Err(importers::ImportError::NothingRecognised {
+            path: detection.root,
+            hint: "the folder holds no files".to_owned(),
+        }
+        .into());
+    }
+    let bytes_total = detection.sources.iter().map(|source| source.bytes).sum();
+    let mut sink = LakeSink {
+        snapshot: store.snapshot(),
+        store,
+        handle,
+        project: options.project.clone(),
+        commands: Vec::new(),
+        records: Vec::new(),
+        points: Vec::new(),
+        point_count: 0,
+        known: HashMap::new(),
+        params: HashMap::new(),
+        hashes: HashMap::new(),
+        report: ImportReport {
+            root: detection.root.clone(),
+            unrecognised: detection.unrecognised.clone(),
+            ..ImportReport::default()
+        },
+        progress,
+        state: ImportProgress { bytes_done: 0, bytes_total, points: 0, unit: String::new() },
+    };
+    for plan in &plans {
+        importers::import(plan, &mut sink)?;
+    }
+    sink.write().map_err(importers::ImportError::from)?;
+    Ok(sink.report)
+}
+
+/// Takes what the importers read into a store.
+struct LakeSink {
+    store: Store,
+    handle: Handle,
+    /// The lake before this import: its points are what "new" is measured against.
+    snapshot: Snapshot,
+    project: ProjectName,
+    commands: Vec<Command>,
+    /// What to remember of units that were read to their end.
+    records: Vec<Command>,
+    points: Vec<SeriesPoints>,
+    point_count: usize,
+    /// Points of series that were in the lake before.
+    known: HashMap<SeriesKey, KnownPoints>,
+    /// Params of runs that this import has handed over.
+    params: HashMap<RunId, BTreeMap<Key, ParamValue>>,
+    /// Content hashes of the units being read, by location.
+    hashes: HashMap<PathBuf, String>,
+    report: ImportReport,
+    progress: Box<dyn FnMut(ImportProgress) + Send>,
+    state: ImportProgress,
+}
+
+impl LakeSink {
+    /// Writes what is gathered: commands first, so that points find their runs; records of imports last, so that a
+    /// unit counts as imported only when all of it is on disk.
+    fn write(&mut self) -> Result<(), SinkError> {
+        if !self.commands.is_empty() {
+            let commands = std::mem::take(&mut self.commands);
+            self.handle.block_on(self.store.apply(commands, None)).map_err(SinkError::new)?;
+        }
+        if self.point_count > 0 {
+            let series = std::mem::take(&mut self.points);
+            self.point_count = 0;
+            let batch = PointBatch::new(series).map_err(SinkError::new)?;
+            self.handle.block_on(self.store.append(batch, None)).map_err(SinkError::new)?;
+        }
+        if !self.records.is_empty() {
+            let records = std::mem::take(&mut self.records);
+            self.handle.block_on(self.store.apply(records, None)).map_err(SinkError::new)?;
+        }
+        Ok(())
+    }
+
+    fn write_when_full(&mut self) -> Result<(), SinkError> {
+        let full = self.point_count >= BATCH_POINTS
+            || self.commands.len() + self.records.len() >= BATCH_COMMANDS
+            || self.points.len() >= model::limits::BATCH_SERIES / 2;
+        if full { self.write() } else { Ok(()) }
+    }
+
+    /// Sets the params that are not set yet; one that has another value is rejected, as params are written once.
+    fn set_params(&mut self, run: RunId, given: BTreeMap<Key, ParamValue>) -> Result<(), SinkError> {
+        let before = self.snapshot.registry().run(run).map(|run| run.params.clone());
+        let present = self.params.entry(run).or_insert_with(|| before.unwrap_or_default());
+        let mut new = Vec::new();
+        let mut conflicts = Vec::new();
+        for (key, value) in given {
+            match present.get(&key) {
+                None => {
+                    present.insert(key.clone(), value.clone());
+                    new.push((key, value));
+                }
+                Some(same) if *same == value => {}
+                Some(other) => conflicts.push(format!(
+                    "param {key:?} of run {run} is {other:?} in the lake and {value:?} here; params are written once"
+                )),
+            }
+        }
+        if !new.is_empty() {
+            self.commands.push(Command::SetParams { run, params: new });
+        }
+        for message in conflicts {
+            self.reject(Rejection {
+                file: PathBuf::from(&self.state.unit),
+                place: importers::Place::File,
+                code: "param.conflict",
+                message,
+                count: 1,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn add_notes(&mut self, run: &ImportedRun, project: &ProjectName) {
+        for dataset in &run.datasets {
+            let text = format!(
+                "dataset input: name {:?}, digest {:?}, source {} {:?}",
+                dataset.name, dataset.digest, dataset.source_type, dataset.source
+            );
+            let there = self.snapshot.registry().notes().iter().any(|n| n.run == Some(run.id) && n.text == text);
+            if !there {
+                let time = run.start_time.unwrap_or_default();
+                let project = project.clone();
+                self.commands.push(Command::AddNote(Note {
+                    project,
+                    experiment: None,
+                    run: Some(run.id),
+                    text,
+                    author: None,
+                    time,
+                }));
+            }
+        }
+    }
+}
+
+impl Sink for LakeSink {
+    fn begin(
+        &mut self,
+        unit: &Unit,
+        content_hash: &mut dyn FnMut() -> importers::Result<String>,
+    ) -> Result<Decision, SinkError> {
+        self.state.unit = unit.name.clone();
+        (self.progress)(self.state.clone());
+        let kind = self.report.kinds.entry(unit.kind.as_str()).or_default();
+        // A file that cannot be hashed cannot be read either; the importer says so.
+        let Ok(hash) = content_hash() else { return Ok(Decision::Import) };
+        let location = unit.location.to_string_lossy();
+        let before = self.snapshot.registry().import(unit.kind.as_str(), &location);
+        if before.is_some_and(|record| record.content_hash == hash) {
+            kind.unchanged += 1;
+            return Ok(Decision::Skip);
+        }
+        self.hashes.insert(unit.location.clone(), hash);
+        Ok(Decision::Import)
+    }
+
+    fn run(&mut self, run: ImportedRun) -> Result<(), SinkError> {
+        self.report.runs += 1;
+        let before = self.snapshot.registry().run(run.id).cloned();
+        // A run stays where it is when it comes again, also when the second import names another experiment.
+        let (project, experiment) = match &before {
+            Some(before) => (before.project.clone(), before.experiment.clone()),
+            None => (run.project.clone().unwrap_or_else(|| self.project.clone()), run.experiment.clone()),
+        };
+        let again = before.is_some() || self.params.contains_key(&run.id);
+        if again {
+            self.commands.push(Command::UpdateRun(RunUpdate {
+                status: Some(run.status),
+                start_time: before.as_ref().map_or(run.start_time, |before| before.start_time.or(run.start_time)),
+                end_time: run.end_time,
+                deleted: Some(run.deleted),
+                ..RunUpdate::of(run.id)
+            }));
+        } else {
+            self.report.new_runs += 1;
+            self.commands.push(Command::CreateRun(NewRun {
+                id: run.id,
+                project: project.clone(),
+                experiment,
+                name: run.name.clone(),
+                status: run.status,
+                user: run.user.clone(),
+                start_time: run.start_time,
+                end_time: run.end_time,
+                parent: run.parent,
+                source: Some(run.source.to_owned()),
+                source_run_id: Some(run.source_run_id.clone()),
+                git_commit: run.git_commit.clone(),
+                deleted: run.deleted,
+                time: run.start_time.unwrap_or_else(now_micros),
+            }));
+        }
+        self.add_notes(&run, &project);
+        self.set_params(run.id, run.params)?;
+        if !run.tags.is_empty() {
+            self.commands.push(Command::SetTags { run: run.id, tags: run.tags.into_iter().collect() });
+        }
+        self.write_when_full()
+    }
+
+    fn points(
+        &mut self,
+        run: RunId,
+        metric: &MetricName,
+        context: Option<&Context>,
+        points: PointColumns,
+    ) -> Result<(), SinkError> {
+        self.state.points += points.len() as u64;
+        let key = SeriesKey { run, metric: metric.clone(), context: context.cloned() };
+        let new = if self.snapshot.series().get(&key).is_some() {
+            if !self.known.contains_key(&key) {
+                let present = self.handle.block_on(self.snapshot.series_points(&key)).map_err(SinkError::new)?;
+                self.known.insert(key.clone(), KnownPoints::new(&present));
+            }
+            match self.known.get_mut(&key) {
+                Some(known) => known.new_ones(&points),
+                None => points,
+            }
+        } else {
+            points
+        };
+        if new.is_empty() {
+            return Ok(());
+        }
+        self.report.new_points += new.len() as u64;
+        self.point_count += new.len();
+        self.points.push(SeriesPoints {
+            run,
+            metric: metric.clone(),
+            context: context.cloned(),
+            attempt: 0,
+            points: new,
+        });
+        self.write_when_full()
+    }
+
+    fn facts(&mut self, run: RunId, facts: RunFacts) -> Result<(), SinkError> {
+        let RunFacts { status, start_time, end_time, params, tags } = facts;
+        if status.is_some() || start_time.is_some() || end_time.is_some() {
+            let update = RunUpdate { status, start_time, end_time, ..RunUpdate::of(run) };
+            self.commands.push(Command::UpdateRun(update));
+        }
+        self.set_params(run, params)?;
+        if !tags.is_empty() {
+            self.commands.push(Command::SetTags { run, tags: tags.into_iter().collect() });
+        }
+        self.write_when_full()
+    }
+
+    fn reject(&mut self, rejection: Rejection) -> Result<(), SinkError> {
+        self.report.rejected += rejection.count;
+        if self.report.rejections.len() < REJECTIONS_KEPT {
+            self.report.rejections.push(rejection);
+        }
+        Ok(())
+    }
+
+    fn progress(&mut self, bytes_done: u64) {
+        self.state.bytes_done += bytes_done;
+        (self.progress)(self.state.clone());
+    }
+
+    fn fallback_time(&mut self, run: RunId, modified: i64) -> i64 {
+        self.snapshot.registry().run(run).and_then(|run| run.start_time).unwrap_or(modified)
+    }
+
+    fn end(&mut self, unit: &Unit, outcome: &UnitOutcome) -> Result<(), SinkError> {
+        let report = &mut self.report;
+        let kind = report.kinds.entry(unit.kind.as_str()).or_default();
+        kind.units += 1;
+        kind.points += outcome.points;
+        report.series += outcome.series;
+        report.points += outcome.points;
+        report.nan += outcome.nan;
+        report.infinite += outcome.infinite;
+        report.steps = match (report.steps, outcome.steps) {
+            (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
+            (a, b) => a.or(b),
+        };
+        self.known.clear();
+        if let Some(content_hash) = self.hashes.remove(&unit.location) {
+            self.records.push(Command::RecordImport(ImportRecord {
+                kind: unit.kind.as_str().to_owned(),
+                location: unit.location.to_string_lossy().into_owned(),
+                content_hash,
+                points: outcome.points,
+                rejected: outcome.rejected,
+                time: now_micros(),
+            }));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,199 @@
+//! A lake: open, write, ask, close.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arrow::array::RecordBatch;
+use futures::TryStreamExt;
+use model::{Command, PointBatch, WriterSequence};
+use query::{QueryOptions, SessionFactory};
+use store::{Acknowledgement, FlushReport, Snapshot, Store, StoreConfig};
+
+use crate::error::{Error, Result};
+use crate::location::Location;
+use crate::run::{ActiveRun, RunOptions};
+
+/// How a lake is opened.
+#[derive(Debug, Clone, Default)]
+pub struct LakeOptions {
+    /// Who opens it, for the message that a second writer sees.
+    pub owner: Option<String>,
+    /// Bytes in the memtable at which a flush starts; `None` for the default of 128 MiB.
+    pub flush_bytes: Option<usize>,
+}
+
+/// A lake, open for writing or for reading only. Clones are handles to the same lake.
+#[derive(Clone)]
+pub struct Lake {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    location: Location,
+    access: Access,
+    sessions: SessionFactory,
+}
+
+enum Access {
+    Write(Store),
+    Read,
+}
+
+impl Lake {
+    /// Opens the lake at `location` for writing; a folder without a lake becomes one.
+    ///
+    /// # Errors
+    /// When the location cannot be used, another process writes, or the lake is damaged or of a newer format.
+    ///
+    /// # Panics
+    /// When called outside of a tokio runtime.
+    pub async fn open(location: &str) -> Result<Self> {
+        Self::open_with(&Location::parse(location)?, LakeOptions::default()).await
+    }
+
+    /// Opens the lake for writing with options.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_with(location: &Location, options: LakeOptions) -> Result<Self> {
+        let mut config = StoreConfig::new(location.path(), Arc::new(now_micros));
+        if let Some(owner) = options.owner {
+            config.owner = owner;
+        }
+        if let Some(bytes) = options.flush_bytes {
+            config.flush_bytes = bytes;
+            config.hard_limit_bytes = bytes.saturating_mul(4);
+        }
+        let store = Store::open(config).await?;
+        Ok(Self::new(location.clone(), Access::Write(store)))
+    }
+
+    /// Opens the lake for reading; a writer may be at work in another process.
+    ///
+    /// # Errors
+    /// When there is no lake, or it is damaged or of a newer format.
+    pub async fn open_read_only(location: &Location) -> Result<Self> {
+        let lake = Self::new(location.clone(), Access::Read);
+        lake.snapshot().await?;
+        Ok(lake)
+    }
+
+    fn new(location: Location, access: Access) -> Self {
+        Self { inner: Arc::new(Inner { location, access, sessions: SessionFactory::default() }) }
+    }
+
+    /// The folder of the lake.
+    pub fn path(&self) -> &Path {
+        self.inner.location.path()
+    }
+
+    /// The lake at this moment.
+    ///
+    /// # Errors
+    /// Only on a lake that is open for reading: when it cannot be read.
+    pub async fn snapshot(&self) -> Result<Snapshot> {
+        match &self.inner.access {
+            Access::Write(store) => Ok(store.snapshot()),
+            Access::Read => Ok(store::open_snapshot(self.path()).await?),
+        }
+    }
+
+    /// A DataFusion session over the lake at this moment, to join with the embedder's own tables.
+    ///
+    /// # Errors
+    /// As [`Self::snapshot`].
+    pub async fn session(&self) -> Result<query::SessionContext> {
+        Ok(self.inner.sessions.session(self.snapshot().await?)?)
+    }
+
+    /// The factory of sessions, for callers that stream results.
+    pub fn sessions(&self) -> &SessionFactory {
+        &self.inner.sessions
+    }
+
+    /// Runs one SQL statement and collects its rows.
+    ///
+    /// # Errors
+    /// [`Error::Query`] points at the place in the statement.
+    pub async fn sql(&self, sql: &str) -> Result<Vec<RecordBatch>> {
+        let result = self.sql_stream(sql, QueryOptions::default()).await?;
+        let schema = result.schema();
+        let mut batches: Vec<RecordBatch> = result.try_collect().await?;
+        if batches.is_empty() {
+            batches.push(RecordBatch::new_empty(schema));
+        }
+        Ok(batches)
+    }
+
+    /// Runs one SQL statement and streams its rows.
+    ///
+    /// # Errors
+    /// As [`Self::sql`]; the stream gives the errors of running.
+    pub async fn sql_stream(&self, sql: &str, options: QueryOptions) -> Result<query::QueryStream> {
+        Ok(query::run(&self.inner.sessions, self.snapshot().await?, sql, options).await?)
+    }
+
+    /// The store, on a lake that is open for writing.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`] otherwise.
+    pub fn store(&self) -> Result<&Store> {
+        match &self.inner.access {
+            Access::Write(store) => Ok(store),
+            Access::Read => Err(Error::ReadOnly { reason: "open it with Lake::open to write".to_owned() }),
+        }
+    }
+
+    /// Applies registry commands, all or none.
+    ///
+    /// # Errors
+    /// Nothing is applied.
+    pub async fn apply(&self, commands: Vec<Command>, writer: Option<WriterSequence>) -> Result<Acknowledgement> {
+        Ok(self.store()?.apply(commands, writer).await?)
+    }
+
+    /// Appends points; when this returns they are on disk and visible.
+    ///
+    /// # Errors
+    /// Nothing is applied.
+    pub async fn append(&self, batch: PointBatch, writer: Option<WriterSequence>) -> Result<Acknowledgement> {
+        Ok(self.store()?.append(batch, writer).await?)
+    }
+
+    /// Starts a run.
+    ///
+    /// # Errors
+    /// When a name is not valid or the store refuses.
+    pub async fn start_run(&self, options: RunOptions) -> Result<ActiveRun> {
+        ActiveRun::start(self.clone(), options).await
+    }
+
+    /// Writes everything that is only in the log and in memory into tables that any Delta reader reads.
+    ///
+    /// # Errors
+    /// When a file or a commit cannot be written; nothing is lost.
+    pub async fn flush(&self) -> Result<FlushReport> {
+        Ok(self.store()?.flush().await?)
+    }
+
+    /// Ends the lake's threads. What was acknowledged is on disk with or without this.
+    pub async fn close(&self) {
+        if let Access::Write(store) = &self.inner.access {
+            store.close().await;
+        }
+    }
+}
+
+impl std::fmt::Debug for Lake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let writable = matches!(self.inner.access, Access::Write(_));
+        f.debug_struct("Lake").field("path", &self.path()).field("writable", &writable).finish_non_exhaustive()
+    }
+}
+
+/// Microseconds since 1970 UTC.
+pub(crate) fn now_micros() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,172 @@
+//! Selectors: which runs are meant.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::AsArray;
+use model::{ExperimentName, Key, Run, RunId, TagValue};
+use store::Snapshot;
+
+use crate::error::{Error, Result};
+use crate::lake::Lake;
+
+/// Which runs are meant, as users write it:
+///
+/// - run ids, separated by commas;
+/// - `tag:KEY=VALUE`;
+/// - `param:KEY=VALUE` (the text of the param, or an equal number);
+/// - `experiment:NAME` or `experiment:PROJECT/NAME`;
+/// - anything else: an SQL condition on the table `runs`, such as `params.lr > 0.01 AND status = 'FINISHED'`.
+///
+/// Several selectors joined by ` & ` must all hold: `experiment:augmentation & tag:arm=baseline`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Selector {
+    text: String,
+    parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Part {
+    Ids(Vec<RunId>),
+    Tag(Key, TagValue),
+    Param(Key, String),
+    Experiment(Option<String>, ExperimentName),
+    Condition(String),
+}
+
+impl Selector {
+    /// Parses a selector.
+    ///
+    /// # Errors
+    /// Says which part is not understood; an SQL condition is checked when it runs.
+    pub fn parse(text: &str) -> Result<Self> {
+        let parts = text.split(" & ").map(|part| Part::parse(part.trim())).collect::<Result<_>>()?;
+        Ok(Self { text: text.to_owned(), parts })
+    }
+
+    /// The selector as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The runs that it takes, in order of creation. Deleted runs are left out unless their ids are named.
+    ///
+    /// # Errors
+    /// When an SQL condition is wrong, or a run id is not in the lake.
+    pub async fn runs(&self, lake: &Lake, snapshot: &Snapshot) -> Result<Vec<Arc<Run>>> {
+        let registry = snapshot.registry();
+        let mut runs: Vec<Arc<Run>> = match self.parts.first() {
+            Some(Part::Ids(_)) => registry.runs().iter().cloned().collect(),
+            _ => registry.runs().iter().filter(|run| !run.deleted).cloned().collect(),
+        };
+        for part in &self.parts {
+            match part {
+                Part::Ids(ids) => {
+                    if let Some(absent) = ids.iter().find(|id| registry.run(**id).is_none()) {
+                        return Err(self.wrong(&format!("run {absent} is not in this lake")));
+                    }
+                    runs.retain(|run| ids.contains(&run.id));
+                }
+                Part::Tag(key, value) => runs.retain(|run| run.tags.get(key) == Some(value)),
+                Part::Param(key, value) => runs.retain(|run| param_equals(run, key, value)),
+                Part::Experiment(project, name) => runs.retain(|run| {
+                    run.experiment == *name && project.as_ref().is_none_or(|p| run.project.as_str() == p)
+                }),
+                Part::Condition(condition) => {
+                    let ids = ids_of(lake, snapshot, condition).await?;
+                    runs.retain(|run| ids.contains(&run.id));
+                }
+            }
+        }
+        Ok(runs)
+    }
+
+    fn wrong(&self, reason: &str) -> Error {
+        Error::Selector { text: self.text.clone(), reason: reason.to_owned() }
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Part {
+    fn parse(text: &str) -> Result<Self> {
+        let wrong = |reason: String| Error::Selector { text: text.to_owned(), reason };
+        if text.is_empty() {
+            return Err(wrong(
+                "is empty; use run ids, tag:KEY=VALUE, param:KEY=VALUE, experiment:NAME or an SQL condition".to_owned(),
+            ));
+        }
+        if let Some(rest) = text.strip_prefix("tag:") {
+            let (key, value) = pair(rest).ok_or_else(|| wrong("write it as tag:KEY=VALUE".to_owned()))?;
+            return Ok(Self::Tag(Key::new(key)?, TagValue::new(value)?));
+        }
+        if let Some(rest) = text.strip_prefix("param:") {
+            let (key, value) = pair(rest).ok_or_else(|| wrong("write it as param:KEY=VALUE".to_owned()))?;
+            return Ok(Self::Param(Key::new(key)?, value.to_owned()));
+        }
+        if let Some(rest) = text.strip_prefix("experiment:") {
+            return Ok(match rest.split_once('/') {
+                Some((project, name)) if model::ProjectName::new(project).is_ok() && !name.is_empty() => {
+                    Self::Experiment(Some(project.to_owned()), ExperimentName::new(name)?)
+                }
+                _ => Self::Experiment(None, ExperimentName::new(rest)?),
+            });
+        }
+        let looks_like_ids = text.split(',').all(|id| id.trim().len() == 32 && !id.trim().contains(' '));
+        if looks_like_ids {
+            return Ok(Self::Ids(text.split(',').map(|id| Ok(id.trim().parse()?)).collect::<Result<_>>()?));
+        }
+        Ok(Self::Condition(text.to_owned()))
+    }
+}
+
+fn pair(text: &str) -> Option<(&str, &str)> {
+    text.split_once('=').filter(|(key, _)| !key.is_empty())
+}
+
+fn param_equals(run: &Run, key: &Key, value: &str) -> bool {
+    run.params.get(key).is_some_and(|present| {
+        let same_number = || Some(present.number()? == value.trim().parse::<f64>().ok()?);
+        present.as_str() == value || same_number().unwrap_or(false)
+    })
+}
+
+async fn ids_of(lake: &Lake, snapshot: &Snapshot, condition: &str) -> Result<Vec<RunId>> {
+    // The line end keeps a comment in the condition from swallowing what follows it.
+    let sql = format!("SELECT run_id FROM runs WHERE ({condition}\n)");
+    let stream =
+        query::run(lake.sessions(), snapshot.clone(), &sql, query::QueryOptions::default()).await?;
+    let batches: Vec<_> = futures::TryStreamExt::try_collect(stream).await?;
+    let mut ids = Vec::new();
+    for batch in &batches {
+        let column = arrow::compute::cast(batch.column(0), &arrow::datatypes::DataType::Utf8)?;
+        for id in column.as_string::<i32>().iter().flatten() {
+            ids.push(id.parse()?);
+        }
+    }
+    Ok(ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_form_is_told_apart() {
+        let id = "0123456789abcdef0123456789abcdef";
+        let form = |text: &str| Selector::parse(text).unwrap().parts;
+        assert!(matches!(&form(&format!("{id}, {id}"))[..], [Part::Ids(ids)] if ids.len() == 2));
+        assert!(matches!(&form("tag:arm=a=b")[..], [Part::Tag(_, value)] if value.as_str() == "a=b"));
+        assert!(matches!(&form("experiment:noop")[..], [Part::Experiment(None, _)]));
+        assert!(matches!(&form("experiment:vision/noop")[..], [Part::Experiment(Some(_), _)]));
+        assert!(matches!(&form("params.lr > 0.1")[..], [Part::Condition(_)]));
+        assert_eq!(form("experiment:e & tag:arm=base & params.lr > 1").len(), 3);
+        for text in ["", "tag:arm", "param:=1", "a & "] {
+            assert!(Selector::parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The services of `runlake.v1`: `Ingest`, `Query`, `Admin`.
+
+mod admin;
+mod budget;
+mod gate;
+mod ingest;
+mod query;
+pub mod status;
+mod stream;
+
+use std::sync::Arc;
+
+use axum::Router;
+use proto::v1::admin_server::AdminServer;
+use proto::v1::ingest_server::IngestServer;
+use proto::v1::query_server::QueryServer;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tonic::Status;
+use tonic::service::Routes;
+
+use crate::config::ServerConfig;
+use crate::error::ServiceError;
+use crate::metrics::{Metrics, add};
+use crate::service::{LakeService, Readiness};
+use budget::Budget;
+
+/// What all handlers share.
+pub(crate) struct Shared {
+    pub(crate) config: ServerConfig,
+    pub(crate) lake: Arc<dyn LakeService>,
+    pub(crate) metrics: Metrics,
+    pub(crate) started: Instant,
+    budget: Budget,
+    queries: query::Queue,
+    stop: watch::Sender<bool>,
+}
+
+impl Shared {
+    pub(crate) fn new(config: ServerConfig, lake: Arc<dyn LakeService>) -> Self {
+        Self {
+            budget: Budget::new(&config),
+            queries: query::Queue::new(&config),
+            lake,
+            metrics: Metrics::default(),
+            started: Instant::now(),
+            stop: watch::Sender::new(false),
+            config,
+        }
+    }
+
+    /// From here on nothing new is begun.
+    pub(crate) fn begin_stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    pub(crate) fn stopping(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    /// Completes when the server begins to stop.
+    pub(crate) async fn stop_begun(&self) {
+        // The sender lives in `self`, so waiting cannot fail.
+        let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
+    }
+
+    /// Refuses writes while the lake cannot take them.
+    fn check_writable(&self) -> Result<(), ServiceError> {
+        let retry_after = std::time::Duration::from_secs(5);
+        match self.lake.readiness() {
+            Readiness::Ready => Ok(()),
+            Readiness::Recovering { progress } => Err(ServiceError::Unavailable {
+                reason: "server.starting",
+                message: format!(
+                    "the lake reads its log after a start ({progress}); try again in a few seconds"
+                ),
+                retry_after,
+            }),
+            Readiness::ReadOnly { why } => Err(ServiceError::Unavailable {
+                reason: "lake.read_only",
+                message: format!("the lake takes no writes: {why}"),
+                retry_after,
+            }),
+        }
+    }
+
+    /// The status for an error, counted.
+    fn refuse(&self, error: &ServiceError) -> Status {
+        add(&self.metrics.requests_refused, 1);
+        status::status_from_error(error)
+    }
+}
+
+/// The three services behind the gate.
+pub(crate) fn routes(shared: &Arc<Shared>) -> Router {
+    let message_bytes = shared.config.message_bytes;
+    let ingest = IngestServer::new(ingest::IngestService::new(Arc::clone(shared)));
+    let query = QueryServer::new(query::QueryService::new(Arc::clone(shared)));
+    let admin = AdminServer::new(admin::AdminService::new(Arc::clone(shared)));
+    let routes = Routes::new(ingest.max_decoding_message_size(message_bytes))
+        .add_service(query.max_decoding_message_size(message_bytes))
+        .add_service(admin.max_decoding_message_size(message_bytes));
+    routes.into_axum_router().layer(axum::middleware::from_fn_with_state(Arc::clone(shared), gate::pass))
+}

@@ -1,0 +1,119 @@
+//! `Admin`: care of the lake, decisions and notes.
+
+use std::sync::Arc;
+
+use model::Command;
+use proto::v1;
+use proto::v1::admin_server::Admin;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+use super::{Shared, status};
+use crate::error::ServiceError;
+use crate::service::{Flushed, LakeStatus, Problem, Readiness, Verified};
+use crate::translate;
+
+pub(super) struct AdminService {
+    shared: Arc<Shared>,
+}
+
+impl AdminService {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    async fn apply(&self, command: Result<Command, ServiceError>) -> Result<(), Status> {
+        let applied = async {
+            let command = command?;
+            self.shared.check_writable()?;
+            self.shared.lake.apply(vec![command]).await
+        };
+        applied.await.map_err(|error| self.shared.refuse(&error))
+    }
+
+    fn state(&self) -> v1::ServerState {
+        if self.shared.stopping() {
+            return v1::ServerState::Stopping;
+        }
+        match self.shared.lake.readiness() {
+            Readiness::Ready => v1::ServerState::Ready,
+            Readiness::Recovering { .. } => v1::ServerState::Recovering,
+            Readiness::ReadOnly { .. } => v1::ServerState::ReadOnly,
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Admin for AdminService {
+    async fn flush(&self, _: Request<v1::FlushRequest>) -> Result<Response<v1::FlushResponse>, Status> {
+        let begun = Instant::now();
+        let flushed = async {
+            self.shared.check_writable()?;
+            self.shared.lake.flush().await
+        };
+        let Flushed { points, files } = flushed.await.map_err(|error| self.shared.refuse(&error))?;
+        Ok(Response::new(v1::FlushResponse { points, files, elapsed_micros: micros_since(begun) }))
+    }
+
+    async fn verify(&self, _: Request<v1::VerifyRequest>) -> Result<Response<v1::VerifyResponse>, Status> {
+        let verified = self.shared.lake.verify().await;
+        let Verified { files, bytes, log_records, problems } =
+            verified.map_err(|error| self.shared.refuse(&error))?;
+        let problems = problems.into_iter().map(|Problem { reason, file, message }| v1::Problem {
+            reason,
+            file: file.unwrap_or_default(),
+            message: status::shortened(&message),
+        });
+        Ok(Response::new(v1::VerifyResponse { files, bytes, log_records, problems: problems.collect() }))
+    }
+
+    async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
+        let held = self.shared.lake.status().await.map_err(|error| self.shared.refuse(&error))?;
+        let LakeStatus {
+            version,
+            lake,
+            projects,
+            experiments,
+            runs,
+            series,
+            points,
+            unflushed_points,
+            log_bytes,
+        } = held;
+        Ok(Response::new(v1::StatusResponse {
+            version,
+            lake,
+            state: self.state().into(),
+            uptime_micros: micros_since(self.shared.started),
+            projects,
+            experiments,
+            runs,
+            series,
+            points,
+            unflushed_points,
+            log_bytes,
+        }))
+    }
+
+    async fn decide(
+        &self,
+        request: Request<v1::DecideRequest>,
+    ) -> Result<Response<v1::DecideResponse>, Status> {
+        let now = self.shared.lake.now_micros();
+        self.apply(translate::decide_from_proto(request.into_inner(), now)).await?;
+        Ok(Response::new(v1::DecideResponse {}))
+    }
+
+    async fn add_note(
+        &self,
+        request: Request<v1::AddNoteRequest>,
+    ) -> Result<Response<v1::AddNoteResponse>, Status> {
+        let now = self.shared.lake.now_micros();
+        self.apply(translate::add_note_from_proto(request.into_inner(), now)).await?;
+        Ok(Response::new(v1::AddNoteResponse {}))
+    }
+}
+
+fn micros_since(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,200 @@
+//! The listener: one port, own accept loop, a stop that ends in time.
+
+mod connection;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::config::ServerConfig;
+use crate::error::StartError;
+use crate::grpc::{self, Shared};
+use crate::health;
+use crate::metrics::add;
+use crate::service::LakeService;
+
+/// How long to wait after a failed accept: descriptors come back when connections end.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The part of a stop that is kept for closing the lake: an eighth.
+const CLOSE_SHARE: u32 = 8;
+
+/// A server that listens and does not serve yet.
+pub struct Server {
+    listener: TcpListener,
+    local_addr: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+impl Server {
+    /// Checks the configuration and begins to listen; connections wait until [`Server::serve`].
+    ///
+    /// # Errors
+    /// [`StartError::Config`], [`StartError::NotLoopback`], [`StartError::Bind`].
+    pub async fn bind(config: ServerConfig, lake: Arc<dyn LakeService>) -> Result<Self, StartError> {
+        config.check()?;
+        let failed = |source: io::Error| StartError::Bind { listen: config.listen, source };
+        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+        let local_addr = listener.local_addr().map_err(failed)?;
+        tracing::info!(%local_addr, "listening; configuration: {config}");
+        if !local_addr.ip().is_loopback() {
+            tracing::warn!(%local_addr, "--insecure: everyone who reaches this address can read and write");
+        }
+        Ok(Self { listener, local_addr, shared: Arc::new(Shared::new(config, lake)) })
+    }
+
+    /// The address that is listened on, with the port that the system chose if it was asked to.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Serves until `shutdown` completes, then stops: no new connections and requests, what was begun is finished,
+    /// the lake is synced and closed. Takes no longer than [`ServerConfig::shutdown`] after `shutdown`.
+    ///
+    /// # Errors
+    /// [`StartError::Close`] and [`StartError::CloseTimedOut`]; acknowledged writes are durable in both cases.
+    pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), StartError> {
+        let Self { listener, shared, .. } = self;
+        let router =
+            grpc::routes(&shared).merge(health::routes(Arc::clone(&shared))).fallback(health::nothing_here);
+        let mut connections = JoinSet::new();
+        accept_until(shutdown, &listener, &shared, &router, &mut connections).await;
+
+        let limit = shared.config.shutdown;
+        let deadline = Instant::now() + limit;
+        shared.begin_stop();
+        drop(listener);
+        let drained = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout_at(deadline - limit / CLOSE_SHARE, drained).await.is_err() {
+            tracing::warn!(connections = connections.len(), "connections that did not end are cut");
+            connections.shutdown().await;
+        }
+        match tokio::time::timeout_at(deadline, shared.lake.close()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(source)) => Err(StartError::Close { source }),
+            Err(_) => Err(StartError::CloseTimedOut { limit }),
+        }
+    }
+}
+
+async fn accept_until(
+    shutdown: impl Future<Output = ()>,
+    listener: &TcpListener,
+    shared: &Arc<Shared>,
+    router: &Router,
+    connections: &mut JoinSet<()>,
+) {
+    let places = Places::new(shared.config.connections, shared.config.connections_per_address);
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut shutdown => return,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => match places.take(peer.ip()) {
+                    Some(place) => {
+                        let task = serve_one(stream, Arc::clone(shared), router.clone(), place);
+                        connections.spawn(task);
+                    }
+                    None => {
+                        add(&shared.metrics.connections_refused, 1);
+                        tracing::debug!(%peer, "too many connections, this one is closed");
+                    }
+                },
+                Err(error) => {
+                    add(&shared.metrics.accept_errors, 1);
+                    if !concerns_one_connection(&error) {
+                        tracing::warn!(%error, "cannot accept connections, trying on");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                }
+            },
+        }
+    }
+}
+
+async fn serve_one(stream: TcpStream, shared: Arc<Shared>, router: Router, place: Place) {
+    add(&shared.metrics.connections, 1);
+    connection::serve(stream, &shared, router).await;
+    shared.metrics.connections.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+    drop(place);
+}
+
+/// Whether an accept failed for the fault of the one that connected.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+/// Places for connections, altogether and for each address.
+struct Places {
+    all: Arc<Semaphore>,
+    of_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    per_address: usize,
+}
+
+impl Places {
+    fn new(all: usize, per_address: usize) -> Self {
+        Self { all: Arc::new(Semaphore::new(all)), of_address: Arc::default(), per_address }
+    }
+
+    fn take(&self, address: IpAddr) -> Option<Place> {
+        let permit = Arc::clone(&self.all).try_acquire_owned().ok()?;
+        let mut counts = self.of_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(address).or_default();
+        if *count >= self.per_address {
+            return None;
+        }
+        *count += 1;
+        drop(counts);
+        Some(Place { _permit: permit, address, of_address: Arc::clone(&self.of_address) })
+    }
+}
+
+/// The place of one connection, given back on drop.
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    address: IpAddr,
+    of_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.of_address.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_limited_and_come_back() {
+        let places = Places::new(3, 2);
+        let (here, there) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
+        let first = places.take(here).unwrap();
+        let _second = places.take(here).unwrap();
+        assert!(places.take(here).is_none());
+        let _third = places.take(there).unwrap();
+        assert!(places.take(there).is_none(), "three altogether");
+        drop(first);
+        assert!(places.take(here).is_some());
+        assert_eq!(places.of_address.lock().unwrap().len(), 2);
+    }
+}

@@ -1,0 +1,162 @@
+//! What the server needs of a lake, in the words of `model`. The library implements it once; tests implement it too.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use model::{Command, PointBatch, WriterSequence};
+
+use crate::error::ServiceError;
+
+/// A batch that has its place in the log and is not durable yet.
+pub type PendingAppend = BoxFuture<'static, Result<Appended, ServiceError>>;
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Whether it had been written before and was not written again.
+    pub duplicate: bool,
+}
+
+/// One read-only statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    /// The text.
+    pub sql: String,
+    /// Settings for this statement only; the service refuses keys that it does not list.
+    pub settings: BTreeMap<String, String>,
+    /// Time for planning, running and reading the answer. The server enforces it; the service may plan with it.
+    pub timeout: Duration,
+}
+
+/// A part of the answer to a statement.
+#[derive(Debug, Clone)]
+pub enum QueryPart {
+    /// The next rows, of the schema of the answer.
+    Rows(RecordBatch),
+    /// Something that the reader should know.
+    Notice(String),
+}
+
+/// The answer to a statement. Dropping it cancels the query.
+pub struct QueryAnswer {
+    /// The schema of all rows.
+    pub schema: SchemaRef,
+    /// The rows.
+    pub parts: BoxStream<'static, Result<QueryPart, ServiceError>>,
+}
+
+/// What a flush did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Flushed {
+    /// Points that went into table files.
+    pub points: u64,
+    /// Table files written.
+    pub files: u64,
+}
+
+/// Something wrong in a lake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The stable reason.
+    pub reason: String,
+    /// The file, relative to the root of the lake, where it is one.
+    pub file: Option<String>,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+/// What a check of the lake found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// Table files read.
+    pub files: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Log records read.
+    pub log_records: u64,
+    /// What is wrong; empty means sound.
+    pub problems: Vec<Problem>,
+}
+
+/// What a lake is and holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LakeStatus {
+    /// The version of Runlake.
+    pub version: String,
+    /// URL or folder, as the lake was opened.
+    pub lake: String,
+    /// Number of projects.
+    pub projects: u64,
+    /// Number of experiments.
+    pub experiments: u64,
+    /// Number of runs.
+    pub runs: u64,
+    /// Number of series.
+    pub series: u64,
+    /// Number of points, flushed or not.
+    pub points: u64,
+    /// Points acknowledged and not yet in table files.
+    pub unflushed_points: u64,
+    /// Bytes of log files.
+    pub log_bytes: u64,
+}
+
+/// Whether a lake takes requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// It does.
+    Ready,
+    /// It reads its log after a start.
+    Recovering {
+        /// How far it is, for a person.
+        progress: String,
+    },
+    /// It can be read and not written.
+    ReadOnly {
+        /// Why.
+        why: String,
+    },
+}
+
+/// A lake as the server sees it. Calls come from network tasks: an implementation moves long or blocking work off
+/// them, and checks nothing that a type of `model` already guarantees.
+#[async_trait]
+pub trait LakeService: Send + Sync + 'static {
+    /// Gives a batch its place in the log. Batches of one caller that awaits each call get their places in the order
+    /// of the calls; the returned future is done when the batch is durable and visible.
+    async fn append(
+        &self,
+        batch: PointBatch,
+        sequence: Option<WriterSequence>,
+    ) -> Result<PendingAppend, ServiceError>;
+
+    /// Applies commands in their order and returns when they are durable. A command is applied whole or not at all;
+    /// at the first refused one this stops, and what came before it stays.
+    async fn apply(&self, commands: Vec<Command>) -> Result<(), ServiceError>;
+
+    /// Checks that a statement only reads, plans it and begins to run it.
+    async fn query(&self, statement: Statement) -> Result<QueryAnswer, ServiceError>;
+
+    /// Moves everything acknowledged into table files and commits them.
+    async fn flush(&self) -> Result<Flushed, ServiceError>;
+
+    /// Checks every file, log record and invariant.
+    async fn verify(&self) -> Result<Verified, ServiceError>;
+
+    /// What the lake is and holds.
+    async fn status(&self) -> Result<LakeStatus, ServiceError>;
+
+    /// Whether the lake takes requests; must not wait.
+    fn readiness(&self) -> Readiness;
+
+    /// The lake's clock, microseconds since 1970 UTC.
+    fn now_micros(&self) -> i64;
+
+    /// Syncs and closes the lake. Called once, after the last other call has returned or was dropped.
+    async fn close(&self) -> Result<(), ServiceError>;
+}

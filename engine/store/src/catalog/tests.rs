@@ -1,0 +1,357 @@
+//! Commits, their syncs, damage of logs, and two writers.
+
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+
+use model::schema::Table;
+use model::{ExperimentName, MetricName, Point, PointColumns, ProjectName, RunId, SeriesKey};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+use super::durable::{DurableStore, Synced};
+use super::{Catalog, Change, CommitIdentity, DataFile, FindingKind, TableVersion};
+use crate::segment::EncodedSegment;
+use crate::segment::points::{self, Reader, SortedSeries};
+
+fn segment(run: u128, count: usize) -> EncodedSegment {
+    let mut points = PointColumns::default();
+    for step in 0..count {
+        let (time, value) = (step as i64, step as f64);
+        points.push(Point { step: step as i64, step_fraction: None, time, value });
+    }
+    let key =
+        SeriesKey { run: RunId::from_u128(run), metric: MetricName::new("loss").unwrap(), context: None };
+    let experiment = ExperimentName::new("e").unwrap();
+    points::write([SortedSeries::from_arrival(
+        ProjectName::default(),
+        experiment,
+        key,
+        points,
+        vec![1; count],
+    )])
+    .unwrap()
+}
+
+fn change(add: Vec<DataFile>, remove: Vec<DataFile>, last_seq: u64) -> Change {
+    let info = CommitIdentity {
+        commit_id: Uuid::from_u128(u128::from(last_seq) << 32 | add.len() as u128),
+        epoch: 1,
+        first_seq: last_seq.saturating_sub(9),
+        time: 1_700_000_000_000,
+    };
+    Change { add, remove, last_seq, data_change: true, info }
+}
+
+async fn append(catalog: &Catalog, base: &TableVersion, run: u128, last_seq: u64) -> Arc<TableVersion> {
+    let file = catalog.put(Table::Points, &format!("{run:020}.parquet"), &segment(run, 100)).await.unwrap();
+    catalog.commit(Table::Points, base, change(vec![file], vec![], last_seq)).await.unwrap()
+}
+
+async fn lake(folder: &FilePath, commits: u64) -> (Catalog, Arc<TableVersion>) {
+    let catalog = Catalog::open(folder).unwrap();
+    catalog.ensure_tables().await.unwrap();
+    let mut version = catalog.load(Table::Points).await.unwrap();
+    for number in 1..=commits {
+        version = append(&catalog, &version, u128::from(number), number * 10).await;
+    }
+    (catalog, version)
+}
+
+fn commit_file(folder: &FilePath, version: u32) -> PathBuf {
+    folder.join(format!("tables/points/_delta_log/{version:020}.json"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_are_found_again_by_another_reader() {
+    let folder = tempfile::tempdir().unwrap();
+    // A folder with a blank and a letter outside of ASCII, as users have them.
+    let root = folder.path().join("my läke");
+    let (catalog, version) = lake(&root, 3).await;
+    assert_eq!((version.version, version.last_seq, version.epoch, version.rows()), (Some(3), 30, 1, 300));
+    let merged = catalog.put(Table::Points, "merged.parquet", &segment(9, 200)).await.unwrap();
+    let mut rewrite = change(vec![merged], version.files[..2].to_vec(), 30);
+    rewrite.data_change = false;
+    let version = catalog.commit(Table::Points, &version, rewrite).await.unwrap();
+    let reader = Catalog::open(&root).unwrap();
+    let found = reader.load(Table::Points).await.unwrap();
+    assert_eq!(found, version);
+    assert_eq!(
+        found.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(),
+        ["00000000000000000003.parquet", "merged.parquet"]
+    );
+    assert_eq!(found.files[1].tags["series"], "1");
+    for table in Table::ALL {
+        assert_eq!(reader.verify(table).await.unwrap(), [], "{table:?}");
+        assert!(reader.load(table).await.unwrap().version.is_some());
+    }
+    let file = &found.files[1];
+    let opened = Reader::open(reader.store(Table::Points), &Path::from(file.path.as_str()), file.bytes).await;
+    assert_eq!(opened.unwrap().series().rows(), 200);
+}
+
+#[tokio::test]
+async fn deltalake_sees_the_same_files_and_transaction() {
+    let folder = tempfile::tempdir().unwrap();
+    let (catalog, version) = lake(folder.path(), 2).await;
+    let mut table = deltalake_core::DeltaTable::new(catalog.log_store(Table::Points).unwrap());
+    table.load().await.unwrap();
+    assert_eq!(table.version(), Some(2));
+    let log_store = table.log_store();
+    let state = table.snapshot().unwrap();
+    assert_eq!(state.transaction_version(log_store.as_ref(), super::APP_ID).await.unwrap(), Some(20));
+    assert_eq!(table.get_file_uris().unwrap().count(), version.files.len());
+    let schema = state.snapshot().arrow_schema();
+    for (ours, theirs) in Table::Points.schema().fields().iter().zip(schema.fields()) {
+        assert_eq!(
+            (ours.name(), ours.data_type(), ours.is_nullable()),
+            (theirs.name(), theirs.data_type(), theirs.is_nullable())
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_flush_is_synced_file_and_name_before_it_returns() {
+    let folder = tempfile::tempdir().unwrap();
+    let syncs = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&syncs);
+    let store = DurableStore::with_observer(Arc::new(move |synced| seen.lock().push(synced.clone())));
+    let catalog = Catalog::open_local(folder.path(), store).unwrap();
+    catalog.ensure_tables().await.unwrap();
+    // The names of the new folders were synced too.
+    for name in ["", "tables", "tables/points", "tables/points/_delta_log"] {
+        let directory = Synced::Directory(folder.path().join(name).components().collect());
+        assert!(syncs.lock().contains(&directory), "{directory:?}");
+    }
+    let version = catalog.load(Table::Points).await.unwrap();
+    syncs.lock().clear();
+    append(&catalog, &version, 1, 10).await;
+    let table = folder.path().join("tables/points");
+    let expected = [
+        Synced::File(table.join("00000000000000000001.parquet")),
+        Synced::Directory(table.clone()),
+        Synced::File(commit_file(folder.path(), 1)),
+        Synced::Directory(table.join("_delta_log")),
+    ];
+    assert_eq!(*syncs.lock(), expected, "one flush is two files, each synced with its name, in this order");
+}
+
+#[tokio::test]
+async fn every_kind_of_write_is_synced() {
+    let folder = tempfile::tempdir().unwrap();
+    let syncs = Arc::new(Mutex::new(0));
+    let seen = Arc::clone(&syncs);
+    let store = DurableStore::with_observer(Arc::new(move |_| *seen.lock() += 1));
+    let count =
+        |expected: i32, what: &str| assert_eq!(std::mem::take(&mut *syncs.lock()), expected, "{what}");
+    let path = |name: &str| Path::from_absolute_path(folder.path().join(name)).unwrap();
+    store.put(&path("a"), "one".into()).await.unwrap();
+    count(2, "put: file, directory");
+    let again = store.put_opts(&path("a"), "two".into(), PutMode::Create.into()).await;
+    assert!(matches!(again, Err(object_store::Error::AlreadyExists { .. })));
+    count(1, "a lost race syncs only its temporary file");
+    store.copy(&path("a"), &path("new/b")).await.unwrap();
+    count(3, "copy: new directory, file, directory");
+    store.rename(&path("new/b"), &path("c")).await.unwrap();
+    count(3, "rename: file, both directories");
+    store.rename_if_not_exists(&path("c"), &path("d")).await.unwrap();
+    count(2, "rename to a new name");
+    assert!(store.copy_if_not_exists(&path("a"), &path("d")).await.is_err());
+    *syncs.lock() = 0;
+    let mut upload = store.put_multipart(&path("parts")).await.unwrap();
+    let second = {
+        let first = upload.put_part(PutPayload::from_static(b"first "));
+        let second = upload.put_part(PutPayload::from_static(b"second"));
+        second.await.unwrap();
+        first
+    };
+    second.await.unwrap();
+    upload.complete().await.unwrap();
+    count(2, "upload: file, directory");
+    assert_eq!(store.get(&path("parts")).await.unwrap().bytes().await.unwrap(), "first second");
+    assert_eq!(store.get(&path("d")).await.unwrap().bytes().await.unwrap(), "one");
+    drop(store.put_multipart(&path("dropped")).await.unwrap());
+    let mut names: Vec<String> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["a", "d", "new", "parts"], "no temporary file is left");
+}
+
+#[tokio::test]
+async fn a_repeated_commit_is_refused_and_a_lost_answer_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let (catalog, base) = lake(folder.path(), 1).await;
+    let file = catalog.put(Table::Points, "x.parquet", &segment(5, 10)).await.unwrap();
+    let mut ours = change(vec![file], vec![], 20);
+    let next = catalog.commit(Table::Points, &base, ours.clone()).await.unwrap();
+    // The same commit again, as after a lost answer: it is found, not made twice.
+    let again = catalog.commit(Table::Points, &base, ours.clone()).await.unwrap();
+    assert_eq!(next, again);
+    assert_eq!(catalog.load_fresh(Table::Points).await.unwrap().version, Some(2));
+    // Another commit on the old base, as from a second writer of the same epoch.
+    ours.info.commit_id = Uuid::from_u128(77);
+    assert_eq!(
+        catalog.commit(Table::Points, &base, ours.clone()).await.unwrap_err().code(),
+        "catalog.conflict"
+    );
+    // A newer writer commits; the old one is fenced.
+    let newer = Catalog::open(folder.path()).unwrap();
+    let at = newer.load(Table::Points).await.unwrap();
+    let mut theirs = change(vec![], vec![], 20);
+    theirs.info.epoch = 2;
+    newer.commit(Table::Points, &at, theirs).await.unwrap();
+    let fenced = catalog.commit(Table::Points, &next, ours.clone()).await.unwrap_err();
+    assert_eq!(fenced.code(), "catalog.fenced");
+    let reloaded = catalog.load(Table::Points).await.unwrap();
+    assert_eq!(catalog.commit(Table::Points, &reloaded, ours).await.unwrap_err().code(), "catalog.fenced");
+}
+
+#[tokio::test]
+async fn senseless_changes_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (catalog, base) = lake(folder.path(), 2).await;
+    let backwards = change(vec![], vec![], 5);
+    assert_eq!(catalog.commit(Table::Points, &base, backwards).await.unwrap_err().code(), "catalog.change");
+    let mut foreign = base.files[0].clone();
+    foreign.path = "nowhere.parquet".to_owned();
+    let removal = change(vec![], vec![foreign], 20);
+    assert_eq!(catalog.commit(Table::Points, &base, removal).await.unwrap_err().code(), "catalog.change");
+    let nothing = Catalog::open(&folder.path().join("empty")).unwrap();
+    let base = nothing.load(Table::Points).await.unwrap();
+    assert_eq!(base.version, None);
+    let error = nothing.commit(Table::Points, &base, change(vec![], vec![], 1)).await.unwrap_err();
+    assert_eq!(error.code(), "catalog.no_table");
+}
+
+#[tokio::test]
+async fn a_damaged_last_commit_is_set_aside_and_made_again() {
+    type Damage = fn(&[u8]) -> Vec<u8>;
+    let damages: [(&str, Damage); 6] = [
+        ("empty", |_| Vec::new()),
+        ("zeros", |bytes| vec![0; bytes.len()]),
+        ("cut", |bytes| bytes[..bytes.len() - 7].to_vec()),
+        ("a line less", |bytes| {
+            let text = std::str::from_utf8(bytes).unwrap();
+            text.rsplit_once('\n').unwrap().0.as_bytes().to_vec()
+        }),
+        ("the first line less", |bytes| {
+            std::str::from_utf8(bytes).unwrap().split_once('\n').unwrap().1.as_bytes().to_vec()
+        }),
+        ("another size", |bytes| {
+            String::from_utf8(bytes.to_vec()).unwrap().replacen("\"size\":", "\"size\":1", 1).into_bytes()
+        }),
+    ];
+    for (name, damage) in damages {
+        let folder = tempfile::tempdir().unwrap();
+        lake(folder.path(), 3).await;
+        let last = commit_file(folder.path(), 3);
+        std::fs::write(&last, damage(&std::fs::read(&last).unwrap())).unwrap();
+        let catalog = Catalog::open(folder.path()).unwrap();
+        let error = catalog.load(Table::Points).await.unwrap_err();
+        assert_eq!(error.code(), "catalog.log_damaged", "{name}");
+        assert!(
+            error.to_string().contains("table points") && error.to_string().contains("3.json"),
+            "{error}"
+        );
+        assert_eq!(catalog.verify(Table::Points).await.unwrap()[0].kind, FindingKind::Log);
+        let recovered = catalog.recover(Table::Points).await.unwrap();
+        assert_eq!(recovered.len(), 1, "{name}");
+        assert!(folder.path().join(&recovered[0].quarantined).exists());
+        assert_eq!(catalog.recover(Table::Points).await.unwrap(), [], "recovering twice does nothing");
+        let version = catalog.load(Table::Points).await.unwrap();
+        assert_eq!((version.version, version.last_seq), (Some(2), 20), "the WAL has the rest");
+        let file = catalog.put(Table::Points, "again.parquet", &segment(3, 100)).await.unwrap();
+        let version = catalog.commit(Table::Points, &version, change(vec![file], vec![], 30)).await.unwrap();
+        assert_eq!((version.version, version.last_seq), (Some(3), 30));
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_or_missing_middle_commit_is_an_error_with_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    lake(folder.path(), 4).await;
+    let middle = commit_file(folder.path(), 2);
+    let sound = std::fs::read(&middle).unwrap();
+    for damage in [Some(Vec::new()), Some(sound[..40].to_vec()), None] {
+        match &damage {
+            Some(bytes) => std::fs::write(&middle, bytes).unwrap(),
+            None => std::fs::remove_file(&middle).unwrap(),
+        }
+        let catalog = Catalog::open(folder.path()).unwrap();
+        let error = catalog.recover(Table::Points).await.unwrap_err();
+        assert_eq!(error.code(), "catalog.log_damaged");
+        assert!(error.to_string().contains("_delta_log/00000000000000000002.json"), "{error}");
+        assert!(catalog.load(Table::Runs).await.is_ok(), "the other tables stay up");
+    }
+    std::fs::write(&middle, r#"{"commitInfo":{"operation":"OPTIMIZE"}}"#).unwrap();
+    let error = Catalog::open(folder.path()).unwrap().load(Table::Points).await.unwrap_err();
+    assert_eq!(error.code(), "catalog.foreign_commit");
+}
+
+#[tokio::test]
+async fn every_flipped_bit_of_a_commit_is_found_or_harmless() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, version) = lake(folder.path(), 2).await;
+    let bytes = std::fs::read(commit_file(folder.path(), 2)).unwrap();
+    let sound = super::log::parse(&bytes, 2).unwrap();
+    assert_eq!(sound.add, version.files[1..]);
+    let mut found = 0;
+    for bit in 0..bytes.len() * 8 {
+        let mut damaged = bytes.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        match super::log::parse(&damaged, 2) {
+            Ok(commit) => {
+                assert_eq!(
+                    (&commit.add, &commit.remove, commit.last_seq),
+                    (&sound.add, &sound.remove, sound.last_seq)
+                );
+            }
+            Err(_) => found += 1,
+        }
+    }
+    assert!(found > bytes.len() * 4, "only {found} of {} were noticed", bytes.len() * 8);
+}
+
+#[tokio::test]
+async fn damage_of_data_files_is_found_by_kind() {
+    let folder = tempfile::tempdir().unwrap();
+    let (catalog, version) = lake(folder.path(), 4).await;
+    let file = |number: usize| folder.path().join("tables/points").join(&version.files[number].path);
+    std::fs::remove_file(file(0)).unwrap();
+    let mut bytes = std::fs::read(file(1)).unwrap();
+    bytes[300] ^= 1;
+    std::fs::write(file(1), &bytes).unwrap();
+    bytes.pop();
+    std::fs::write(file(2), &bytes).unwrap();
+    let findings = catalog.verify(Table::Points).await.unwrap();
+    let kinds: Vec<_> = findings.iter().map(|finding| (finding.kind, finding.rows)).collect();
+    assert_eq!(
+        kinds,
+        [(FindingKind::Missing, 100), (FindingKind::Checksum, 100), (FindingKind::Length, 100)]
+    );
+}
+
+#[tokio::test]
+async fn a_damaged_checkpoint_does_not_stop_the_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let (catalog, mut version) = lake(folder.path(), 0).await;
+    for number in 1..=101 {
+        version = catalog.commit(Table::Points, &version, change(vec![], vec![], number)).await.unwrap();
+    }
+    let log = folder.path().join("tables/points/_delta_log");
+    let checkpoint = std::fs::read_dir(&log)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.to_string_lossy().contains(".checkpoint."))
+        .expect("a checkpoint is made every hundred commits");
+    std::fs::write(&checkpoint, b"PAR1 nothing of use PAR1").unwrap();
+    let catalog = Catalog::open(folder.path()).unwrap();
+    let recovered = catalog.recover(Table::Points).await.unwrap();
+    assert_eq!(recovered.len(), 2, "{recovered:?}");
+    let version = catalog.load(Table::Points).await.unwrap();
+    assert_eq!(version.last_seq, 101);
+    append(&catalog, &version, 1, 102).await;
+}

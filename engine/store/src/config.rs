@@ -1,0 +1,68 @@
+//! Settings of a store, in one plain struct.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Where the time comes from: microseconds since 1970 UTC. Only data carries times; order never depends on them.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// How a store is opened.
+#[derive(Clone)]
+pub struct StoreConfig {
+    /// The folder of the lake.
+    pub root: PathBuf,
+    /// Bytes in the memtable at which a flush starts by itself.
+    pub flush_bytes: usize,
+    /// Bytes in memtables (the active one and those being flushed) at which writers wait.
+    pub hard_limit_bytes: usize,
+    /// Bytes of writes that may wait for their group commit; further writers wait for room.
+    pub in_flight_bytes: usize,
+    /// Bytes after which a group commit is written without waiting for more.
+    pub group_bytes: usize,
+    /// Size of a WAL file.
+    pub wal_file_bytes: u64,
+    /// The clock.
+    pub clock: Clock,
+    /// Who opens the lake, for the message that a second writer sees, such as `runlake serve on 127.0.0.1:7070`.
+    pub owner: String,
+}
+
+impl StoreConfig {
+    /// The defaults for a lake at `root`.
+    pub fn new(root: impl Into<PathBuf>, clock: Clock) -> Self {
+        Self {
+            root: root.into(),
+            flush_bytes: 128 << 20,
+            hard_limit_bytes: 512 << 20,
+            in_flight_bytes: 128 << 20,
+            group_bytes: 4 << 20,
+            wal_file_bytes: 64 << 20,
+            clock,
+            owner: "runlake".to_owned(),
+        }
+    }
+}
+
+impl std::fmt::Debug for StoreConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            root,
+            flush_bytes,
+            hard_limit_bytes,
+            in_flight_bytes,
+            group_bytes,
+            wal_file_bytes,
+            clock: _,
+            owner,
+        } = self;
+        f.debug_struct("StoreConfig")
+            .field("root", root)
+            .field("flush_bytes", flush_bytes)
+            .field("hard_limit_bytes", hard_limit_bytes)
+            .field("in_flight_bytes", in_flight_bytes)
+            .field("group_bytes", group_bytes)
+            .field("wal_file_bytes", wal_file_bytes)
+            .field("owner", owner)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,136 @@
+//! What can go wrong with a lake.
+
+use model::ModelError;
+use model::schema::Table;
+use thiserror::Error;
+
+use crate::catalog::CatalogError;
+use crate::lake_file::LakeFileError;
+use crate::lock::LockError;
+use crate::registry::RegistryError;
+use crate::segment::SegmentError;
+use crate::tables::RowError;
+use crate::wal::WalError;
+
+/// The result of an operation on the store.
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// An operation on the lake failed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// There is no lake at this place.
+    #[error(
+        "there is no lake at {path}; make one with `runlake demo`, `runlake import` or `runlake serve`, or name another with --lake"
+    )]
+    NoLake {
+        /// The folder.
+        path: String,
+    },
+    /// The lake file is missing, damaged or newer.
+    #[error(transparent)]
+    LakeFile(#[from] LakeFileError),
+    /// Another process writes.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A folder or file could not be made.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: String,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The log refused or failed.
+    #[error(transparent)]
+    Wal(#[from] std::sync::Arc<WalError>),
+    /// A Delta table refused or failed.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// A Parquet file refused or failed.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    /// A checkpoint holds a row that cannot be.
+    #[error("table {table:?}, file {file}: {source}")]
+    Row {
+        /// The table.
+        table: Table,
+        /// The file in the table's folder.
+        file: String,
+        /// What is wrong.
+        source: RowError,
+    },
+    /// A checkpoint could not be built.
+    #[error("cannot build the rows of table {table:?}: {source}")]
+    Encode {
+        /// The table.
+        table: Table,
+        /// The cause.
+        source: arrow::error::ArrowError,
+    },
+    /// A value is not valid.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A command does not fit the registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// A writer's number is so far behind that it cannot be told whether the batch was applied.
+    #[error(
+        "batch {client_seq} of client {client_id:?} is too far behind its newest one to tell whether it was applied; start a new client id"
+    )]
+    SequenceTooOld {
+        /// The client.
+        client_id: String,
+        /// The number.
+        client_seq: u64,
+    },
+    /// Writers are ahead of what can be flushed.
+    #[error(
+        "the memtable is full and a flush has not made room within {waited_secs} s{reason}; send the batch again"
+    )]
+    Busy {
+        /// How long the writer waited.
+        waited_secs: u64,
+        /// Why the flush does not go on, when known.
+        reason: String,
+    },
+    /// An earlier failure made the writer stop for good.
+    #[error(
+        "the writer stopped after a failure of the log; the process must be restarted (acknowledged writes are safe)"
+    )]
+    Stopped,
+}
+
+impl From<WalError> for StoreError {
+    fn from(error: WalError) -> Self {
+        Self::Wal(std::sync::Arc::new(error))
+    }
+}
+
+impl StoreError {
+    /// The stable code of this error, such as `disk.full`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoLake { .. } => "lake.absent",
+            Self::LakeFile(LakeFileError::TooNew { .. }) => "lake.too_new",
+            Self::LakeFile(_) => "lake.damaged",
+            Self::Lock(LockError::Held { .. }) => "lake.locked",
+            Self::Lock(_) | Self::Io { .. } => "disk.io",
+            Self::Wal(error) => error.code(),
+            Self::Catalog(error) => error.code(),
+            Self::Segment(error) => error.code(),
+            Self::Row { .. } => "checkpoint.corrupt",
+            Self::Encode { .. } => "checkpoint.encode",
+            Self::Model(error) => error.code(),
+            Self::Registry(RegistryError::RunUnknown { .. }) => "run.unknown",
+            Self::Registry(RegistryError::ExperimentUnknown { .. }) => "experiment.unknown",
+            Self::Registry(RegistryError::ParamConflict { .. }) => "param.conflict",
+            Self::Registry(RegistryError::RunElsewhere { .. }) => "run.elsewhere",
+            Self::SequenceTooOld { .. } => "writer.too_old",
+            Self::Busy { .. } => "writer.busy",
+            Self::Stopped => "writer.stopped",
+        }
+    }
+}

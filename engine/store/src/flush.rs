@@ -1,0 +1,224 @@
+//! Flush: what the memtables and the registry hold becomes Parquet files and one Delta commit per changed table.
+//!
+//! The order is fixed: registry tables first, `points` last, so that an outside reader never sees points of a run that
+//! it cannot find; log files are deleted only after all commits were read back. A flush may stop at any instruction:
+//! what was committed counts by its own sequence number, the rest is replayed from the log, and files that no commit
+//! names are rubbish.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use imbl::Vector;
+use model::schema::Table;
+use tokio::sync::oneshot;
+
+use crate::catalog::{Change, CommitIdentity, DataFile, TableVersion};
+use crate::error::{Result, StoreError};
+use crate::memtable::Memtable;
+use crate::registry::Registry;
+use crate::segment::points::SortedSeries;
+use crate::segment::{EncodedSegment, points, rows};
+use crate::series_index::{SeriesIndex, SeriesOrdinal};
+use crate::state::{Dirty, RUNS_PER_CHUNK, SERIES_PER_CHUNK};
+use crate::store::Shared;
+use crate::writer::Control;
+use crate::{memory_scan, tables};
+
+/// The epoch of a writer that a file lock keeps alone: there is never a second one to tell apart.
+pub(crate) const EPOCH: u64 = 1;
+/// The tag of a checkpoint file that says which range of ordinals it holds.
+pub(crate) const CHUNK_TAG: &str = "chunk";
+
+/// What a flush works on: the state at `last_seq`.
+pub(crate) struct FlushInput {
+    pub(crate) registry: Registry,
+    pub(crate) series: SeriesIndex,
+    pub(crate) frozen: Vector<Arc<Memtable>>,
+    pub(crate) dirty: Dirty,
+    pub(crate) last_seq: u64,
+}
+
+/// What a flush did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FlushReport {
+    /// Points that are now in a segment.
+    pub points: u64,
+    /// Bytes of the new segment.
+    pub point_bytes: u64,
+    /// Tables that got a commit.
+    pub tables: Vec<&'static str>,
+    /// The sequence number of the log up to which everything is in tables.
+    pub last_seq: u64,
+}
+
+/// Flushes what is there now. One flush runs at a time; another caller waits for its turn.
+pub(crate) async fn flush(shared: &Arc<Shared>) -> Result<FlushReport> {
+    let mut versions = shared.tables.lock().await;
+    let (reply, answer) = oneshot::channel();
+    shared.send_control(Control::BeginFlush(reply))?;
+    let input = answer.await.map_err(|_| StoreError::Stopped)??;
+    let mut report = FlushReport { last_seq: input.last_seq, ..FlushReport::default() };
+    let outcome = write_tables(shared, &input, &mut versions, &mut report).await;
+    let failure = outcome.as_ref().err().map(ToString::to_string);
+    shared.note_flush_failure(failure);
+    match outcome {
+        Ok(()) => {
+            let mut state = shared.state.write();
+            if let Some(version) = versions.get(&Table::Points) {
+                state.points = Arc::clone(version);
+            }
+            for _ in 0..input.frozen.len() {
+                state.frozen.pop_front();
+            }
+        }
+        Err(error) => {
+            shared.state.write().dirty.merge(input.dirty);
+            return Err(error);
+        }
+    }
+    fail::fail_point!("flush::before_trim");
+    let (reply, answer) = oneshot::channel();
+    shared.send_control(Control::Trim { through: input.last_seq, reply })?;
+    answer.await.map_err(|_| StoreError::Stopped)??;
+    Ok(report)
+}
+
+async fn write_tables(
+    shared: &Arc<Shared>,
+    input: &FlushInput,
+    versions: &mut std::collections::BTreeMap<Table, Arc<TableVersion>>,
+    report: &mut FlushReport,
+) -> Result<()> {
+    for table in Table::ALL {
+        let encoded = encode(shared, table, input).await?;
+        if encoded.is_empty() {
+            continue;
+        }
+        let base = versions.get(&table).cloned().unwrap_or_default();
+        let remove = encoded.iter().flat_map(|(chunk, _)| replaced(&base, table, *chunk)).collect();
+        let mut add = Vec::with_capacity(encoded.len());
+        for (chunk, segment) in encoded {
+            let Some(mut segment) = segment else { continue };
+            if table == Table::Points {
+                report.points += segment.rows;
+                report.point_bytes += segment.bytes.len() as u64;
+            } else {
+                segment.tags.insert(CHUNK_TAG.to_owned(), chunk.to_string());
+            }
+            let name = format!("{}-{}.parquet", table.name(), uuid::Uuid::now_v7().simple());
+            add.push(shared.catalog.put(table, &name, &segment).await?);
+        }
+        fail::fail_point!("flush::before_commit");
+        let change = Change {
+            add,
+            remove,
+            last_seq: input.last_seq,
+            data_change: true,
+            info: CommitIdentity {
+                commit_id: uuid::Uuid::new_v4(),
+                epoch: EPOCH,
+                first_seq: base.last_seq + 1,
+                time: (shared.config.clock)() / 1000,
+            },
+        };
+        let version = shared.catalog.commit(table, &base, change).await?;
+        fail::fail_point!("flush::after_commit");
+        versions.insert(table, version);
+        report.tables.push(table.name());
+    }
+    Ok(())
+}
+
+/// The files that a new file of this chunk takes the place of.
+fn replaced(base: &TableVersion, table: Table, chunk: u32) -> Vec<DataFile> {
+    if table == Table::Points {
+        return Vec::new();
+    }
+    let same = |file: &&DataFile| chunk_of(file) == Some(chunk);
+    base.files.iter().filter(same).cloned().collect()
+}
+
+/// Which range of ordinals a checkpoint file holds.
+pub(crate) fn chunk_of(file: &DataFile) -> Option<u32> {
+    file.tags.get(CHUNK_TAG)?.parse().ok()
+}
+
+/// The new files of a table by chunk; `None` in place of a file that would hold no row.
+async fn encode(
+    shared: &Arc<Shared>,
+    table: Table,
+    input: &FlushInput,
+) -> Result<Vec<(u32, Option<EncodedSegment>)>> {
+    let chunks: Vec<u32> = match table {
+        Table::Runs => input.dirty.runs.iter().copied().collect(),
+        Table::Params => input.dirty.params.iter().copied().collect(),
+        Table::Tags => input.dirty.tags.iter().copied().collect(),
+        Table::Series => input.dirty.series.iter().copied().collect(),
+        Table::Points => (!input.frozen.is_empty()).then_some(0).into_iter().collect(),
+        whole => input.dirty.whole.contains(&whole).then_some(0).into_iter().collect(),
+    };
+    if chunks.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (registry, series, frozen) = (input.registry.clone(), input.series.clone(), input.frozen.clone());
+    // Encoding is plain computing for up to seconds; it must not hold up the network threads.
+    let task = shared.handle.spawn_blocking(move || {
+        chunks
+            .into_iter()
+            .map(|chunk| {
+                let segment = if table == Table::Points {
+                    encode_points(&registry, &series, &frozen)?
+                } else {
+                    encode_rows(table, chunk, &registry, &series)?
+                };
+                Ok((chunk, segment))
+            })
+            .collect()
+    });
+    task.await.map_err(|_| StoreError::Stopped)?
+}
+
+fn encode_rows(
+    table: Table,
+    chunk: u32,
+    registry: &Registry,
+    series: &SeriesIndex,
+) -> Result<Option<EncodedSegment>> {
+    let runs = || {
+        let first = (chunk * RUNS_PER_CHUNK) as usize;
+        registry.runs().iter().skip(first).take(RUNS_PER_CHUNK as usize)
+    };
+    let batch: Result<RecordBatch, _> = match table {
+        Table::Runs => tables::runs(runs()),
+        Table::Params => tables::params(runs()),
+        Table::Tags => tables::tags(runs()),
+        Table::Experiments => tables::experiments(registry),
+        Table::Decisions => tables::decisions(registry),
+        Table::Notes => tables::notes(registry),
+        Table::Imports => tables::imports(registry),
+        Table::Series | Table::Points => {
+            let first = (chunk * SERIES_PER_CHUNK) as usize;
+            let entries = series.entries().iter().skip(first).take(SERIES_PER_CHUNK as usize);
+            tables::series(registry, entries)
+        }
+    };
+    let batch = batch.map_err(|source| StoreError::Encode { table, source })?;
+    if batch.num_rows() == 0 {
+        return Ok(None);
+    }
+    Ok(Some(rows::write_batch(table, &batch)?))
+}
+
+fn encode_points(
+    registry: &Registry,
+    series: &SeriesIndex,
+    frozen: &Vector<Arc<Memtable>>,
+) -> Result<Option<EncodedSegment>> {
+    let memtables: Vec<&Memtable> = frozen.iter().map(Arc::as_ref).collect();
+    let selected = memory_scan::series_in(series, &memtables, |_: SeriesOrdinal| true);
+    let sorted = selected.into_iter().filter_map(|ordinal| {
+        let sorted: Option<SortedSeries> = memory_scan::sorted(registry, series, &memtables, ordinal);
+        sorted
+    });
+    Ok(Some(points::write(sorted)?))
+}

@@ -1,0 +1,142 @@
+//! `runlake.json`: the format version, identity and origin of a lake.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The format that this version writes. Readers take every format up to theirs and refuse newer ones.
+pub const FORMAT: u32 = 1;
+
+/// The content of `runlake.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LakeFile {
+    /// Format version of everything in the lake.
+    pub format: u32,
+    /// The identity of the lake: 32 hexadecimal digits; log files carry it.
+    pub lake_id: String,
+    /// The version of Runlake that made the lake.
+    pub created_by: String,
+    /// When it was made, microseconds since 1970 UTC.
+    pub created: i64,
+}
+
+/// The lake file cannot be used.
+#[derive(Debug, Error)]
+pub enum LakeFileError {
+    /// A newer version wrote the lake.
+    #[error(
+        "the lake was written by Runlake {created_by}, format {format}; this version reads up to format {FORMAT}: use a newer Runlake"
+    )]
+    TooNew {
+        /// Its format.
+        format: u32,
+        /// Its version.
+        created_by: String,
+    },
+    /// The file is not what it must be.
+    #[error("{path} is damaged: {reason}; restore it from a backup")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: String,
+        /// The cause.
+        source: std::io::Error,
+    },
+}
+
+#[derive(Deserialize)]
+struct OnlyFormat {
+    format: u32,
+    #[serde(default)]
+    created_by: String,
+}
+
+impl LakeFile {
+    /// The identity as bytes.
+    ///
+    /// # Errors
+    /// When the file does not hold 32 hexadecimal digits.
+    pub fn lake_id_bytes(&self) -> Result<[u8; 16], LakeFileError> {
+        u128::from_str_radix(&self.lake_id, 16)
+            .ok()
+            .filter(|_| self.lake_id.len() == 32)
+            .map(u128::to_be_bytes)
+            .ok_or_else(|| LakeFileError::Damaged {
+                path: "runlake.json".to_owned(),
+                reason: format!("lake_id {:?} is not 32 hexadecimal digits", self.lake_id),
+            })
+    }
+
+    /// Reads the lake file; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read, is damaged, or names a newer format.
+    pub fn read(path: &Path) -> Result<Option<Self>, LakeFileError> {
+        let shown = path.display().to_string();
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(LakeFileError::Read { path: shown, source }),
+        };
+        let damaged = |error: serde_json::Error| LakeFileError::Damaged {
+            path: shown.clone(),
+            reason: error.to_string(),
+        };
+        let only: OnlyFormat = serde_json::from_slice(&bytes).map_err(damaged)?;
+        if only.format > FORMAT {
+            return Err(LakeFileError::TooNew { format: only.format, created_by: only.created_by });
+        }
+        let lake_file: Self = serde_json::from_slice(&bytes).map_err(damaged)?;
+        lake_file.lake_id_bytes()?;
+        Ok(Some(lake_file))
+    }
+
+    /// The bytes of the file.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // A struct of texts and numbers cannot fail to serialise.
+        let mut bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
+        bytes.push(b'\n');
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_format_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("runlake.json");
+        assert_eq!(LakeFile::read(&path).unwrap(), None);
+        std::fs::write(&path, r#"{"format": 999, "created_by": "9.9.9", "new_field": []}"#).unwrap();
+        let error = LakeFile::read(&path).unwrap_err().to_string();
+        assert!(error.contains("written by Runlake 9.9.9, format 999"), "{error}");
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_damage_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("runlake.json");
+        let lake_file = LakeFile {
+            format: FORMAT,
+            lake_id: "0".repeat(31) + "a",
+            created_by: "0.1.0".into(),
+            created: 5,
+        };
+        std::fs::write(&path, lake_file.to_bytes()).unwrap();
+        assert_eq!(LakeFile::read(&path).unwrap(), Some(lake_file.clone()));
+        std::fs::write(&path, &lake_file.to_bytes()[..20]).unwrap();
+        assert!(LakeFile::read(&path).unwrap_err().to_string().contains("damaged"));
+        std::fs::write(&path, "").unwrap();
+        assert!(LakeFile::read(&path).is_err());
+    }
+}

@@ -1,0 +1,241 @@
+//! Opening a lake: tables first, then what the log holds beyond them, table by table.
+//!
+//! Recovery reads everything before it writes anything, and recovering twice gives the same state. Every table carries
+//! the sequence number up to which it is complete (`txn`); a record of the log counts for a table when its number is
+//! larger. A table that a flush did not touch has an older number than the others, and no record in between concerns it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use model::schema::Table;
+
+use crate::catalog::{Catalog, TableVersion};
+use crate::config::StoreConfig;
+use crate::disk::{Disk, RealDisk};
+use crate::error::{Result, StoreError};
+use crate::flush::{EPOCH, chunk_of};
+use crate::lake_file::{FORMAT, LakeFile};
+use crate::layout::Layout;
+use crate::lock::WriterLock;
+use crate::segment::points::ReaderCache;
+use crate::segment::rows;
+use crate::snapshot::Snapshot;
+use crate::state::{State, table_of};
+use crate::store::READER_CACHE_BYTES;
+use crate::tables::decode_into;
+use crate::wal::{self, Record, Wal, WalConfig, WalError, WriterWindow};
+use crate::writer::writer_of;
+
+/// The committed version of every table.
+pub(crate) type TableVersions = BTreeMap<Table, Arc<TableVersion>>;
+
+/// A lake that is open for writing, before its threads start.
+pub(crate) struct Opened {
+    pub(crate) lock: WriterLock,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) tables: TableVersions,
+    pub(crate) state: State,
+    pub(crate) wal: Wal,
+    pub(crate) windows: HashMap<String, WriterWindow>,
+}
+
+/// How often a reader starts anew when a flush deletes log files under it.
+const SNAPSHOT_TRIES: usize = 8;
+
+pub(crate) async fn open_for_writing(config: &StoreConfig, layout: &Layout) -> Result<Opened> {
+    make_folder(layout.root())?;
+    let lock = WriterLock::acquire(&layout.lock_file(), &config.owner)?;
+    let lake_file = match LakeFile::read(&layout.lake_file())? {
+        Some(lake_file) => lake_file,
+        None => make_lake_file(layout, (config.clock)())?,
+    };
+    let catalog = Arc::new(Catalog::open(layout.root())?);
+    for table in Table::ALL {
+        for recovered in catalog.recover(table).await? {
+            tracing::warn!(table = table.name(), quarantined = recovered.quarantined, "{}", recovered.reason);
+        }
+    }
+    catalog.ensure_tables().await?;
+    let tables = load_versions(&catalog).await?;
+    let mut state = restore(&catalog, &tables).await?;
+    let wal_config = WalConfig {
+        file_bytes: config.wal_file_bytes,
+        committed_seq: tables.values().map(|version| version.last_seq).max().unwrap_or_default(),
+        ..WalConfig::new(layout.wal(), lake_file.lake_id_bytes()?, EPOCH)
+    };
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let (wal, recovered) = Wal::open(wal_config, disk)?;
+    let now = (config.clock)();
+    let mut windows = HashMap::new();
+    for record in recovered {
+        let (seq, record) = record?;
+        replay(&mut state, &tables, &mut windows, seq, &record, now)?;
+    }
+    state.applied_seq = wal.durable_seq();
+    Ok(Opened { lock, catalog, tables, state, wal, windows })
+}
+
+/// The lake at this moment, for readers that take no lock and may run beside a writer in another process.
+///
+/// # Errors
+/// When there is no lake, it is newer or damaged, or a writer flushes faster than this reader reads.
+pub async fn open_snapshot(root: &Path) -> Result<Snapshot> {
+    let layout = Layout::new(root);
+    let Some(lake_file) = LakeFile::read(&layout.lake_file())? else {
+        return Err(StoreError::NoLake { path: root.display().to_string() });
+    };
+    let lake_id = lake_file.lake_id_bytes()?;
+    let catalog = Arc::new(Catalog::open(layout.root())?);
+    let mut last = StoreError::Stopped;
+    for _ in 0..SNAPSHOT_TRIES {
+        match read_state(&layout, &catalog, lake_id).await {
+            Ok(state) => {
+                return Ok(Snapshot::new(state, catalog, Arc::new(ReaderCache::new(READER_CACHE_BYTES))));
+            }
+            Err(error) if is_passing(&error) => last = error,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last)
+}
+
+/// Whether the error may be due to a flush that went on at the same time.
+fn is_passing(error: &StoreError) -> bool {
+    matches!(error, StoreError::Wal(wal) if matches!(**wal, WalError::Vanished { .. }))
+}
+
+async fn read_state(layout: &Layout, catalog: &Catalog, lake_id: [u8; 16]) -> Result<State> {
+    let tables = load_versions(catalog).await?;
+    let mut state = restore(catalog, &tables).await?;
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let mut windows = HashMap::new();
+    let committed = tables.get(&Table::Points).map_or(0, |version| version.last_seq);
+    let mut expected = None;
+    for record in wal::scan(layout.wal(), lake_id, disk) {
+        let (seq, record) = record?;
+        // The log must reach back to what the tables hold, else a flush went on between the two reads.
+        if expected.is_none() && seq > committed + 1 {
+            return Err(WalError::Vanished { file: layout.wal() }.into());
+        }
+        expected = Some(());
+        replay(&mut state, &tables, &mut windows, seq, &record, 0)?;
+        state.applied_seq = seq;
+    }
+    Ok(state)
+}
+
+async fn load_versions(catalog: &Catalog) -> Result<TableVersions> {
+    let mut tables = TableVersions::new();
+    for table in Table::ALL {
+        tables.insert(table, catalog.load(table).await?);
+    }
+    Ok(tables)
+}
+
+/// The state that the tables hold.
+async fn restore(catalog: &Catalog, tables: &TableVersions) -> Result<State> {
+    let mut state = State::default();
+    for table in Table::ALL {
+        let Some(version) = tables.get(&table) else { continue };
+        if table == Table::Points {
+            state.points = Arc::clone(version);
+            continue;
+        }
+        // The ordinals of runs and series are their positions in the files in order of chunks.
+        let mut files: Vec<_> = version.files.iter().collect();
+        files.sort_by_key(|file| chunk_of(file));
+        for file in files {
+            let path = object_store::path::Path::from(file.path.as_str());
+            let batch = rows::read_all(table, catalog.store(table), &path, file.bytes).await?;
+            decode_into(table, &batch, &mut state.registry, &mut state.series)
+                .map_err(|source| StoreError::Row { table, file: file.path.clone(), source })?;
+        }
+    }
+    Ok(state)
+}
+
+fn replay(
+    state: &mut State,
+    tables: &TableVersions,
+    windows: &mut HashMap<String, WriterWindow>,
+    seq: u64,
+    record: &Record,
+    now: i64,
+) -> Result<()> {
+    let is_new = |table: Table| tables.get(&table).is_none_or(|version| seq > version.last_seq);
+    if let Some(writer) = writer_of(record) {
+        let seq = writer.client_seq();
+        windows
+            .entry(writer.client_id().to_owned())
+            .and_modify(|window| {
+                window.observe(seq, now);
+            })
+            .or_insert_with(|| WriterWindow::new(writer.client_id(), seq, now));
+    }
+    match record {
+        Record::Points { batch, .. } => {
+            let (to_series, to_memtable) = (is_new(Table::Series), is_new(Table::Points));
+            if to_series || to_memtable {
+                state.replay_points(batch, to_series, to_memtable);
+            }
+        }
+        Record::Commands { commands, .. } => {
+            for command in commands.iter().filter(|command| is_new(table_of(command))) {
+                state.replay_command(command)?;
+            }
+        }
+        Record::Writers(carried) => {
+            for window in carried {
+                windows.insert(window.client_id().to_owned(), window.clone());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn make_lake_file(layout: &Layout, now: i64) -> Result<LakeFile> {
+    let lake_file = LakeFile {
+        format: FORMAT,
+        lake_id: uuid::Uuid::now_v7().simple().to_string(),
+        created_by: env!("CARGO_PKG_VERSION").to_owned(),
+        created: now,
+    };
+    let path = layout.lake_file();
+    let temporary = path.with_extension("json.new");
+    let io = |action, path: &Path| {
+        let path = path.display().to_string();
+        move |source| StoreError::Io { action, path, source }
+    };
+    std::fs::write(&temporary, lake_file.to_bytes()).map_err(io("write", &temporary))?;
+    File::open(&temporary).and_then(|file| file.sync_all()).map_err(io("sync", &temporary))?;
+    std::fs::rename(&temporary, &path).map_err(io("rename", &temporary))?;
+    sync_folder(layout.root())?;
+    Ok(lake_file)
+}
+
+/// Makes a folder with its parents, each name durable.
+fn make_folder(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent {
+        make_folder(parent)?;
+    }
+    match std::fs::create_dir(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(StoreError::Io { action: "create folder", path: path.display().to_string(), source })
+        }
+        _ => sync_folder(parent.unwrap_or(Path::new("."))),
+    }
+}
+
+fn sync_folder(path: &Path) -> Result<()> {
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(|source| StoreError::Io {
+        action: "sync folder",
+        path: path.display().to_string(),
+        source,
+    })
+}

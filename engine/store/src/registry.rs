@@ -1,0 +1,513 @@
+//! The registry: everything mutable (runs, params, tags, experiments, decisions, notes, imports) as a pure function of
+//! the commands in the log.
+//!
+//! Invariants
+//! - Applying the same commands in the same order gives the same state; no clock, no randomness.
+//! - A run keeps its ordinal (0, 1, 2, … in order of creation) for the life of the lake.
+//! - A clone is cheap (persistent collections), so that readers hold an immutable state while writers go on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use imbl::{HashMap, OrdMap, Vector};
+use model::{
+    Command, Decision, Experiment, ExperimentName, ExperimentUpdate, ImportRecord, Key, NewRun, Note,
+    ParamValue, ProjectName, Run, RunId, RunUpdate,
+};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+/// The dense number of a run, in order of creation.
+pub type RunOrdinal = u32;
+
+/// A command does not fit the state of the registry.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum RegistryError {
+    /// The run is not there.
+    #[error("run {run} is not in this lake; create it first")]
+    RunUnknown {
+        /// The run.
+        run: RunId,
+    },
+    /// The experiment is not there.
+    #[error("experiment {experiment:?} is not in project {project:?}")]
+    ExperimentUnknown {
+        /// The project.
+        project: ProjectName,
+        /// The experiment.
+        experiment: ExperimentName,
+    },
+    /// A param has another value already.
+    #[error("param {key:?} of run {run} is {present:?} and cannot become {given:?}: params are written once")]
+    ParamConflict {
+        /// The run.
+        run: RunId,
+        /// The key.
+        key: Key,
+        /// The value that it has.
+        present: ParamValue,
+        /// The value that was given.
+        given: ParamValue,
+    },
+    /// A run with this id is there, in another project or experiment.
+    #[error("run {run} is in {project}/{experiment} already and cannot be made anew elsewhere")]
+    RunElsewhere {
+        /// The run.
+        run: RunId,
+        /// Its project.
+        project: ProjectName,
+        /// Its experiment.
+        experiment: ExperimentName,
+    },
+}
+
+/// What a command changed, so that a flush rewrites only that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changed {
+    /// The row of a run.
+    Run(RunOrdinal),
+    /// The params of a run.
+    Params(RunOrdinal),
+    /// The tags of a run.
+    Tags(RunOrdinal),
+    /// An experiment.
+    Experiments,
+    /// The decisions.
+    Decisions,
+    /// The notes.
+    Notes,
+    /// The imports.
+    Imports,
+}
+
+/// The state of everything mutable.
+#[derive(Debug, Clone, Default)]
+pub struct Registry {
+    runs: Vector<Arc<Run>>,
+    ordinals: HashMap<RunId, RunOrdinal>,
+    experiments: OrdMap<(ProjectName, ExperimentName), Arc<Experiment>>,
+    decisions: Vector<Arc<Decision>>,
+    notes: Vector<Arc<Note>>,
+    imports: OrdMap<(String, String), Arc<ImportRecord>>,
+}
+
+impl Registry {
+    /// All runs by ordinal.
+    pub fn runs(&self) -> &Vector<Arc<Run>> {
+        &self.runs
+    }
+
+    /// The run of this id.
+    pub fn run(&self, id: RunId) -> Option<&Arc<Run>> {
+        self.runs.get(*self.ordinals.get(&id)? as usize)
+    }
+
+    /// The ordinal of a run.
+    pub fn ordinal(&self, id: RunId) -> Option<RunOrdinal> {
+        self.ordinals.get(&id).copied()
+    }
+
+    /// All experiments by project and name.
+    pub fn experiments(&self) -> impl Iterator<Item = &Arc<Experiment>> {
+        self.experiments.values()
+    }
+
+    /// An experiment.
+    pub fn experiment(&self, project: &ProjectName, name: &ExperimentName) -> Option<&Arc<Experiment>> {
+        self.experiments.get(&(project.clone(), name.clone()))
+    }
+
+    /// All decisions in order of time of arrival.
+    pub fn decisions(&self) -> &Vector<Arc<Decision>> {
+        &self.decisions
+    }
+
+    /// The latest decision about an experiment.
+    pub fn latest_decision(
+        &self,
+        project: &ProjectName,
+        experiment: &ExperimentName,
+    ) -> Option<&Arc<Decision>> {
+        self.decisions.iter().rev().find(|d| d.project == *project && d.experiment == *experiment)
+    }
+
+    /// All notes in order of arrival.
+    pub fn notes(&self) -> &Vector<Arc<Note>> {
+        &self.notes
+    }
+
+    /// All imports by kind and location.
+    pub fn imports(&self) -> impl Iterator<Item = &Arc<ImportRecord>> {
+        self.imports.values()
+    }
+
+    /// The last import of a location.
+    pub fn import(&self, kind: &str, location: &str) -> Option<&Arc<ImportRecord>> {
+        self.imports.get(&(kind.to_owned(), location.to_owned()))
+    }
+
+    /// Applies one command and tells what it changed through `changed`.
+    ///
+    /// # Errors
+    /// A command that does not fit changes nothing.
+    pub fn apply(
+        &mut self,
+        command: &Command,
+        changed: &mut impl FnMut(Changed),
+    ) -> Result<(), RegistryError> {
+        match command {
+            Command::UpdateExperiment(update) => {
+                self.update_experiment(update);
+                changed(Changed::Experiments);
+                Ok(())
+            }
+            Command::CreateRun(new) => self.create_run(new, changed),
+            Command::UpdateRun(update) => {
+                let ordinal = self.known(update.id)?;
+                self.change_run(ordinal, |run| update_run(run, update));
+                changed(Changed::Run(ordinal));
+                Ok(())
+            }
+            Command::SetParams { run, params } => self.set_params(*run, params, changed),
+            Command::SetTags { run, tags } => {
+                let ordinal = self.known(*run)?;
+                self.change_run(ordinal, |run| run.tags.extend(tags.iter().cloned()));
+                // The seed of a run may stand in a tag, and the row of the run shows it.
+                changed(Changed::Run(ordinal));
+                changed(Changed::Tags(ordinal));
+                Ok(())
+            }
+            Command::DeleteTags { run, keys } => {
+                let ordinal = self.known(*run)?;
+                self.change_run(ordinal, |run| keys.iter().for_each(|key| drop(run.tags.remove(key))));
+                changed(Changed::Run(ordinal));
+                changed(Changed::Tags(ordinal));
+                Ok(())
+            }
+            Command::Decide(decision) => {
+                self.known_experiment(&decision.project, &decision.experiment)?;
+                self.decisions.push_back(Arc::new(decision.clone()));
+                changed(Changed::Decisions);
+                // The row of the experiment shows its latest decision.
+                changed(Changed::Experiments);
+                Ok(())
+            }
+            Command::AddNote(note) => {
+                if let Some(run) = note.run {
+                    self.known(run)?;
+                }
+                if let Some(experiment) = &note.experiment {
+                    self.known_experiment(&note.project, experiment)?;
+                }
+                self.notes.push_back(Arc::new(note.clone()));
+                changed(Changed::Notes);
+                Ok(())
+            }
+            Command::RecordImport(record) => {
+                let key = (record.kind.clone(), record.location.clone());
+                self.imports.insert(key, Arc::new(record.clone()));
+                changed(Changed::Imports);
+                Ok(())
+            }
+            // `Command` may gain variants; one that this version does not know cannot have passed the decoder.
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts a run as it stands in a checkpoint at the next ordinal.
+    pub(crate) fn restore_run(&mut self, run: Run) {
+        let ordinal = self.runs.len() as RunOrdinal;
+        self.ordinals.insert(run.id, ordinal);
+        self.runs.push_back(Arc::new(run));
+    }
+
+    /// Changes the restored run of this id, if it is there.
+    pub(crate) fn restore_into_run(&mut self, id: RunId, change: impl FnOnce(&mut Run)) -> bool {
+        match self.ordinal(id) {
+            Some(ordinal) => {
+                self.change_run(ordinal, change);
+                true
+            }
+            None => false,
+        }
+    }
+
+    pub(crate) fn restore_experiment(&mut self, experiment: Experiment) {
+        let key = (experiment.project.clone(), experiment.name.clone());
+        self.experiments.insert(key, Arc::new(experiment));
+    }
+
+    pub(crate) fn restore_decision(&mut self, decision: Decision) {
+        self.decisions.push_back(Arc::new(decision));
+    }
+
+    pub(crate) fn restore_note(&mut self, note: Note) {
+        self.notes.push_back(Arc::new(note));
+    }
+
+    pub(crate) fn restore_import(&mut self, record: ImportRecord) {
+        self.imports.insert((record.kind.clone(), record.location.clone()), Arc::new(record));
+    }
+
+    fn known(&self, run: RunId) -> Result<RunOrdinal, RegistryError> {
+        self.ordinal(run).ok_or(RegistryError::RunUnknown { run })
+    }
+
+    fn known_experiment(
+        &self,
+        project: &ProjectName,
+        experiment: &ExperimentName,
+    ) -> Result<(), RegistryError> {
+        match self.experiment(project, experiment) {
+            Some(_) => Ok(()),
+            None => Err(RegistryError::ExperimentUnknown {
+                project: project.clone(),
+                experiment: experiment.clone(),
+            }),
+        }
+    }
+
+    fn change_run(&mut self, ordinal: RunOrdinal, change: impl FnOnce(&mut Run)) {
+        if let Some(run) = self.runs.get_mut(ordinal as usize) {
+            change(Arc::make_mut(run));
+        }
+    }
+
+    fn create_run(&mut self, new: &NewRun, changed: &mut impl FnMut(Changed)) -> Result<(), RegistryError> {
+        if let Some(present) = self.run(new.id) {
+            if present.project != new.project || present.experiment != new.experiment {
+                return Err(RegistryError::RunElsewhere {
+                    run: new.id,
+                    project: present.project.clone(),
+                    experiment: present.experiment.clone(),
+                });
+            }
+            return Ok(());
+        }
+        if self.experiment(&new.project, &new.experiment).is_none() {
+            self.update_experiment(&ExperimentUpdate::named(
+                new.project.clone(),
+                new.experiment.clone(),
+                new.time,
+            ));
+            changed(Changed::Experiments);
+        }
+        let ordinal = self.runs.len() as RunOrdinal;
+        self.restore_run(Run {
+            id: new.id,
+            project: new.project.clone(),
+            experiment: new.experiment.clone(),
+            name: new.name.clone(),
+            status: new.status,
+            user: new.user.clone(),
+            start_time: new.start_time,
+            end_time: new.end_time,
+            parent: new.parent,
+            source: new.source.clone(),
+            source_run_id: new.source_run_id.clone(),
+            git_commit: new.git_commit.clone(),
+            deleted: new.deleted,
+            params: BTreeMap::new(),
+            tags: BTreeMap::new(),
+        });
+        changed(Changed::Run(ordinal));
+        Ok(())
+    }
+
+    fn set_params(
+        &mut self,
+        run: RunId,
+        params: &[(Key, ParamValue)],
+        changed: &mut impl FnMut(Changed),
+    ) -> Result<(), RegistryError> {
+        let ordinal = self.known(run)?;
+        let present = self.run(run).map(|run| run.params.clone()).unwrap_or_default();
+        let mut merged = present;
+        for (key, given) in params {
+            match merged.get(key) {
+                Some(present) if present != given => {
+                    return Err(RegistryError::ParamConflict {
+                        run,
+                        key: key.clone(),
+                        present: present.clone(),
+                        given: given.clone(),
+                    });
+                }
+                Some(_) => {}
+                None => drop(merged.insert(key.clone(), given.clone())),
+            }
+        }
+        self.change_run(ordinal, |run| run.params = merged);
+        changed(Changed::Run(ordinal));
+        changed(Changed::Params(ordinal));
+        Ok(())
+    }
+
+    fn update_experiment(&mut self, update: &ExperimentUpdate) {
+        let key = (update.project.clone(), update.name.clone());
+        let mut experiment = match self.experiments.get(&key) {
+            Some(present) => Experiment::clone(present),
+            None => Experiment {
+                project: update.project.clone(),
+                name: update.name.clone(),
+                hypothesis: None,
+                source: None,
+                target_metric: None,
+                direction: None,
+                owner: None,
+                notes: None,
+                created: update.time,
+            },
+        };
+        replace(&mut experiment.hypothesis, &update.hypothesis);
+        replace(&mut experiment.source, &update.source);
+        replace(&mut experiment.target_metric, &update.target_metric);
+        replace(&mut experiment.direction, &update.direction);
+        replace(&mut experiment.owner, &update.owner);
+        replace(&mut experiment.notes, &update.notes);
+        self.experiments.insert(key, Arc::new(experiment));
+    }
+}
+
+fn replace<T: Clone>(field: &mut Option<T>, given: &Option<T>) {
+    if given.is_some() {
+        field.clone_from(given);
+    }
+}
+
+fn update_run(run: &mut Run, update: &RunUpdate) {
+    let RunUpdate { id: _, name, status, start_time, end_time, user, deleted } = update;
+    if let Some(name) = name {
+        run.name.clone_from(name);
+    }
+    if let Some(status) = status {
+        run.status = *status;
+    }
+    if let Some(deleted) = deleted {
+        run.deleted = *deleted;
+    }
+    replace(&mut run.start_time, start_time);
+    replace(&mut run.end_time, end_time);
+    replace(&mut run.user, user);
+}
+
+/// The hash of a run's configuration without its seed: runs that differ only in the seed have the same one.
+///
+/// 128 bits of SHA-256 over the sorted params, each as length and bytes of key and value, as 32 hexadecimal digits.
+pub fn config_hash(run: &Run) -> String {
+    let mut hasher = Sha256::new();
+    for (key, value) in &run.params {
+        if matches!(key.as_str(), "seed" | "random_seed") {
+            continue;
+        }
+        for text in [key.as_str(), value.as_str()] {
+            hasher.update((text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        }
+    }
+    hasher.finalize().iter().take(16).fold(String::with_capacity(32), |mut hex, byte| {
+        use std::fmt::Write;
+        // Writing to a string cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn apply(registry: &mut Registry, command: &Command) -> Result<Vec<Changed>, RegistryError> {
+        let mut changes = Vec::new();
+        registry.apply(command, &mut |change| changes.push(change))?;
+        Ok(changes)
+    }
+
+    fn create(id: u128, experiment: &str) -> Command {
+        Command::CreateRun(NewRun::named(
+            RunId::from_u128(id),
+            ProjectName::default(),
+            ExperimentName::new(experiment).unwrap(),
+            "run",
+            1,
+        ))
+    }
+
+    fn params(id: u128, params: &[(&str, &str)]) -> Command {
+        let params = params
+            .iter()
+            .map(|(key, value)| (Key::new(key).unwrap(), ParamValue::new(value).unwrap()))
+            .collect();
+        Command::SetParams { run: RunId::from_u128(id), params }
+    }
+
+    #[test]
+    fn making_a_run_twice_changes_nothing_and_elsewhere_is_an_error() {
+        let mut registry = Registry::default();
+        assert_eq!(apply(&mut registry, &create(1, "a")).unwrap(), [Changed::Experiments, Changed::Run(0)]);
+        assert_eq!(apply(&mut registry, &create(1, "a")).unwrap(), []);
+        assert!(matches!(apply(&mut registry, &create(1, "b")), Err(RegistryError::RunElsewhere { .. })));
+        assert_eq!(registry.runs().len(), 1);
+    }
+
+    #[test]
+    fn params_are_written_once_and_a_conflict_changes_nothing() {
+        let mut registry = Registry::default();
+        apply(&mut registry, &create(1, "a")).unwrap();
+        apply(&mut registry, &params(1, &[("lr", "0.1")])).unwrap();
+        apply(&mut registry, &params(1, &[("lr", "0.1"), ("seed", "3")])).unwrap();
+        let error = apply(&mut registry, &params(1, &[("new", "1"), ("lr", "0.2")])).unwrap_err();
+        assert!(error.to_string().contains("written once"), "{error}");
+        let run = registry.run(RunId::from_u128(1)).unwrap();
+        assert_eq!(run.params.len(), 2);
+        assert_eq!(run.seed(), Some(3));
+    }
+
+    #[test]
+    fn a_snapshot_does_not_see_later_commands() {
+        let mut registry = Registry::default();
+        apply(&mut registry, &create(1, "a")).unwrap();
+        let snapshot = registry.clone();
+        apply(&mut registry, &create(2, "a")).unwrap();
+        apply(&mut registry, &params(1, &[("lr", "0.1")])).unwrap();
+        assert_eq!(snapshot.runs().len(), 1);
+        assert!(snapshot.runs()[0].params.is_empty());
+    }
+
+    #[test]
+    fn config_hash_leaves_the_seed_out_and_keeps_keys_apart() {
+        let mut registry = Registry::default();
+        for (id, set) in [
+            (1, &[("lr", "0.1"), ("seed", "1")][..]),
+            (2, &[("lr", "0.1"), ("seed", "2")]),
+            (3, &[("l", "r0.1")]),
+            (4, &[]),
+        ] {
+            apply(&mut registry, &create(id, "a")).unwrap();
+            apply(&mut registry, &params(id, set)).unwrap();
+        }
+        let hashes: Vec<_> = registry.runs().iter().map(|run| config_hash(run)).collect();
+        assert_eq!(hashes[0], hashes[1]);
+        assert_eq!(hashes[0].len(), 32);
+        assert!(hashes[0] != hashes[2] && hashes[2] != hashes[3]);
+    }
+
+    #[test]
+    fn decisions_and_notes_need_their_subject() {
+        let mut registry = Registry::default();
+        let decision = Decision {
+            project: ProjectName::default(),
+            experiment: ExperimentName::new("a").unwrap(),
+            decision: model::DecisionKind::Ship,
+            reason: "better".into(),
+            author: None,
+            time: 1,
+        };
+        assert!(apply(&mut registry, &Command::Decide(decision.clone())).is_err());
+        apply(&mut registry, &create(1, "a")).unwrap();
+        apply(&mut registry, &Command::Decide(decision.clone())).unwrap();
+        let later = Decision { decision: model::DecisionKind::Reject, time: 2, ..decision };
+        apply(&mut registry, &Command::Decide(later.clone())).unwrap();
+        assert_eq!(**registry.latest_decision(&later.project, &later.experiment).unwrap(), later);
+    }
+}

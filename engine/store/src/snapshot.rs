@@ -1,0 +1,158 @@
+//! A snapshot: the lake at one moment. It never changes, whatever is written, flushed or compacted meanwhile, and a
+//! clone is cheap.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use futures::TryStreamExt;
+use model::schema::Table;
+use model::{Point, PointColumns, SeriesKey};
+use object_store::path::Path;
+
+use crate::catalog::{Catalog, DataFile};
+use crate::error::Result;
+use crate::memory_scan;
+use crate::memtable::Memtable;
+use crate::registry::Registry;
+use crate::segment::points::{Reader, ReaderCache, Scan, SeriesSelection, SortedSeries};
+use crate::series_index::{SeriesEntry, SeriesIndex};
+use crate::state::State;
+
+/// Step, fraction, time and value in the schema of `points`.
+const POINT_COLUMNS: [usize; 4] = [5, 6, 7, 8];
+
+/// The lake at one moment.
+#[derive(Clone)]
+pub struct Snapshot {
+    state: Arc<State>,
+    catalog: Arc<Catalog>,
+    readers: Arc<ReaderCache>,
+}
+
+impl Snapshot {
+    pub(crate) fn new(state: State, catalog: Arc<Catalog>, readers: Arc<ReaderCache>) -> Self {
+        Self { state: Arc::new(state), catalog, readers }
+    }
+
+    /// Runs, params, tags, experiments, decisions, notes, imports.
+    pub fn registry(&self) -> &Registry {
+        &self.state.registry
+    }
+
+    /// All series with their statistics over every acknowledged point.
+    pub fn series(&self) -> &SeriesIndex {
+        &self.state.series
+    }
+
+    /// The segments of `points`, oldest first.
+    pub fn point_files(&self) -> &[DataFile] {
+        &self.state.points.files
+    }
+
+    /// The Delta tables.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    /// The sequence number of the log up to which this snapshot holds everything.
+    pub fn last_seq(&self) -> u64 {
+        self.state.applied_seq
+    }
+
+    /// Number of points that are only in memory and in the log.
+    pub fn memtable_points(&self) -> u64 {
+        self.memtables().iter().map(|memtable| memtable.points()).sum()
+    }
+
+    /// A reader of one segment; footers are kept in a bounded cache.
+    ///
+    /// # Errors
+    /// When the file is missing or damaged; file and part are named.
+    pub async fn open_segment(&self, file: &DataFile) -> Result<Reader> {
+        let store = self.catalog.store(Table::Points);
+        Ok(self.readers.open(&store, &Path::from(file.path.as_str()), file.bytes).await?)
+    }
+
+    /// The points in memory of the series that `wanted` takes: series by (run, metric, context), points sorted by
+    /// (step, fraction, time, arrival).
+    pub fn memtable_series(&self, wanted: impl Fn(&SeriesEntry) -> bool) -> Vec<SortedSeries> {
+        let memtables = self.memtables();
+        let (registry, series) = (&self.state.registry, &self.state.series);
+        let ordinals = memory_scan::series_in(series, &memtables, |ordinal| {
+            series.entries().get(ordinal as usize).is_some_and(&wanted)
+        });
+        ordinals
+            .into_iter()
+            .filter_map(|ordinal| memory_scan::sorted(registry, series, &memtables, ordinal))
+            .collect()
+    }
+
+    /// All points of one series, sorted by (step, fraction, time), from segments and memory.
+    ///
+    /// # Errors
+    /// When a segment is missing or damaged.
+    pub async fn series_points(&self, key: &SeriesKey) -> Result<PointColumns> {
+        let mut points = PointColumns::default();
+        for file in self.point_files() {
+            let reader = self.open_segment(file).await?;
+            let context = key.context.as_ref().map(|context| context.as_str());
+            let positions = reader.series().matching(|series| {
+                series.run == key.run && series.metric == key.metric.as_str() && series.context == context
+            });
+            if positions.is_empty() {
+                continue;
+            }
+            let scan = Scan {
+                selection: SeriesSelection::Positions(positions),
+                projection: POINT_COLUMNS.to_vec(),
+                ..Scan::all()
+            };
+            let (mut batches, _) = reader.scan(&scan)?;
+            while let Some(batch) = batches.try_next().await? {
+                append_rows(&mut points, &batch);
+            }
+        }
+        for series in self.memtable_series(|entry| entry.key == *key) {
+            points.extend_from(&series.points);
+        }
+        let Some(run) = self.registry().run(key.run) else { return Ok(points) };
+        let attempts = vec![0; points.len()];
+        let (project, experiment) = (run.project.clone(), run.experiment.clone());
+        Ok(SortedSeries::from_arrival(project, experiment, key.clone(), points, attempts).points)
+    }
+
+    fn memtables(&self) -> Vec<&Memtable> {
+        self.state.frozen.iter().map(Arc::as_ref).chain(std::iter::once(&self.state.active)).collect()
+    }
+}
+
+/// Appends the rows of a batch with [`POINT_COLUMNS`].
+fn append_rows(points: &mut PointColumns, batch: &RecordBatch) {
+    let (steps, times) = (
+        batch.column(0).as_primitive::<Int64Type>(),
+        batch.column(2).as_primitive::<TimestampMicrosecondType>(),
+    );
+    let (fractions, values) =
+        (batch.column(1).as_primitive::<Int32Type>(), batch.column(3).as_primitive::<Float64Type>());
+    for row in 0..batch.num_rows() {
+        points.push(Point {
+            step: steps.value(row),
+            step_fraction: fractions.is_valid(row).then(|| fractions.value(row)),
+            time: times.value(row),
+            value: values.value(row),
+        });
+    }
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("last_seq", &self.last_seq())
+            .field("runs", &self.registry().runs().len())
+            .field("series", &self.series().entries().len())
+            .field("point_files", &self.point_files().len())
+            .field("memtable_points", &self.memtable_points())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,138 @@
+//! What readers see: registry, series, memtables and the committed segments, always of one moment.
+//!
+//! Invariants
+//! - Every acknowledged point is in exactly one of: the active memtable, a frozen memtable, a committed segment.
+//! - A clone is cheap and never changes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use imbl::Vector;
+use model::schema::Table;
+use model::{Command, PointBatch};
+
+use crate::catalog::TableVersion;
+use crate::memtable::Memtable;
+use crate::registry::{Changed, Registry, RegistryError, RunOrdinal};
+use crate::series_index::{SeriesIndex, SeriesOrdinal};
+
+/// Runs in one checkpoint file of `runs`, `params` and `tags`.
+pub(crate) const RUNS_PER_CHUNK: u32 = 4096;
+/// Series in one checkpoint file of `series`.
+pub(crate) const SERIES_PER_CHUNK: u32 = 16_384;
+
+/// What a flush has to rewrite. Chunks are ranges of run or series ordinals.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Dirty {
+    pub(crate) runs: BTreeSet<u32>,
+    pub(crate) params: BTreeSet<u32>,
+    pub(crate) tags: BTreeSet<u32>,
+    pub(crate) series: BTreeSet<u32>,
+    pub(crate) whole: BTreeSet<Table>,
+}
+
+impl Dirty {
+    /// Takes over what an earlier, failed flush did not write.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.runs.extend(other.runs);
+        self.params.extend(other.params);
+        self.tags.extend(other.tags);
+        self.series.extend(other.series);
+        self.whole.extend(other.whole);
+    }
+
+    fn note(&mut self, change: Changed) {
+        let chunk = |ordinal: RunOrdinal| ordinal / RUNS_PER_CHUNK;
+        match change {
+            Changed::Run(ordinal) => drop(self.runs.insert(chunk(ordinal))),
+            Changed::Params(ordinal) => drop(self.params.insert(chunk(ordinal))),
+            Changed::Tags(ordinal) => drop(self.tags.insert(chunk(ordinal))),
+            Changed::Experiments => drop(self.whole.insert(Table::Experiments)),
+            Changed::Decisions => drop(self.whole.insert(Table::Decisions)),
+            Changed::Notes => drop(self.whole.insert(Table::Notes)),
+            Changed::Imports => drop(self.whole.insert(Table::Imports)),
+        };
+    }
+
+    fn note_series(&mut self, ordinal: SeriesOrdinal) {
+        self.series.insert(ordinal / SERIES_PER_CHUNK);
+    }
+}
+
+/// The table that a registry command changes, for recovery table by table.
+pub(crate) fn table_of(command: &Command) -> Table {
+    match command {
+        Command::UpdateExperiment(_) => Table::Experiments,
+        Command::SetParams { .. } => Table::Params,
+        Command::SetTags { .. } | Command::DeleteTags { .. } => Table::Tags,
+        Command::Decide(_) => Table::Decisions,
+        Command::AddNote(_) => Table::Notes,
+        Command::RecordImport(_) => Table::Imports,
+        _ => Table::Runs,
+    }
+}
+
+/// The state of a lake at one moment.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct State {
+    pub(crate) registry: Registry,
+    pub(crate) series: SeriesIndex,
+    pub(crate) active: Memtable,
+    /// Memtables that a flush is writing, oldest first.
+    pub(crate) frozen: Vector<Arc<Memtable>>,
+    /// The committed segments of `points`.
+    pub(crate) points: Arc<TableVersion>,
+    pub(crate) dirty: Dirty,
+    /// The last applied sequence number of the log.
+    pub(crate) applied_seq: u64,
+}
+
+impl State {
+    /// Bytes in all memtables.
+    pub(crate) fn memtable_bytes(&self) -> usize {
+        self.active.bytes() + self.frozen.iter().map(|memtable| memtable.bytes()).sum::<usize>()
+    }
+
+    /// Applies registry commands; a command that does not fit leaves the state as it was before all of them.
+    pub(crate) fn apply_commands(&mut self, commands: &[Command]) -> Result<(), RegistryError> {
+        let mut registry = self.registry.clone();
+        let mut dirty = Vec::new();
+        for command in commands {
+            registry.apply(command, &mut |change| dirty.push(change))?;
+        }
+        self.registry = registry;
+        dirty.into_iter().for_each(|change| self.dirty.note(change));
+        Ok(())
+    }
+
+    /// Applies one command during recovery.
+    pub(crate) fn replay_command(&mut self, command: &Command) -> Result<(), RegistryError> {
+        let Self { registry, dirty, .. } = self;
+        registry.apply(command, &mut |change| dirty.note(change))
+    }
+
+    /// Applies a batch whose runs are all known. Points of unknown runs are skipped: the writer refused them before.
+    pub(crate) fn apply_points(&mut self, batch: &PointBatch) {
+        self.replay_points(batch, true, true);
+    }
+
+    /// Applies a batch to the statistics, to the memtable, or to both.
+    pub(crate) fn replay_points(&mut self, batch: &PointBatch, to_series: bool, to_memtable: bool) {
+        for part in batch.series() {
+            let key = part.key();
+            let ordinal = if to_series {
+                let Some(run) = self.registry.ordinal(part.run) else { continue };
+                self.series.observe(key, run, &part.points)
+            } else {
+                self.series.known(&key)
+            };
+            let Some(ordinal) = ordinal else { continue };
+            if to_series {
+                self.dirty.note_series(ordinal);
+            }
+            if to_memtable && !part.points.is_empty() {
+                self.active.append(ordinal, part.attempt, &part.points);
+            }
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! The front door: open a lake for writing, append, apply, flush, take snapshots, close.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_channel::Sender;
+use model::schema::Table;
+use model::{Command, PointBatch, WriterSequence};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, Semaphore, oneshot};
+
+use crate::catalog::{Catalog, TableVersion};
+use crate::config::StoreConfig;
+use crate::error::{Result, StoreError};
+use crate::flush::{self, FlushReport};
+use crate::layout::Layout;
+use crate::lock::WriterLock;
+use crate::recover;
+use crate::segment::points::ReaderCache;
+use crate::snapshot::Snapshot;
+use crate::state::State;
+use crate::wal::{Record, Wal, WriterWindow};
+use crate::writer::{Acknowledgement, Control, Write, Writer};
+
+/// Writes that may wait in the queue; their bytes are bounded by the configuration besides.
+const QUEUED_WRITES: usize = 4096;
+/// Control requests that may wait; one flush and one close at a time make no more than a few.
+const QUEUED_CONTROLS: usize = 16;
+/// Bytes of footers and chunk indexes that readers keep.
+pub(crate) const READER_CACHE_BYTES: usize = 64 << 20;
+/// The unit in which bytes in flight are counted.
+const PERMIT_BYTES: usize = 1024;
+
+/// A lake that is open for writing. Clones are handles to the same lake.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    writes: Sender<Write>,
+    threads: Mutex<Option<Threads>>,
+    _lock: WriterLock,
+}
+
+struct Threads {
+    writer: std::thread::JoinHandle<()>,
+    flusher: tokio::task::JoinHandle<()>,
+}
+
+/// What the writer thread, the flush and the readers share.
+pub(crate) struct Shared {
+    pub(crate) config: StoreConfig,
+    pub(crate) state: RwLock<State>,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) readers: Arc<ReaderCache>,
+    /// The committed version of every table; held for the length of a flush, so that only one runs.
+    pub(crate) tables: tokio::sync::Mutex<BTreeMap<Table, Arc<TableVersion>>>,
+    pub(crate) flush_wanted: Notify,
+    pub(crate) handle: tokio::runtime::Handle,
+    control: Sender<Control>,
+    in_flight: Arc<Semaphore>,
+    stopped: AtomicBool,
+    flush_failure: Mutex<Option<String>>,
+}
+
+impl Shared {
+    pub(crate) fn send_control(&self, request: Control) -> Result<()> {
+        self.control.send(request).map_err(|_| StoreError::Stopped)
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn note_flush_failure(&self, failure: Option<String>) {
+        if let Some(failure) = &failure {
+            tracing::error!(%failure, "flush failed; it will be tried again");
+        }
+        *self.flush_failure.lock() = failure;
+    }
+
+    /// Why the last flush failed, as the end of a sentence; empty when it did not.
+    pub(crate) fn flush_failure(&self) -> String {
+        self.flush_failure.lock().as_ref().map(|failure| format!(" ({failure})")).unwrap_or_default()
+    }
+}
+
+impl Store {
+    /// Opens the lake for writing; a folder without a lake becomes one.
+    ///
+    /// Takes the writer lock, loads the tables, replays the log, then accepts writes.
+    ///
+    /// # Errors
+    /// When another process writes, the lake is of a newer format or damaged (file and place are named), or the disk
+    /// refuses.
+    ///
+    /// # Panics
+    /// When called outside of a tokio runtime.
+    pub async fn open(config: StoreConfig) -> Result<Self> {
+        let layout = Layout::new(&config.root);
+        let opened = recover::open_for_writing(&config, &layout).await?;
+        let recover::Opened { lock, catalog, tables, state, wal, windows } = opened;
+        let (control, control_requests) = crossbeam_channel::bounded(QUEUED_CONTROLS);
+        let (writes, write_requests) = crossbeam_channel::bounded(QUEUED_WRITES);
+        let permits = (config.in_flight_bytes / PERMIT_BYTES).clamp(1, Semaphore::MAX_PERMITS);
+        let shared = Arc::new(Shared {
+            state: RwLock::new(state),
+            catalog,
+            readers: Arc::new(ReaderCache::new(READER_CACHE_BYTES)),
+            tables: tokio::sync::Mutex::new(tables),
+            flush_wanted: Notify::new(),
+            handle: tokio::runtime::Handle::current(),
+            control,
+            in_flight: Arc::new(Semaphore::new(permits)),
+            stopped: AtomicBool::new(false),
+            flush_failure: Mutex::new(None),
+            config,
+        });
+        let writer = start_writer(&shared, wal, windows, write_requests, control_requests)?;
+        let flusher = tokio::spawn(flush_when_wanted(Arc::clone(&shared)));
+        let threads = Mutex::new(Some(Threads { writer, flusher }));
+        Ok(Self { inner: Arc::new(Inner { shared, writes, threads, _lock: lock }) })
+    }
+
+    /// Appends a batch of points. When this returns, the points are on disk and every new snapshot holds them.
+    ///
+    /// A batch with a [`WriterSequence`] that was seen before is acknowledged as a duplicate and not applied again.
+    ///
+    /// # Errors
+    /// Nothing of the batch is applied: unknown run, disk full, or a store that stopped. An error after a lost
+    /// connection to the store says nothing; send the batch again with the same sequence.
+    pub async fn append(&self, batch: PointBatch, writer: Option<WriterSequence>) -> Result<Acknowledgement> {
+        let bytes = batch.point_count() * 24 + batch.series().len() * 128;
+        self.write(Record::Points { writer, batch }, bytes).await
+    }
+
+    /// Applies registry commands, all or none.
+    ///
+    /// # Errors
+    /// Nothing is applied: a command that does not fit the registry, disk full, or a store that stopped.
+    pub async fn apply(
+        &self,
+        commands: Vec<Command>,
+        writer: Option<WriterSequence>,
+    ) -> Result<Acknowledgement> {
+        let bytes = commands.len() * 256;
+        self.write(Record::Commands { writer, commands }, bytes).await
+    }
+
+    async fn write(&self, record: Record, bytes: usize) -> Result<Acknowledgement> {
+        let shared = &self.inner.shared;
+        let most = shared.config.in_flight_bytes / PERMIT_BYTES;
+        let permits = (bytes / PERMIT_BYTES + 1).min(most.max(1));
+        let permits = u32::try_from(permits).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&shared.in_flight)
+            .acquire_many_owned(permits)
+            .await
+            .map_err(|_| StoreError::Stopped)?;
+        let (reply, answer) = oneshot::channel();
+        let write = Write { record, bytes, reply, _permit: permit };
+        // The permits bound what waits here by bytes; the queue's own bound is for floods of tiny writes.
+        if let Err(error) = self.inner.writes.try_send(write) {
+            match error {
+                crossbeam_channel::TrySendError::Disconnected(_) => return Err(StoreError::Stopped),
+                crossbeam_channel::TrySendError::Full(write) => {
+                    let writes = self.inner.writes.clone();
+                    let sent = shared.handle.spawn_blocking(move || writes.send(write).is_ok()).await;
+                    if !sent.unwrap_or(false) {
+                        return Err(StoreError::Stopped);
+                    }
+                }
+            }
+        }
+        answer.await.map_err(|_| StoreError::Stopped)?
+    }
+
+    /// The lake at this moment.
+    pub fn snapshot(&self) -> Snapshot {
+        let shared = &self.inner.shared;
+        let state = shared.state.read().clone();
+        Snapshot::new(state, Arc::clone(&shared.catalog), Arc::clone(&shared.readers))
+    }
+
+    /// Writes everything that is only in the log and in memory into tables.
+    ///
+    /// # Errors
+    /// When a file or a commit cannot be written; nothing is lost and the next flush tries again.
+    pub async fn flush(&self) -> Result<FlushReport> {
+        flush::flush(&self.inner.shared).await
+    }
+
+    /// Whether the writer stopped for good after a failure of the log; the process should end with exit code 4.
+    pub fn is_stopped(&self) -> bool {
+        self.inner.shared.is_stopped()
+    }
+
+    /// Stops accepting, commits what is queued, and ends the threads. The log holds what was not flushed.
+    pub async fn close(&self) {
+        let threads = self.inner.threads.lock().take();
+        let Some(Threads { writer, flusher }) = threads else { return };
+        flusher.abort();
+        // A flush that is under way ends first: it holds this lock.
+        let tables = self.inner.shared.tables.lock().await;
+        self.inner.shared.in_flight.close();
+        if self.inner.shared.send_control(Control::Stop).is_ok() {
+            let joined = tokio::task::spawn_blocking(move || writer.join()).await;
+            if !matches!(joined, Ok(Ok(()))) {
+                tracing::error!("the writer thread ended with a panic");
+            }
+        }
+        drop(tables);
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // A store that is dropped without `close` still ends its thread; what is queued is committed first.
+        if let Some(Threads { writer, flusher }) = self.threads.lock().take() {
+            flusher.abort();
+            if self.shared.send_control(Control::Stop).is_ok() {
+                drop(writer.join());
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("root", &self.inner.shared.config.root).finish_non_exhaustive()
+    }
+}
+
+fn start_writer(
+    shared: &Arc<Shared>,
+    wal: Wal,
+    windows: HashMap<String, WriterWindow>,
+    writes: crossbeam_channel::Receiver<Write>,
+    control: crossbeam_channel::Receiver<Control>,
+) -> Result<std::thread::JoinHandle<()>> {
+    let writer = Writer { wal, windows, shared: Arc::clone(shared) };
+    std::thread::Builder::new()
+        .name("runlake-writer".to_owned())
+        .spawn(move || {
+            let shared = Arc::clone(&writer.shared);
+            let outcome =
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| writer.run(&writes, &control)));
+            if outcome.is_err() {
+                // Whatever the state is now, nothing more may be acknowledged on it.
+                shared.stop();
+            }
+        })
+        .map_err(|source| StoreError::Io { action: "start", path: "the writer thread".to_owned(), source })
+}
+
+async fn flush_when_wanted(shared: Arc<Shared>) {
+    loop {
+        shared.flush_wanted.notified().await;
+        if flush::flush(&shared).await.is_err() {
+            // The failure is noted; writers go on until the memtables are full, and every write over the mark asks again.
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The rows of the registry and series tables as Arrow batches: written by checkpoints, read back at open, and shown
+//! by SQL, so that a Delta reader and our SQL see the same rows.
+
+mod decode;
+mod encode;
+
+pub(crate) use decode::{RowError, decode_into};
+pub use encode::{decisions, experiments, imports, notes, params, runs, series, tags};

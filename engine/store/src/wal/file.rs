@@ -1,0 +1,206 @@
+//! One log file, read and judged: which frames are whole, how they end, and what that means.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::error::{Result, WalError};
+use super::format::{self, FILE_HEADER_BYTES, FORMAT, FileHeader, Frame};
+use super::record::{HIGHEST_KIND, Record};
+use crate::disk::{Access, Disk, read_all};
+
+/// The longest log file that is read.
+pub(crate) const MAX_FILE_BYTES: u64 = 1 << 30;
+
+/// The bytes of a log file.
+#[derive(Debug)]
+pub(crate) struct LogFile {
+    pub(crate) number: u64,
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// What the frames of a file add up to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Summary {
+    pub(crate) header: FileHeader,
+    /// The last whole frame, or the last number of the file before when there is none.
+    pub(crate) last_seq: u64,
+    /// Where the whole frames end.
+    pub(crate) end: usize,
+    /// The highest durable number in the frames.
+    pub(crate) durable_seq: u64,
+    /// From where on no later frame proves that the bytes were synced.
+    pub(crate) unproven: usize,
+    pub(crate) ending: Ending,
+}
+
+/// What follows the last whole frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Nothing was ever written there.
+    Clean,
+    /// Something that is no whole frame. The number is the highest that a later frame calls durable.
+    Broken(Option<u64>),
+}
+
+/// A file without a whole header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Headless {
+    /// Nothing was ever written.
+    NeverWritten,
+    /// The beginning is broken. The number is the highest that a later frame calls durable.
+    Broken(Option<u64>),
+}
+
+impl LogFile {
+    pub(crate) fn read(disk: &dyn Disk, directory: &Path, number: u64) -> Result<Self> {
+        let path = format::file_path(directory, number);
+        let file = disk.open(&path, Access::Read).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => WalError::Vanished { file: path.clone() },
+            _ => WalError::Read { file: path.clone(), source },
+        })?;
+        let bytes = read_all(&*file, MAX_FILE_BYTES)
+            .map_err(|source| WalError::Read { file: path.clone(), source })?;
+        Ok(Self { number, path, bytes })
+    }
+
+    pub(crate) fn corrupt(&self, offset: usize, what: impl Into<String>) -> WalError {
+        WalError::Corrupt { file: self.path.clone(), offset: offset as u64, what: what.into() }
+    }
+
+    pub(crate) fn is_never_written(&self) -> bool {
+        format::used_bytes(&self.bytes) == 0
+    }
+
+    /// The header when it is whole, checked against the lake and the name of the file.
+    ///
+    /// `previous_seq` is the last number before this file, as far as it is known.
+    pub(crate) fn header(
+        &self,
+        lake_id: &[u8; 16],
+        previous_seq: u64,
+    ) -> Result<std::result::Result<FileHeader, Headless>> {
+        let Some(header) = FileHeader::decode(&self.bytes) else {
+            if self.is_never_written() {
+                return Ok(Err(Headless::NeverWritten));
+            }
+            let seed = format::frame_seed(lake_id, self.number);
+            let durable = format::later_durable_seq(&self.bytes, FILE_HEADER_BYTES, seed, previous_seq);
+            return Ok(Err(Headless::Broken(durable)));
+        };
+        if header.format > FORMAT {
+            return Err(WalError::NewerFormat {
+                file: self.path.clone(),
+                what: "format",
+                found: header.format,
+                known: FORMAT,
+            });
+        }
+        if header.lake_id != *lake_id {
+            return Err(WalError::WrongLake { file: self.path.clone() });
+        }
+        if header.number != self.number {
+            return Err(self.corrupt(0, format!("the file was written as number {}", header.number)));
+        }
+        if header.first_seq != header.previous_seq.saturating_add(1) {
+            return Err(self.corrupt(0, "the first record does not follow the file before"));
+        }
+        Ok(Ok(header))
+    }
+
+    /// Walks over all frames and judges the end.
+    ///
+    /// `limit` is the number that the next file follows. It is the authority: what a file holds after it was given
+    /// up after a failure, and may come back when power is cut, although another writer has gone on since.
+    pub(crate) fn summary(&self, header: FileHeader, limit: Option<u64>) -> Result<Summary> {
+        let seed = format::frame_seed(&header.lake_id, header.number);
+        let mut summary = Summary {
+            header,
+            last_seq: header.previous_seq,
+            end: FILE_HEADER_BYTES,
+            durable_seq: header.previous_seq,
+            unproven: 0,
+            ending: Ending::Clean,
+        };
+        while limit.is_none_or(|limit| summary.last_seq < limit)
+            && let Some(frame) = format::read_frame(&self.bytes, summary.end, seed)
+        {
+            self.check(&frame, &summary)?;
+            if frame.header.durable_seq > summary.durable_seq {
+                // Frames that are written together name the same durable number.
+                summary.unproven = summary.end;
+            }
+            summary.last_seq = frame.header.seq;
+            summary.durable_seq = summary.durable_seq.max(frame.header.durable_seq);
+            summary.end = frame.end;
+        }
+        if limit == Some(summary.last_seq) {
+            return Ok(summary);
+        }
+        let rest = self.bytes.get(summary.end..).unwrap_or_default();
+        if format::used_bytes(rest) > 0 {
+            let later = format::later_durable_seq(&self.bytes, summary.end, seed, summary.last_seq);
+            summary.ending = Ending::Broken(later);
+        }
+        Ok(summary)
+    }
+
+    /// Checks what a right checksum cannot make right.
+    fn check(&self, frame: &Frame<'_>, before: &Summary) -> Result<()> {
+        let expected = before.last_seq.saturating_add(1);
+        let header = frame.header;
+        if header.seq != expected {
+            return Err(
+                self.corrupt(before.end, format!("record {} stands where {expected} belongs", header.seq))
+            );
+        }
+        if header.durable_seq >= header.seq || header.durable_seq < before.durable_seq {
+            let what = format!("record {expected} says that {} was durable before it", header.durable_seq);
+            return Err(self.corrupt(before.end, what));
+        }
+        if header.kind > HIGHEST_KIND {
+            return Err(WalError::NewerFormat {
+                file: self.path.clone(),
+                what: "records of kind",
+                found: u32::from(header.kind),
+                known: u32::from(HIGHEST_KIND),
+            });
+        }
+        Ok(())
+    }
+
+    /// The record at an offset that a [`Summary`] has found whole, with its number and the offset of the next.
+    pub(crate) fn record(&self, lake_id: &[u8; 16], offset: usize) -> Result<(u64, Record, usize)> {
+        let seed = format::frame_seed(lake_id, self.number);
+        let frame = format::read_frame(&self.bytes, offset, seed)
+            .ok_or_else(|| self.corrupt(offset, "the checksum of the record is wrong"))?;
+        let record = Record::decode(frame.header.kind, frame.payload).map_err(|source| WalError::Record {
+            file: self.path.clone(),
+            offset: offset as u64,
+            seq: frame.header.seq,
+            source,
+        })?;
+        Ok((frame.header.seq, record, frame.end))
+    }
+}
+
+/// The numbers of the log files in a folder, rising. Other files are left alone.
+pub(crate) fn list(disk: &dyn Disk, directory: &Path) -> Result<Vec<u64>> {
+    let names =
+        disk.list(directory).map_err(|source| WalError::Read { file: directory.to_owned(), source })?;
+    let mut numbers: Vec<u64> = names.iter().filter_map(|name| format::file_number(name)).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Refuses a list of log files with a gap: files are removed from the oldest on, one by one.
+pub(crate) fn check_numbers(directory: &Path, numbers: &[u64]) -> Result<()> {
+    match numbers.windows(2).find(|pair| pair[0].saturating_add(1) != pair[1]) {
+        None => Ok(()),
+        Some(pair) => Err(WalError::Corrupt {
+            file: format::file_path(directory, pair[0].saturating_add(1)),
+            offset: 0,
+            what: "the file is missing, but later ones are there".into(),
+        }),
+    }
+}

@@ -1,0 +1,251 @@
+//! Reading a log that another process may be writing, and checking it.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::error::{Result, WalError};
+use super::file::{self, Ending, Headless, LogFile};
+use super::format::{self, FILE_HEADER_BYTES};
+use super::record::Record;
+use crate::disk::Disk;
+
+/// How often a file that looks broken is read again: its writer may have been in the middle of it.
+const ATTEMPTS: usize = 3;
+
+/// Reads the records of a log in order, without changing anything, also while another process appends. What is
+/// there when the scan reaches the end is read; a record that is just being written is simply the end.
+///
+/// The records at the end may not be synced yet. A file that the writer removes meanwhile gives
+/// [`WalError::Vanished`]: take a fresh snapshot of the tables and scan again.
+///
+/// # Errors
+/// As the first item, when the folder cannot be listed; later as [`Scan`] meets damage.
+pub fn scan(directory: impl Into<PathBuf>, lake_id: [u8; 16], disk: Arc<dyn Disk>) -> Scan {
+    let directory = directory.into();
+    let listed = file::list(&*disk, &directory);
+    let listed = listed.and_then(|numbers| file::check_numbers(&directory, &numbers).map(|()| numbers));
+    let (numbers, failed) = match listed {
+        Ok(numbers) => (numbers.into(), None),
+        Err(error) => (VecDeque::new(), Some(error)),
+    };
+    Scan { disk, directory, lake_id, numbers, failed, current: None, last_seq: None }
+}
+
+/// The iterator of [`scan`]. Ends after the first error.
+#[derive(Debug)]
+pub struct Scan {
+    disk: Arc<dyn Disk>,
+    directory: PathBuf,
+    lake_id: [u8; 16],
+    numbers: VecDeque<u64>,
+    failed: Option<WalError>,
+    current: Option<Open>,
+    last_seq: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Open {
+    file: LogFile,
+    offset: usize,
+    end: usize,
+}
+
+impl Scan {
+    fn step(&mut self) -> Result<Option<(u64, Record)>> {
+        loop {
+            if let Some(error) = self.failed.take() {
+                return Err(error);
+            }
+            if let Some(open) = &mut self.current {
+                if open.offset < open.end {
+                    let (seq, record, next) = open.file.record(&self.lake_id, open.offset)?;
+                    open.offset = next;
+                    self.last_seq = Some(seq);
+                    return Ok(Some((seq, record)));
+                }
+                let number = open.file.number;
+                if self.has_more(number)? {
+                    continue;
+                }
+            }
+            let Some(number) = self.numbers.pop_front() else { return Ok(None) };
+            if !self.open(number, FILE_HEADER_BYTES)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Whether the file at hand, read to its end, has grown since: it has when the next one is begun.
+    fn has_more(&mut self, number: u64) -> Result<bool> {
+        let Some(next) = self.numbers.front().copied() else {
+            self.current = None;
+            return Ok(false);
+        };
+        let next = LogFile::read(&*self.disk, &self.directory, next)?;
+        let (Some(last_seq), Ok(Ok(header))) = (self.last_seq, next.header(&self.lake_id, 0)) else {
+            self.current = None;
+            return Ok(false);
+        };
+        let Some(open) = self.current.take() else { return Ok(false) };
+        if header.previous_seq == last_seq {
+            return Ok(false);
+        }
+        if !self.open(number, open.offset)? || self.current.as_ref().is_some_and(|o| o.offset >= o.end) {
+            let what =
+                format!("the file ends at record {last_seq}, the next one follows {}", header.previous_seq);
+            return Err(open.file.corrupt(open.offset, what));
+        }
+        Ok(true)
+    }
+
+    /// Reads a file and places the scan at an offset of it. Returns whether it has a header yet.
+    fn open(&mut self, number: u64, offset: usize) -> Result<bool> {
+        let mut attempt = 1;
+        loop {
+            let limit = match self.numbers.front() {
+                Some(next) => limit(&*self.disk, &self.directory, &self.lake_id, *next)?,
+                None => None,
+            };
+            let file = LogFile::read(&*self.disk, &self.directory, number)?;
+            match self.judge(&file, limit) {
+                Ok(None) => return Ok(false),
+                Ok(Some(end)) => {
+                    self.current = Some(Open { file, offset, end });
+                    return Ok(true);
+                }
+                Err(error) if attempt >= ATTEMPTS => return Err(error),
+                Err(_) => attempt += 1,
+            }
+        }
+    }
+
+    /// Where the whole frames of a file end, `None` when it has no header yet.
+    fn judge(&mut self, file: &LogFile, limit: Option<u64>) -> Result<Option<usize>> {
+        let before = self.last_seq.unwrap_or(0);
+        let header = match file.header(&self.lake_id, before)? {
+            Ok(header) => header,
+            Err(Headless::Broken(Some(durable))) if durable > before => {
+                return Err(file.corrupt(0, "the header is broken"));
+            }
+            Err(_) => return Ok(None),
+        };
+        let summary = file.summary(header, limit)?;
+        match summary.ending {
+            Ending::Broken(Some(durable)) if durable > summary.last_seq => {
+                let what = format!("record {} is broken", summary.last_seq.saturating_add(1));
+                Err(file.corrupt(summary.end, what))
+            }
+            _ => {
+                self.last_seq = self.last_seq.or(Some(header.previous_seq));
+                Ok(Some(summary.end))
+            }
+        }
+    }
+}
+
+impl Iterator for Scan {
+    type Item = Result<(u64, Record)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let step = self.step();
+        if step.is_err() {
+            self.numbers.clear();
+            self.current = None;
+        }
+        step.transpose()
+    }
+}
+
+/// One thing that is wrong with a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The file, or the folder.
+    pub file: PathBuf,
+    /// Where in the file, in bytes.
+    pub offset: u64,
+    /// What is wrong there.
+    pub what: String,
+}
+
+/// Checks every log file and every record of a log that nobody writes, and goes on after damage as far as it can.
+/// A tail that was never acknowledged is no damage: the next open cuts it off.
+pub fn verify(directory: &Path, lake_id: [u8; 16], disk: &dyn Disk) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let numbers = match file::list(disk, directory) {
+        Ok(numbers) => numbers,
+        Err(error) => return vec![finding(directory, error)],
+    };
+    if let Err(error) = file::check_numbers(directory, &numbers) {
+        findings.push(finding(directory, error));
+    }
+    // The open's judgement covers what only shows between files: it is the authority on whether a tail is torn.
+    let overall = super::recover::analyse(disk, directory, &lake_id, 0).err();
+    for number in numbers {
+        if let Err(error) = verify_file(disk, directory, &lake_id, number, &mut findings) {
+            findings.push(finding(&format::file_path(directory, number), error));
+        }
+    }
+    if let Some(error) = overall {
+        let found = finding(directory, error);
+        if !findings.contains(&found) {
+            findings.push(found);
+        }
+    }
+    findings
+}
+
+/// The number that the next file follows, when its header is whole: where the file before ends.
+fn limit(disk: &dyn Disk, directory: &Path, lake_id: &[u8; 16], next: u64) -> Result<Option<u64>> {
+    let next = LogFile::read(disk, directory, next)?;
+    // What is wrong with it shows when it is read itself.
+    Ok(next.header(lake_id, 0).ok().and_then(std::result::Result::ok).map(|header| header.previous_seq))
+}
+
+fn verify_file(
+    disk: &dyn Disk,
+    directory: &Path,
+    lake_id: &[u8; 16],
+    number: u64,
+    findings: &mut Vec<Finding>,
+) -> Result<()> {
+    let file = LogFile::read(disk, directory, number)?;
+    let Ok(header) = file.header(lake_id, 0)? else { return Ok(()) };
+    let next = number.saturating_add(1);
+    let limit = if file::list(disk, directory)?.contains(&next) {
+        limit(disk, directory, lake_id, next)?
+    } else {
+        None
+    };
+    let summary = file.summary(header, limit)?;
+    let mut offset = FILE_HEADER_BYTES;
+    while offset < summary.end {
+        match file.record(lake_id, offset) {
+            Ok((_, _, next)) => offset = next,
+            Err(error) => {
+                findings.push(finding(&file.path, error));
+                let seed = format::frame_seed(lake_id, number);
+                offset = format::read_frame(&file.bytes, offset, seed).map_or(summary.end, |f| f.end);
+            }
+        }
+    }
+    let acknowledged = match summary.ending {
+        Ending::Clean => false,
+        Ending::Broken(later) => limit.max(later).is_some_and(|durable| durable > summary.last_seq),
+    };
+    if acknowledged {
+        let what = format!("record {} is broken", summary.last_seq.saturating_add(1));
+        findings.push(finding(&file.path, file.corrupt(summary.end, what)));
+    }
+    Ok(())
+}
+
+fn finding(file: &Path, error: WalError) -> Finding {
+    match error {
+        WalError::Corrupt { file, offset, what } => Finding { file, offset, what },
+        WalError::Record { file, offset, seq, source } => {
+            Finding { file, offset, what: format!("record {seq} cannot be read: {source}") }
+        }
+        other => Finding { file: file.to_owned(), offset: 0, what: other.to_string() },
+    }
+}

@@ -1,0 +1,4 @@
+//! The store through its front door.
+
+mod lake;
+mod recovery;

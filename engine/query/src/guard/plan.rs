@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::catalog::streaming::StreamingTable;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::datasource::{TableProvider, source_as_provider};
 use datafusion::logical_expr::LogicalPlan;

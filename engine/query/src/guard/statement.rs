@@ -120,7 +120,7 @@ fn check_size(sql: &str, limits: &QueryLimits) -> Result<()> {
     let (mut operators, mut joins, mut unions) = (0, 0, 0);
     let (mut depth, mut deepest) = (0_usize, 0_usize);
     let mut previous_is_end = false;
-    for token in &tokens {
+    for (position, token) in tokens.iter().enumerate() {
         match token {
             Token::LParen | Token::LBracket | Token::LBrace => {
                 operators += usize::from(matches!(token, Token::LBracket));
@@ -150,6 +150,13 @@ fn check_size(sql: &str, limits: &QueryLimits) -> Result<()> {
             | Token::HexStringLiteral(_)
             | Token::DollarQuotedString(_)
             | Token::Placeholder(_) => {}
+            // The sign of a number in a list makes nothing deeper.
+            Token::Minus | Token::Plus
+                if matches!(tokens.get(position + 1), Some(Token::Number(..)))
+                    && matches!(
+                        position.checked_sub(1).and_then(|before| tokens.get(before)),
+                        Some(Token::LParen | Token::LBracket | Token::Comma)
+                    ) => {}
             // Everything else is an operator sign.
             _ => operators += 1,
         }

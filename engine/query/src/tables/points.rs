@@ -9,7 +9,8 @@ use datafusion::common::Result;
 use datafusion::physical_plan::ExecutionPlan;
 use model::RunId;
 use model::schema::Table;
-use store::segment::points::{IndexedSeries, Reader, Scan, SeriesSelection, TextColumns};
+use store::segment::chunk_index::IndexedSeries;
+use store::segment::points::{Reader, Scan, SeriesSelection, TextColumns};
 
 use super::constraints::Constraints;
 use super::points_scan::{Order, Part, Piece, PointsExec, Selected};

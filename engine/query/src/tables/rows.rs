@@ -138,7 +138,7 @@ pub(super) fn series_fits(
     snapshot: &Snapshot,
     access: &Access,
     constraints: &Constraints,
-) -> impl Fn(&SeriesEntry) -> bool {
+) -> impl Fn(&SeriesEntry) -> bool + Send + Sync + use<> {
     let runs = constraints.texts("run_id").map(|ids| {
         ids.iter().filter_map(|id| id.parse::<RunId>().ok()).collect::<std::collections::HashSet<_>>()
     });

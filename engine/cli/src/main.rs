@@ -1,2 +1,73 @@
-//! x
-fn main(){}
+//! The `runlake` command: parse, call the library, show, exit with the right code.
+
+mod access;
+mod arguments;
+mod decide;
+mod demo;
+mod exit;
+mod flush;
+mod functions;
+mod gate;
+mod import;
+mod note;
+mod output;
+mod prompt;
+mod runs;
+mod serve;
+mod show;
+mod sql;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::arguments::{Arguments, Command};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = std::env::var("RUNLAKE_LOG").unwrap_or_else(|_| arguments.default_log().to_owned());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("runlake: cannot start: {error}");
+            return ExitCode::from(exit::INTERNAL);
+        }
+    };
+    let outcome = runtime.block_on(run(arguments));
+    // Threads that still read a file or a socket must not hold up the end of the command.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            if exit::is_closed_pipe(&error) {
+                return ExitCode::SUCCESS;
+            }
+            eprintln!("runlake: {error:#}");
+            ExitCode::from(exit::code_of(&error))
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<u8> {
+    let place = &arguments.place;
+    match arguments.command {
+        Command::Demo(arguments) => demo::run(arguments).await,
+        Command::Serve(arguments) => serve::run(place, arguments).await,
+        Command::Import(arguments) => import::run(place, arguments).await,
+        Command::Sql(arguments) => sql::run(place, arguments).await,
+        Command::Runs(arguments) => runs::run(place, arguments).await,
+        Command::Show(arguments) => show::run(place, arguments).await,
+        Command::Gate(arguments) => gate::run(place, arguments).await,
+        Command::Decide(arguments) => decide::run(place, arguments).await,
+        Command::Note(arguments) => note::run(place, arguments).await,
+        Command::Flush => flush::run(place).await,
+        Command::Verify => verify::run(place).await,
+        Command::Functions(arguments) => functions::run(arguments).await,
+    }
+}

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use analysis::{GateParameters, GateReport, GateRun};
 use model::{MetricName, Run, RunStatus};
-use store::Snapshot;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::lake::Lake;
+use crate::samples::Samples;
 use crate::selector::Selector;
 
 /// What a gate is asked.
@@ -30,8 +30,6 @@ pub struct GateOutcome {
     pub report: GateReport,
     /// Runs that are still running and count with what they have logged so far.
     pub still_running: Vec<String>,
-    /// Runs that both selectors took; they count in both arms.
-    pub shared: Vec<String>,
 }
 
 impl Lake {
@@ -43,10 +41,10 @@ impl Lake {
         let snapshot = self.snapshot().await?;
         let candidate = query.candidate.runs(self, &snapshot).await?;
         let baseline = query.baseline.runs(self, &snapshot).await?;
-        let values = Values { snapshot: &snapshot, metric: &query.metric };
+        let samples = Samples::new(&snapshot, &query.metric);
         let pair_by = query.parameters.pair_by.as_deref();
-        let candidate_runs = values.of(&candidate, pair_by)?;
-        let baseline_runs = values.of(&baseline, pair_by)?;
+        let candidate_runs = gate_runs(&samples, &candidate, pair_by)?;
+        let baseline_runs = gate_runs(&samples, &baseline, pair_by)?;
         let report =
             analysis::gate(query.metric.as_str(), &baseline_runs, &candidate_runs, &query.parameters)?;
         let ids = |runs: &[Arc<Run>], keep: &dyn Fn(&Run) -> bool| -> Vec<String> {
@@ -55,60 +53,21 @@ impl Lake {
         let running = |run: &Run| !run.status.is_ended();
         let mut still_running = ids(&candidate, &running);
         still_running.extend(ids(&baseline, &running));
-        let shared = ids(&candidate, &|run: &Run| baseline.iter().any(|other| other.id == run.id));
-        Ok(GateOutcome { report, still_running, shared })
+        Ok(GateOutcome { report, still_running })
     }
 }
 
-struct Values<'a> {
-    snapshot: &'a Snapshot,
-    metric: &'a MetricName,
-}
-
-impl Values<'_> {
-    fn of(&self, runs: &[Arc<Run>], pair_by: Option<&str>) -> Result<Vec<GateRun>> {
-        let mut last = self.last_values(runs)?;
-        Ok(runs
-            .iter()
-            .map(|run| GateRun {
-                id: run.id.to_string(),
-                value: last.remove(&run.id),
-                failed: matches!(run.status, RunStatus::Failed | RunStatus::Killed),
-                pair: pair_by.and_then(|key| pair_value(run, key)),
-            })
-            .collect())
-    }
-
-    /// The last value of the metric by run: the series without a context, else the only one there is.
-    fn last_values(&self, runs: &[Arc<Run>]) -> Result<std::collections::HashMap<model::RunId, f64>> {
-        let wanted: std::collections::HashSet<_> = runs.iter().map(|run| run.id).collect();
-        let mut found: std::collections::HashMap<model::RunId, Vec<_>> = std::collections::HashMap::new();
-        for entry in self.snapshot.series().entries() {
-            if entry.key.metric == *self.metric && wanted.contains(&entry.key.run) {
-                found.entry(entry.key.run).or_default().push(entry);
-            }
-        }
-        found
-            .into_iter()
-            .map(|(run, entries)| {
-                let plain = entries.iter().find(|entry| entry.key.context.is_none());
-                match (plain, entries.as_slice()) {
-                    (Some(entry), _) | (None, [entry]) => Ok((run, entry.statistics.last.value)),
-                    (None, several) => Err(Error::AmbiguousContext {
-                        metric: self.metric.to_string(),
-                        run: run.to_string(),
-                        count: several.len(),
-                        contexts: several
-                            .iter()
-                            .take(3)
-                            .filter_map(|entry| entry.key.context.as_ref().map(ToString::to_string))
-                            .collect::<Vec<_>>()
-                            .join(", "),
-                    }),
-                }
-            })
-            .collect()
-    }
+fn gate_runs(samples: &Samples<'_>, runs: &[Arc<Run>], pair_by: Option<&str>) -> Result<Vec<GateRun>> {
+    let mut last = samples.last_values(runs)?;
+    Ok(runs
+        .iter()
+        .map(|run| GateRun {
+            id: run.id.to_string(),
+            value: last.remove(&run.id),
+            failed: matches!(run.status, RunStatus::Failed | RunStatus::Killed),
+            pair: pair_by.and_then(|key| pair_value(run, key)),
+        })
+        .collect())
 }
 
 /// The value of the pairing key: a param, else a tag; `seed` also as the registry reads it.

@@ -16,6 +16,7 @@
 //! # }
 //! ```
 
+mod compare;
 mod error;
 mod gate;
 mod import;
@@ -23,6 +24,7 @@ mod lake;
 mod location;
 mod repeated;
 mod run;
+mod samples;
 mod selector;
 
 pub use error::{Error, Result};

@@ -81,6 +81,14 @@ impl RemoteError {
         self.retry_after.is_some()
     }
 
+    /// Whether the request itself is at fault: sent again as it is, it would be refused again.
+    pub fn is_mistake(&self) -> bool {
+        matches!(
+            self.code,
+            Code::InvalidArgument | Code::NotFound | Code::AlreadyExists | Code::FailedPrecondition | Code::OutOfRange
+        )
+    }
+
     /// Whether it is not known if the call was done: the network spoke, not the server.
     pub fn is_unknown(&self) -> bool {
         self.reason.is_empty() && self.code != Code::Unimplemented

@@ -1,0 +1,110 @@
+//! Opening what a command works on: a lake for reading, a lake for writing, or a server.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
+use runlake::query::QueryOptions;
+use runlake::{Lake, LakeOptions, Location};
+use server::client::Client;
+
+use crate::arguments::Place;
+use crate::exit::UsageError;
+
+/// Rows on their way.
+pub(crate) struct Rows {
+    pub(crate) schema: SchemaRef,
+    pub(crate) batches: BoxStream<'static, anyhow::Result<RecordBatch>>,
+}
+
+/// Where SQL is asked.
+pub(crate) enum Source {
+    Lake(Lake),
+    Server(Client),
+}
+
+impl Source {
+    /// The server when one is named, else the lake, open for reading.
+    pub(crate) async fn open(place: &Place) -> anyhow::Result<Self> {
+        match &place.url {
+            Some(url) => Ok(Self::Server(connect(url).await?)),
+            None => Ok(Self::Lake(read(place).await?)),
+        }
+    }
+
+    pub(crate) async fn query(&self, sql: &str, options: QueryOptions) -> anyhow::Result<Rows> {
+        match self {
+            Self::Lake(lake) => {
+                let answer = lake.query(sql, options).await?;
+                let batches = answer.batches.map_err(|error| runlake::Error::from(error).into()).boxed();
+                Ok(Rows { schema: answer.schema, batches })
+            }
+            Self::Server(client) => {
+                let rows = client.sql_rows(sql, &[]).await?;
+                let schema = rows.schema();
+                let batches = stream::try_unfold(rows, |mut rows| async move {
+                    let batch = rows.next().await?;
+                    anyhow::Ok(batch.map(|batch| (batch, rows)))
+                });
+                Ok(Rows { schema, batches: batches.boxed() })
+            }
+        }
+    }
+
+    pub(crate) async fn rows(&self, sql: &str) -> anyhow::Result<Vec<RecordBatch>> {
+        let rows = self.query(sql, QueryOptions::default()).await?;
+        let schema = rows.schema;
+        let mut batches: Vec<RecordBatch> = rows.batches.try_collect().await?;
+        if batches.is_empty() {
+            batches.push(RecordBatch::new_empty(schema));
+        }
+        Ok(batches)
+    }
+}
+
+/// The lake, open for reading; a server may own it.
+pub(crate) async fn read(place: &Place) -> anyhow::Result<Lake> {
+    Ok(Lake::open_read_only(&Location::parse(&place.lake)?).await?)
+}
+
+/// The lake, open for writing.
+pub(crate) async fn write(place: &Place, owner: &str) -> anyhow::Result<Lake> {
+    let options = LakeOptions { owner: Some(owner.to_owned()), ..LakeOptions::default() };
+    Ok(Lake::open_with(&Location::parse(&place.lake)?, options).await?)
+}
+
+/// A server.
+pub(crate) async fn connect(url: &str) -> anyhow::Result<Client> {
+    Client::connect(url).await.with_context(|| format!("cannot reach the server at {url}"))
+}
+
+/// For commands that work on a lake only.
+pub(crate) fn lake_only(place: &Place, command: &str) -> anyhow::Result<()> {
+    match &place.url {
+        None => Ok(()),
+        Some(url) => Err(UsageError(format!(
+            "`{command}` works on a lake (--lake), not yet through a server; leave out --url {url} (and RUNLAKE_URL)"
+        ))
+        .into()),
+    }
+}
+
+/// The lake, open for writing; one that is not there is an error, not a new lake.
+pub(crate) async fn write_existing(place: &Place, owner: &str) -> anyhow::Result<Lake> {
+    let location = Location::parse(&place.lake)?;
+    let lake_file = runlake::store::Layout::new(location.path()).lake_file();
+    if !lake_file.exists() {
+        let path = location.path().display().to_string();
+        return Err(runlake::Error::from(runlake::store::StoreError::NoLake { path }).into());
+    }
+    write(place, owner).await
+}
+
+/// Microseconds since 1970 UTC.
+pub(crate) fn now_micros() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}

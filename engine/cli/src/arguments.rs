@@ -1,0 +1,75 @@
+//! The command line: what can be said, with an example for each command.
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::output::Format;
+use crate::{decide, demo, functions, gate, import, note, runs, serve, show, sql};
+
+/// Every training run a team ever made, in one place, one SQL query away, with the statistics to say what was learned.
+#[derive(Debug, Parser)]
+#[command(
+    name = "runlake",
+    version,
+    propagate_version = true,
+    after_help = "Examples:\n  runlake demo\n  runlake import ./mlruns\n  runlake sql \"SELECT name, metrics['val/acc'] FROM runs ORDER BY 2 DESC LIMIT 10\"\n  runlake gate --candidate tag:arm=new --baseline tag:arm=main --metric val/acc --direction up\n\nExit codes: 0 done or gate passed, 1 gate failed, 2 wrong usage, 3 gate inconclusive, 4 storage, network or internal\nfailure, 5 nothing matched, 6 done but some input was rejected."
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+impl Arguments {
+    /// What is logged when `RUNLAKE_LOG` says nothing: a server tells what it does, a command only what went wrong.
+    pub(crate) fn default_log(&self) -> &'static str {
+        if matches!(self.command, Command::Serve(_)) { "info,delta_kernel=warn,deltalake_core=warn" } else { "error" }
+    }
+}
+
+/// Where the lake is.
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// The lake: a folder or file:// URL
+    #[arg(long, global = true, env = "RUNLAKE_LAKE", default_value = "./lake", value_name = "DIR_OR_URL")]
+    pub(crate) lake: String,
+    /// A running server to ask in place of the lake, such as http://127.0.0.1:7070
+    #[arg(long, global = true, env = "RUNLAKE_URL", value_name = "URL")]
+    pub(crate) url: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Import a corpus of real runs into a fresh lake and answer the questions a team would ask
+    Demo(demo::DemoArguments),
+    /// Open one port for ingest, SQL and health
+    Serve(serve::ServeArguments),
+    /// Take in runs of other tools: TensorBoard, MLflow, CSV, JSON, Parquet, Hugging Face
+    Import(import::ImportArguments),
+    /// Run SQL: one statement, a file, standard input, or a prompt with history
+    Sql(sql::SqlArguments),
+    /// List runs
+    Runs(runs::RunsArguments),
+    /// Show one run: params, tags, metrics
+    Show(show::ShowArguments),
+    /// Is the candidate really better than the baseline? A verdict with evidence
+    Gate(gate::GateArguments),
+    /// Record what was decided about an experiment, and why
+    Decide(decide::DecideArguments),
+    /// Write a note on a run or an experiment
+    Note(note::NoteArguments),
+    /// Write everything that is only in the log into tables that any Delta reader reads
+    Flush,
+    /// Check every file, log record and invariant
+    Verify,
+    /// List the SQL functions of Runlake with their documentation
+    Functions(functions::FunctionsArguments),
+}
+
+/// How rows are shown.
+#[derive(Debug, Args)]
+pub(crate) struct FormatArgument {
+    /// How rows are written
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+}

@@ -1,0 +1,79 @@
+//! Exit codes, in one place.
+
+use runlake::Error;
+use runlake::query::QueryError;
+use server::client::ClientError;
+
+/// Done, or the gate passed.
+pub(crate) const DONE: u8 = 0;
+/// Wrong usage, configuration or policy.
+pub(crate) const USAGE: u8 = 2;
+/// Storage, network or internal failure.
+pub(crate) const INTERNAL: u8 = 4;
+/// Nothing matched.
+pub(crate) const NOTHING: u8 = 5;
+/// Done, but some input was rejected.
+pub(crate) const REJECTED: u8 = 6;
+
+/// A mistake in what the user wrote, found by the command itself.
+#[derive(Debug)]
+pub(crate) struct UsageError(pub(crate) String);
+
+impl std::fmt::Display for UsageError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+/// The exit code that an error ends the command with.
+pub(crate) fn code_of(error: &anyhow::Error) -> u8 {
+    if error.downcast_ref::<UsageError>().is_some() {
+        return USAGE;
+    }
+    if let Some(error) = error.downcast_ref::<ClientError>() {
+        return code_of_client(error);
+    }
+    match error.downcast_ref::<Error>() {
+        Some(Error::Query(error)) => code_of_query(error),
+        Some(
+            Error::Location { .. }
+            | Error::Selector { .. }
+            | Error::Model(_)
+            | Error::Analysis(_)
+            | Error::AmbiguousContext { .. },
+        ) => USAGE,
+        Some(Error::Import(runlake::importers::ImportError::NothingRecognised { .. })) => NOTHING,
+        Some(Error::Import(runlake::importers::ImportError::Mapping { .. })) => USAGE,
+        Some(Error::Store(runlake::store::StoreError::NoLake { .. } | runlake::store::StoreError::Registry(_))) => USAGE,
+        _ => INTERNAL,
+    }
+}
+
+fn code_of_query(error: &QueryError) -> u8 {
+    match error {
+        QueryError::Memory { .. }
+        | QueryError::Time { .. }
+        | QueryError::Execution(_)
+        | QueryError::Storage { .. }
+        | QueryError::Internal { .. } => INTERNAL,
+        _ => USAGE,
+    }
+}
+
+fn code_of_client(error: &ClientError) -> u8 {
+    match error {
+        ClientError::Url { .. } | ClientError::NotOnTheWire { .. } => USAGE,
+        // What the server refuses with a reason and without a hint to try again is the user's to mend.
+        ClientError::Remote(remote) if remote.is_mistake() => USAGE,
+        _ => INTERNAL,
+    }
+}
+
+/// Whether the reader of our output went away, as `head` does: no error for a command in a pipe.
+pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}

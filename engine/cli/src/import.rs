@@ -1,0 +1,154 @@
+//! `runlake import`.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use model::{ExperimentName, ProjectName};
+use runlake::importers::Mapping;
+use runlake::{ImportOptions, ImportProgress, ImportReport, Lake};
+
+use crate::arguments::Place;
+use crate::{access, exit};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  runlake import ./runs                 (TensorBoard, MLflow, Hugging Face, CSV, JSON, Parquet: found by itself)\n  runlake import log.csv --dry-run      (shows what each column would feed)\n  runlake import log.csv --map run=run,step=step,tag:arm=arm,param:seed=seed\n  runlake import log.csv --map-file map.toml")]
+pub(crate) struct ImportArguments {
+    /// A file, a store, or a folder with any of them
+    path: PathBuf,
+    /// Which column feeds what, for tables; columns that are not named and hold numbers are metrics
+    #[arg(long, value_name = "ROLE=COLUMN,…")]
+    map: Option<String>,
+    /// The same in a TOML file
+    #[arg(long, value_name = "FILE", conflicts_with = "map")]
+    map_file: Option<PathBuf>,
+    /// Put all runs into this experiment
+    #[arg(long)]
+    experiment: Option<String>,
+    /// Put runs that name no project into this one
+    #[arg(long, default_value = "default")]
+    project: String,
+    /// Show what would be imported and how, and import nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(crate) async fn run(place: &Place, arguments: ImportArguments) -> anyhow::Result<u8> {
+    access::lake_only(place, "import")?;
+    let options = options(&arguments)?;
+    if arguments.dry_run {
+        let (detection, plan) = Lake::import_plan(&arguments.path, &options)?;
+        println!("{plan}");
+        for left in &detection.unrecognised {
+            println!("not recognised: {} ({})", left.path.display(), left.reason);
+        }
+        return Ok(exit::DONE);
+    }
+    let lake = access::write(place, "runlake import").await?;
+    let outcome = import(&lake, &arguments.path, options).await;
+    lake.close().await;
+    let report = outcome?;
+    Ok(code_of(&report))
+}
+
+/// Imports with a progress bar and prints the receipt.
+pub(crate) async fn import(lake: &Lake, path: &std::path::Path, options: ImportOptions) -> anyhow::Result<ImportReport> {
+    let start = Instant::now();
+    let bar = progress_bar();
+    let shown = bar.clone();
+    let outcome = lake.import(path, options, move |progress| show(&shown, &progress)).await;
+    bar.finish_and_clear();
+    let report = outcome?;
+    print_receipt(&report, start.elapsed().as_secs_f64());
+    Ok(report)
+}
+
+fn options(arguments: &ImportArguments) -> anyhow::Result<ImportOptions> {
+    let mapping = match (&arguments.map, &arguments.map_file) {
+        (Some(text), _) => Some(Mapping::parse(text).map_err(runlake::Error::from)?),
+        (None, Some(file)) => {
+            let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+            Some(Mapping::parse_toml(&text).map_err(runlake::Error::from)?)
+        }
+        (None, None) => None,
+    };
+    Ok(ImportOptions {
+        project: ProjectName::new(&arguments.project).map_err(runlake::Error::from)?,
+        experiment: arguments
+            .experiment
+            .as_ref()
+            .map(ExperimentName::new)
+            .transpose()
+            .map_err(runlake::Error::from)?,
+        mapping,
+    })
+}
+
+fn code_of(report: &ImportReport) -> u8 {
+    if report.kinds.is_empty() {
+        exit::NOTHING
+    } else if report.rejected > 0 {
+        exit::REJECTED
+    } else {
+        exit::DONE
+    }
+}
+
+fn progress_bar() -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    // The template is fixed; were it wrong, the default style would do.
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {elapsed} {wide_msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn show(bar: &ProgressBar, progress: &ImportProgress) {
+    bar.set_length(progress.bytes_total.max(progress.bytes_done));
+    bar.set_position(progress.bytes_done);
+    bar.set_message(format!("{} points  {}", progress.points, progress.unit));
+}
+
+fn print_receipt(report: &ImportReport, seconds: f64) {
+    println!("imported from {}", report.root.display());
+    for (kind, found) in &report.kinds {
+        println!(
+            "  {kind:<12} {} files or run folders read, {} unchanged since the last import, {} points",
+            found.units, found.unchanged, found.points
+        );
+    }
+    println!(
+        "  {} runs ({} new), {} series, {} points ({} new; {} NaN, {} infinite) in {seconds:.1} s",
+        report.runs, report.new_runs, report.series, report.points, report.new_points, report.nan, report.infinite
+    );
+    if let Some((first, last)) = report.steps {
+        println!("  steps {first} to {last}");
+    }
+    for remark in &report.remarks {
+        println!(
+            "  {} × {} [{}], first in {}, {}",
+            remark.count,
+            remark.message,
+            remark.code,
+            remark.file.display(),
+            remark.place
+        );
+    }
+    if report.rejected > 0 {
+        println!("  {} records rejected:", report.rejected);
+        for rejection in report.rejections.iter().take(20) {
+            println!("    {rejection}");
+        }
+        if report.rejections.len() > 20 {
+            println!("    … and more");
+        }
+    }
+    for left in report.unrecognised.iter().take(20) {
+        println!("  not recognised: {} ({})", left.path.display(), left.reason);
+    }
+    if report.unrecognised.len() > 20 {
+        println!("  … and {} more that were not recognised", report.unrecognised.len() - 20);
+    }
+}

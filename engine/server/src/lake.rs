@@ -15,8 +15,8 @@ use runlake::{Error, Lake};
 
 use crate::error::{Position, ServiceError};
 use crate::service::{
-    Appended, Flushed, LakeService, LakeStatus, PendingAppend, Problem, QueryAnswer, QueryPart, Readiness, Statement,
-    Verified,
+    Appended, Flushed, LakeService, LakeStatus, PendingAppend, Problem, QueryAnswer, QueryPart, Readiness,
+    Statement, Verified,
 };
 
 /// When a client should try again what the lake could not do now.
@@ -39,7 +39,9 @@ impl LakeService for Lake {
         // The first poll puts the batch into the writer's queue. Only when the store is out of room does it wait for
         // that in a queue of its own, which is first come, first served as well.
         match futures::poll!(pending.as_mut()) {
-            Poll::Ready(done) => done.map(|appended| -> PendingAppend { Box::pin(async move { Ok(appended) }) }),
+            Poll::Ready(done) => {
+                done.map(|appended| -> PendingAppend { Box::pin(async move { Ok(appended) }) })
+            }
             Poll::Pending => Ok(pending),
         }
     }
@@ -62,7 +64,9 @@ impl LakeService for Lake {
         let snapshot = self.snapshot().await.map_err(error_from_lake)?;
         let answer = query::run(self.sessions(), &snapshot, &sql, options).await.map_err(error_from_query)?;
         let notice = answer.settings.map(|_| {
-            Ok(QueryPart::Notice("a SET holds for its own call only; send the key with each statement".to_owned()))
+            Ok(QueryPart::Notice(
+                "a SET holds for its own call only; send the key with each statement".to_owned(),
+            ))
         });
         let rows = answer.batches.map(|batch| batch.map(QueryPart::Rows).map_err(error_from_query));
         Ok(QueryAnswer { schema: answer.schema, parts: rows.chain(stream::iter(notice)).boxed() })
@@ -78,7 +82,10 @@ impl LakeService for Lake {
         // It reads and hashes every byte: nothing for the threads that serve the network.
         let report = tokio::task::spawn_blocking(move || runtime.block_on(store::verify(&path))).await;
         let report = report.map_err(|error| internal("verify.ended", &error))?.map_err(error_from_store)?;
-        let problems = report.findings.into_iter().map(|finding| Problem { place: finding.place, message: finding.what });
+        let problems = report
+            .findings
+            .into_iter()
+            .map(|finding| Problem { place: finding.place, message: finding.what });
         Ok(Verified {
             files: report.files,
             bytes: report.bytes,
@@ -144,7 +151,12 @@ fn writable(lake: &Lake) -> Result<&Store, ServiceError> {
 
 fn bytes_in(folder: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
-    entries.flatten().filter_map(|entry| entry.metadata().ok()).filter(|data| data.is_file()).map(|d| d.len()).sum()
+    entries
+        .flatten()
+        .filter_map(|entry| entry.metadata().ok())
+        .filter(|data| data.is_file())
+        .map(|d| d.len())
+        .sum()
 }
 
 fn internal(reason: &'static str, error: &dyn std::fmt::Display) -> ServiceError {
@@ -183,12 +195,18 @@ pub(crate) fn error_from_store(error: StoreError) -> ServiceError {
             | WalError::Sync { .. }
             | WalError::Poisoned { .. }
             | WalError::Fenced { .. } => unavailable(reason, message),
-            WalError::Corrupt { .. } | WalError::EndsEarly { .. } => ServiceError::DataLoss { reason, message },
+            WalError::Corrupt { .. } | WalError::EndsEarly { .. } => {
+                ServiceError::DataLoss { reason, message }
+            }
             _ => ServiceError::Internal { reason, message },
         },
         _ if matches!(
             reason,
-            "segment.corrupt" | "segment.missing" | "catalog.log_damaged" | "checkpoint.corrupt" | "lake.damaged"
+            "segment.corrupt"
+                | "segment.missing"
+                | "catalog.log_damaged"
+                | "checkpoint.corrupt"
+                | "lake.damaged"
         ) =>
         {
             ServiceError::DataLoss { reason, message }

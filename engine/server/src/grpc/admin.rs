@@ -59,10 +59,9 @@ impl Admin for AdminService {
         let verified = self.shared.lake.verify().await;
         let Verified { files, bytes, log_records, problems } =
             verified.map_err(|error| self.shared.refuse(&error))?;
-        let problems = problems.into_iter().map(|Problem { place, message }| v1::Problem {
-            place,
-            message: status::shortened(&message),
-        });
+        let problems = problems
+            .into_iter()
+            .map(|Problem { place, message }| v1::Problem { place, message: status::shortened(&message) });
         Ok(Response::new(v1::VerifyResponse { files, bytes, log_records, problems: problems.collect() }))
     }
 

@@ -156,10 +156,7 @@ impl LakeService for FakeLake {
     }
 
     async fn verify(&self) -> Result<Verified, ServiceError> {
-        let problem = Problem {
-            place: "tables/points/part-0.parquet".into(),
-            message: "m".repeat(5_000),
-        };
+        let problem = Problem { place: "tables/points/part-0.parquet".into(), message: "m".repeat(5_000) };
         Ok(Verified { files: 3, bytes: 4_096, log_records: 17, problems: vec![problem] })
     }
 

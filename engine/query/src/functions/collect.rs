@@ -107,7 +107,9 @@ impl<F: CollectingFunction> Collecting<F> {
     fn rows(&self, arguments: &AccumulatorArgs<'_>) -> Result<Rows> {
         let name = self.function.definition().name;
         if arguments.is_distinct {
-            return plan_err!("{name}(DISTINCT ...) is not allowed: repeated values are values of their own");
+            return plan_err!(
+                "{name}(DISTINCT ...) beside other aggregates is not supported: ask for it by itself"
+            );
         }
         let constants: Vec<Option<ScalarValue>> = arguments
             .exprs

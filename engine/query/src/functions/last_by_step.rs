@@ -109,7 +109,7 @@ impl AggregateUDFImpl for LastByStep {
 
 fn refuse_distinct(arguments: &AccumulatorArgs<'_>) -> Result<()> {
     if arguments.is_distinct {
-        return plan_err!("last_by_step(DISTINCT ...) is not allowed");
+        return plan_err!("last_by_step(DISTINCT ...) means the same as without DISTINCT: leave it out");
     }
     Ok(())
 }

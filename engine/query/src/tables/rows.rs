@@ -41,8 +41,7 @@ impl PartitionStream for LazyPartition {
     }
 
     fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let mut next = (self.start)();
-        let batches = futures::stream::iter(std::iter::from_fn(move || next()));
+        let batches = futures::stream::iter(std::iter::from_fn((self.start)()));
         Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches))
     }
 }

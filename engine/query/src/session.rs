@@ -200,7 +200,8 @@ impl SessionFactory {
     }
 
     /// A session over all of one snapshot, for the owner of the lake: an engine's context to use as one likes, without
-    /// the guard of [`crate::run`].
+    /// the guard of [`crate::run`]. Named arguments of our functions may leave no gaps here: `run` fills them, the
+    /// engine does not.
     pub fn session(&self, snapshot: &Snapshot) -> SessionContext {
         let (state, _) = self.state(snapshot, &Access::All, Settings::default(), None);
         SessionContext::new_with_state(state)

@@ -98,7 +98,9 @@ pub enum QueryError {
         count: usize,
     },
     /// The statement is larger than any that a person or a tool writes.
-    #[error("the statement is too complex: {have} {what}, the limit is {limit}; split it, or join with a VALUES list")]
+    #[error(
+        "the statement is too complex: {have} {what}, the limit is {limit}; split it, or join with a VALUES list"
+    )]
     TooComplex {
         /// What was counted.
         what: &'static str,
@@ -108,7 +110,9 @@ pub enum QueryError {
         limit: usize,
     },
     /// The statement needs more memory than it may use.
-    #[error("the statement needs more than its {limit_mib} MiB of memory: filter more, group by less, or add a LIMIT")]
+    #[error(
+        "the statement needs more than its {limit_mib} MiB of memory: filter more, group by less, or add a LIMIT"
+    )]
     Memory {
         /// The limit, in MiB.
         limit_mib: usize,

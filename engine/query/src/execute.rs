@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
@@ -63,13 +64,18 @@ impl Answer {
     }
 }
 
+/// How much later than the worker the caller gives up.
+const GRACE: Duration = Duration::from_millis(200);
+
 /// Batches that wait for a slow reader.
 const WAITING_BATCHES: usize = 2;
 
 /// Answers one statement over one snapshot.
 ///
 /// The text passes the guard (caps, one statement, only reads), is planned and run on the threads of the factory, and
-/// its rows pass the limits of `options`. Must be called within a tokio runtime.
+/// its rows pass the limits of `options`. Must be called within a tokio runtime with timers. The time limit counts until
+/// the last row is taken; a step of the engine that is under way when it ends is computed to its end on its thread, but
+/// the caller has its answer.
 ///
 /// # Errors
 /// Whatever is wrong with the statement; see [`QueryError`]. Errors while rows flow come through the stream.
@@ -111,13 +117,25 @@ pub async fn run(
         },
         handle,
     );
-    let Ok(planned) = plan.await else {
-        return Err(ended(work.join_next().await));
+    // The worker keeps its own deadline; this one also holds when all workers are busy computing.
+    let deadline = started + options.limits.time + GRACE;
+    let too_late = QueryError::Time { seconds: options.limits.time.as_secs() };
+    let planned = match tokio::time::timeout_at(deadline, plan).await {
+        Ok(Ok(planned)) => planned,
+        Ok(Err(_)) => return Err(ended(work.join_next().await)),
+        Err(_) => return Err(too_late),
     };
     let (schema, settings) = planned?;
     let batches = async_stream::stream! {
-        while let Some(batch) = waiting.recv().await {
-            yield batch;
+        loop {
+            match tokio::time::timeout_at(deadline, waiting.recv()).await {
+                Ok(Some(batch)) => yield batch,
+                Ok(None) => break,
+                Err(_) => {
+                    yield Err(too_late);
+                    return;
+                }
+            }
         }
         // A worker that ended by a fault must not look like the end of the rows.
         if let Some(Err(error)) = work.join_next().await {
@@ -156,7 +174,13 @@ impl Words {
             names.extend(self.state.udwfs());
             names
         };
-        let vocabulary = Vocabulary { tables: &tables, functions: &functions, memory_limit: self.memory_limit };
+        let keys = || self.catalog.key_names();
+        let vocabulary = Vocabulary {
+            tables: &tables,
+            functions: &functions,
+            keys: &keys,
+            memory_limit: self.memory_limit,
+        };
         explain(&self.sql, error, &vocabulary)
     }
 }

@@ -12,6 +12,8 @@ pub(crate) struct Vocabulary<'a> {
     pub(crate) tables: &'a dyn Fn() -> Vec<String>,
     /// Functions.
     pub(crate) functions: &'a dyn Fn() -> Vec<String>,
+    /// The keys of params, tags and metrics.
+    pub(crate) keys: &'a dyn Fn() -> Vec<String>,
     /// The memory that a statement may use, in bytes.
     pub(crate) memory_limit: usize,
 }
@@ -32,7 +34,8 @@ impl Explainer<'_> {
             DataFusionError::Diagnostic(diagnostic, inner) => {
                 let span = diagnostic.span.map(|span| {
                     let (start, end) = (span.start, span.end);
-                    let width = if start.line == end.line { end.column.saturating_sub(start.column) } else { 1 };
+                    let width =
+                        if start.line == end.line { end.column.saturating_sub(start.column) } else { 1 };
                     (start.line as usize, start.column as usize, width as usize)
                 });
                 self.explain(*inner, span)
@@ -107,7 +110,8 @@ impl Explainer<'_> {
         }
         let (text, place) = match message.split_once(" at Line: ") {
             Some((text, at)) => {
-                let mut numbers = at.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse::<usize>().ok());
+                let mut numbers =
+                    at.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse::<usize>().ok());
                 let place = numbers.next().zip(numbers.next()).and_then(|(line, column)| {
                     let width = self.word_width(line, column);
                     Place::new(self.sql, line, column, width)
@@ -122,7 +126,8 @@ impl Explainer<'_> {
 
     fn word_width(&self, line: usize, column: usize) -> usize {
         let text = self.sql.lines().nth(line.saturating_sub(1)).unwrap_or_default();
-        let word = text.chars().skip(column.saturating_sub(1)).take_while(|c| c.is_alphanumeric() || *c == '_');
+        let word =
+            text.chars().skip(column.saturating_sub(1)).take_while(|c| c.is_alphanumeric() || *c == '_');
         word.count().max(1)
     }
 
@@ -143,7 +148,11 @@ impl Explainer<'_> {
                 place: self.place(span).or_else(|| self.place_of_word(field.name())),
                 hint: Some("Write the table or its alias before it.".to_owned()),
             }),
-            other => QueryError::Invalid(Located { message: other.to_string(), place: self.place(span), hint: None }),
+            other => QueryError::Invalid(Located {
+                message: other.to_string(),
+                place: self.place(span),
+                hint: None,
+            }),
         }
     }
 
@@ -173,12 +182,27 @@ impl Explainer<'_> {
             });
         }
         if let Some(key) = between(message, "Field ", " not found in struct") {
+            let listed = "SELECT DISTINCT key FROM params (tags, or metric FROM series) lists the keys.";
             return QueryError::UnknownColumn(Located {
                 message: format!("no run has the key '{key}'"),
                 place: self.place_of_word(key),
-                hint: Some("SELECT DISTINCT key FROM params (tags, or metric FROM series) lists the keys.".to_owned()),
+                hint: suggestion(key, &(self.vocabulary.keys)()).or_else(|| Some(listed.to_owned())),
             });
         }
+        if let Some(name) = between(message, "Unknown parameter name '", "'") {
+            let known: Vec<String> = between(message, "Valid parameters are: [", "]")
+                .map(|names| names.split(", ").map(str::to_owned).collect())
+                .unwrap_or_default();
+            return QueryError::Invalid(Located {
+                message: format!("unknown argument '{name}'"),
+                place: self.place_of_word(name),
+                hint: suggestion(name, &known).or_else(|| known_names("The arguments are", &known)),
+            });
+        }
+        // Our own checks of arguments come back wrapped in the engine's words.
+        let message =
+            between(message, "coercion failed with: Error during planning: ", ". No function matches")
+                .unwrap_or(message);
         let located = Located { message: first_line(message), place: self.place(span), hint: None };
         QueryError::Invalid(located)
     }
@@ -217,8 +241,11 @@ fn known_names(beginning: &str, known: &[String]) -> Option<String> {
 pub(crate) fn suggestion(name: &str, known: &[String]) -> Option<String> {
     let allowed = (name.chars().count() / 3).clamp(1, 3);
     let lower = name.to_lowercase();
-    let mut near: Vec<(usize, &String)> =
-        known.iter().map(|k| (edit_distance(&lower, &k.to_lowercase()), k)).filter(|(d, _)| *d <= allowed).collect();
+    let mut near: Vec<(usize, &String)> = known
+        .iter()
+        .map(|k| (edit_distance(&lower, &k.to_lowercase()), k))
+        .filter(|(d, _)| *d <= allowed)
+        .collect();
     near.sort();
     near.dedup();
     let names: Vec<String> = near.iter().take(3).map(|(_, name)| format!("'{name}'")).collect();

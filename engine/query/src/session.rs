@@ -66,7 +66,9 @@ impl FromStr for Device {
             ("auto", _) => Ok(Self::Auto),
             ("cpu", _) => Ok(Self::Cpu),
             (_, Some(ordinal)) => Ok(Self::Cuda(ordinal)),
-            _ => Err(setting(format!("runlake.device cannot be '{text}'"), "Give 'auto', 'cpu' or 'cuda:0'.")),
+            _ => {
+                Err(setting(format!("runlake.device cannot be '{text}'"), "Give 'auto', 'cpu' or 'cuda:0'."))
+            }
         }
     }
 }
@@ -150,7 +152,8 @@ impl SessionFactory {
     pub fn new(config: &SessionConfig) -> Result<Self> {
         let internal = |error: &dyn fmt::Display| QueryError::Internal { message: error.to_string() };
         let memory: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(config.memory));
-        let disk = if config.spill == 0 { DiskManagerMode::Disabled } else { DiskManagerMode::OsTmpDirectory };
+        let disk =
+            if config.spill == 0 { DiskManagerMode::Disabled } else { DiskManagerMode::OsTmpDirectory };
         let disk = DiskManagerBuilder::default().with_mode(disk).with_max_temp_directory_size(config.spill);
         let environment = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::clone(&memory))
@@ -182,7 +185,9 @@ impl SessionFactory {
             .with_higher_order_functions(SessionStateDefaults::default_higher_order_functions())
             .with_aggregate_functions(aggregates)
             .with_window_functions(windows)
-            .with_table_function_list(guarded_table_functions(SessionStateDefaults::default_table_functions()))
+            .with_table_function_list(
+                guarded_table_functions(SessionStateDefaults::default_table_functions()),
+            )
             .build();
         let threads = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(config.threads.max(1))
@@ -195,7 +200,8 @@ impl SessionFactory {
     }
 
     /// A session over all of one snapshot, for the owner of the lake: an engine's context to use as one likes, without
-    /// the guard of [`crate::run`].
+    /// the guard of [`crate::run`]. Named arguments of our functions may leave no gaps here: `run` fills them, the
+    /// engine does not.
     pub fn session(&self, snapshot: &Snapshot) -> SessionContext {
         let (state, _) = self.state(snapshot, &Access::All, Settings::default(), None);
         SessionContext::new_with_state(state)

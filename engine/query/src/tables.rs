@@ -2,9 +2,9 @@
 
 mod catalog;
 mod constraints;
+mod key_values;
 mod keys;
 mod keys_needed;
-mod key_values;
 mod points;
 mod points_scan;
 mod rows;
@@ -25,8 +25,8 @@ use model::schema::Table;
 use model::{ProjectName, Run};
 use store::Snapshot;
 
-use constraints::Constraints;
 pub(crate) use catalog::{CATALOG, PUBLIC, SnapshotCatalog};
+use constraints::Constraints;
 pub(crate) use keys::{KeyCache, KeyTypes};
 pub(crate) use keys_needed::{NameNeededKeys, NeededKeys};
 

@@ -74,7 +74,11 @@ impl CollectingFunction for BootstrapCi {
             "median" => Statistic::Median,
             "iqm" => Statistic::Iqm,
             other => {
-                return constants.refuse("statistic", format_args!("'{other}'"), "give 'mean', 'median' or 'iqm'");
+                return constants.refuse(
+                    "statistic",
+                    format_args!("'{other}'"),
+                    "give 'mean', 'median' or 'iqm'",
+                );
             }
         };
         let method = match (constants.text("method"), statistic) {
@@ -139,7 +143,9 @@ impl Finish for Call {
             }
             match u32::try_from(values.len()) {
                 Ok(end) => offsets.push(end),
-                Err(_) => return plan_err!("bootstrap_ci over more than 2^32 values: filter or group further"),
+                Err(_) => {
+                    return plan_err!("bootstrap_ci over more than 2^32 values: filter or group further");
+                }
             }
             results.push((failed, result));
         }
@@ -163,7 +169,8 @@ impl Finish for Call {
             result.low = bounded.then_some(output.low[group]);
             result.high = bounded.then_some(output.high[group]);
             result.standard_error = (!single).then_some(output.se[group]);
-            let words: Vec<&str> = flags.names().filter(|name| !matches!(*name, "absent" | "degenerate")).collect();
+            let words: Vec<&str> =
+                flags.names().filter(|name| !matches!(*name, "absent" | "degenerate")).collect();
             result.warning = (!words.is_empty()).then(|| words.join(","));
         }
         let method = match self.method {

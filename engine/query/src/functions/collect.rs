@@ -5,9 +5,7 @@ use std::hash::Hash;
 use std::mem::size_of;
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, ListArray,
-};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, ListArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type};
 use datafusion::common::{Result, ScalarValue, internal_err, not_impl_err, plan_err};
@@ -71,7 +69,9 @@ pub(super) trait Finish: Send + Sync + Debug {
 }
 
 /// An aggregate over collected values.
-pub(super) trait CollectingFunction: Debug + Clone + Send + Sync + PartialEq + Eq + Hash + 'static {
+pub(super) trait CollectingFunction:
+    Debug + Clone + Send + Sync + PartialEq + Eq + Hash + 'static
+{
     /// Its description.
     fn definition(&self) -> &'static Definition;
 
@@ -107,7 +107,9 @@ impl<F: CollectingFunction> Collecting<F> {
     fn rows(&self, arguments: &AccumulatorArgs<'_>) -> Result<Rows> {
         let name = self.function.definition().name;
         if arguments.is_distinct {
-            return plan_err!("{name}(DISTINCT ...) is not allowed: repeated values are values of their own");
+            return plan_err!(
+                "{name}(DISTINCT ...) beside other aggregates is not supported: ask for it by itself"
+            );
         }
         let constants: Vec<Option<ScalarValue>> = arguments
             .exprs
@@ -185,7 +187,10 @@ impl<F: CollectingFunction> AggregateUDFImpl for Collecting<F> {
         true
     }
 
-    fn create_groups_accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
+    fn create_groups_accumulator(
+        &self,
+        arguments: AccumulatorArgs<'_>,
+    ) -> Result<Box<dyn GroupsAccumulator>> {
         Ok(Box::new(self.rows(&arguments)?))
     }
 
@@ -400,7 +405,12 @@ impl GroupsAccumulator for Rows {
         self.state_of(groups)
     }
 
-    fn merge_batch(&mut self, values: &[ArrayRef], group_indices: &[usize], total_num_groups: usize) -> Result<()> {
+    fn merge_batch(
+        &mut self,
+        values: &[ArrayRef],
+        group_indices: &[usize],
+        total_num_groups: usize,
+    ) -> Result<()> {
         self.group_count = total_num_groups;
         self.merge(values, |row| group_indices[row])
     }
@@ -455,4 +465,3 @@ impl Accumulator for OneGroup {
         self.0.merge(states, |_| 0)
     }
 }
-

@@ -10,7 +10,6 @@ use datafusion::common::{DataFusionError, Result};
 use super::collect::{CollectingFunction, Finish, Groups, RowKey};
 use super::definition::{ArgumentKind, Constants, Definition, FunctionKind, required};
 
-
 pub(super) static DEFINITION: Definition = Definition {
     name: "downsample_lttb",
     kind: FunctionKind::Aggregate,
@@ -52,7 +51,9 @@ impl CollectingFunction for DownsampleLttb {
 
     fn prepare(&self, constants: &Constants<'_>) -> Result<Arc<dyn Finish>> {
         match constants.integer("n") {
-            Some(count) if count >= 2 => Ok(Arc::new(Call { count: usize::try_from(count).unwrap_or(usize::MAX) })),
+            Some(count) if count >= 2 => {
+                Ok(Arc::new(Call { count: usize::try_from(count).unwrap_or(usize::MAX) }))
+            }
             Some(count) => constants.refuse("n", count, "give a number of points of at least 2"),
             None => constants.refuse("n", "NULL", "give a number of points of at least 2"),
         }
@@ -74,7 +75,8 @@ impl Finish for Call {
         let mut values = Vec::new();
         let mut lengths = Vec::with_capacity(groups.len());
         for (group_steps, group_values) in groups.keyed() {
-            let mut points: Vec<(i64, f64)> = group_steps.iter().copied().zip(group_values.iter().copied()).collect();
+            let mut points: Vec<(i64, f64)> =
+                group_steps.iter().copied().zip(group_values.iter().copied()).collect();
             // By value too, so that the order of the rows does not matter.
             points.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.total_cmp(&b.1)));
             let x: Vec<f64> = points.iter().map(|p| p.0 as f64).collect();
@@ -87,7 +89,8 @@ impl Finish for Call {
                 values.push(points[index].1);
             }
         }
-        let columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(steps)), Arc::new(Float64Array::from(values))];
+        let columns: Vec<ArrayRef> =
+            vec![Arc::new(Int64Array::from(steps)), Arc::new(Float64Array::from(values))];
         let points = StructArray::try_new(point_fields(), columns, None)?;
         Ok(Arc::new(ListArray::try_new(item(), OffsetBuffer::from_lengths(lengths), Arc::new(points), None)?))
     }

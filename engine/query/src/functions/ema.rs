@@ -22,11 +22,19 @@ pub(super) static DEFINITION: Definition = Definition {
               NULL. For eyes: tests run on raw values.",
     parameters: &[
         required("value", ArgumentKind::Value, "the value"),
-        optional("halflife", ArgumentKind::Number, "rows after which a weight has halved; give this or alpha"),
+        optional(
+            "halflife",
+            ArgumentKind::Number,
+            "rows after which a weight has halved; give this or alpha",
+        ),
         optional("alpha", ArgumentKind::Number, "weight of the newest value, above 0 and at most 1"),
         optional("method", ArgumentKind::Text, "'tensorboard' (default) or 'ewm'"),
         optional("adjust", ArgumentKind::Boolean, "ewm only: divide by the weights so far, default true"),
-        optional("ignore_na", ArgumentKind::Boolean, "ewm only: a NaN does not age older values, default false"),
+        optional(
+            "ignore_na",
+            ArgumentKind::Boolean,
+            "ewm only: a NaN does not age older values, default false",
+        ),
     ],
     returns: "double",
     example: "SELECT step, ema(value, alpha => 0.1) OVER (ORDER BY step) AS smooth\nFROM (VALUES (1, 0.9), (2, 0.7), (3, 0.8)) AS points(step, value)",
@@ -76,7 +84,10 @@ impl WindowUDFImpl for Ema {
         Ok(Arc::new(Field::new(arguments.name(), DataType::Float64, true)))
     }
 
-    fn partition_evaluator(&self, arguments: PartitionEvaluatorArgs<'_>) -> Result<Box<dyn PartitionEvaluator>> {
+    fn partition_evaluator(
+        &self,
+        arguments: PartitionEvaluatorArgs<'_>,
+    ) -> Result<Box<dyn PartitionEvaluator>> {
         let values: Vec<Option<ScalarValue>> = arguments
             .input_exprs()
             .iter()
@@ -109,7 +120,9 @@ fn smoothing(constants: &Constants<'_>) -> Result<Smoothing> {
             return constants.refuse("alpha", alpha, "give a number above 0 and at most 1");
         }
         (None, None) => {
-            return plan_err!("ema needs halflife or alpha: write ema(value, halflife => 10) or ema(value, alpha => 0.1)");
+            return plan_err!(
+                "ema needs halflife or alpha: write ema(value, halflife => 10) or ema(value, alpha => 0.1)"
+            );
         }
         (Some(_), Some(_)) => return plan_err!("ema takes halflife or alpha, not both"),
     };
@@ -140,8 +153,10 @@ impl PartitionEvaluator for Evaluator {
         let present: Vec<f64> = column.iter().flatten().collect();
         let smooth = match self.smoothing {
             Smoothing::Tensorboard { weight } => ema_tensorboard(&present, weight),
-            Smoothing::Weights { alpha, adjust, ignore_na } => ewm(&present, Decay::Alpha(alpha), adjust, ignore_na)
-                .map_err(|error| DataFusionError::External(Box::new(error)))?,
+            Smoothing::Weights { alpha, adjust, ignore_na } => {
+                ewm(&present, Decay::Alpha(alpha), adjust, ignore_na)
+                    .map_err(|error| DataFusionError::External(Box::new(error)))?
+            }
         };
         let mut smooth = smooth.into_iter();
         let result: Float64Array = column.iter().map(|value| value.and_then(|_| smooth.next())).collect();

@@ -82,7 +82,10 @@ impl AggregateUDFImpl for LastByStep {
         true
     }
 
-    fn create_groups_accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
+    fn create_groups_accumulator(
+        &self,
+        arguments: AccumulatorArgs<'_>,
+    ) -> Result<Box<dyn GroupsAccumulator>> {
         refuse_distinct(&arguments)?;
         Ok(Box::new(Latest { points: Vec::new() }))
     }
@@ -106,7 +109,7 @@ impl AggregateUDFImpl for LastByStep {
 
 fn refuse_distinct(arguments: &AccumulatorArgs<'_>) -> Result<()> {
     if arguments.is_distinct {
-        return plan_err!("last_by_step(DISTINCT ...) is not allowed");
+        return plan_err!("last_by_step(DISTINCT ...) means the same as without DISTINCT: leave it out");
     }
     Ok(())
 }
@@ -139,7 +142,12 @@ impl Latest {
         }
     }
 
-    fn take(&mut self, arguments: &[ArrayRef], group_of: impl Fn(usize) -> usize, filter: Option<&BooleanArray>) {
+    fn take(
+        &mut self,
+        arguments: &[ArrayRef],
+        group_of: impl Fn(usize) -> usize,
+        filter: Option<&BooleanArray>,
+    ) {
         let values = arguments[0].as_primitive::<Float64Type>();
         let steps = arguments[1].as_primitive::<Int64Type>();
         let times = arguments.get(2).map(|times| times.as_primitive::<TimestampMicrosecondType>());
@@ -158,7 +166,8 @@ impl Latest {
         let steps = state[1].as_primitive::<Int64Type>();
         let times = state[2].as_primitive::<Int64Type>();
         for row in (0..values.len()).filter(|&row| values.is_valid(row)) {
-            let candidate = Candidate { step: steps.value(row), time: times.value(row), value: values.value(row) };
+            let candidate =
+                Candidate { step: steps.value(row), time: times.value(row), value: values.value(row) };
             self.offer(group_of(row), candidate);
         }
     }
@@ -197,7 +206,12 @@ impl GroupsAccumulator for Latest {
         Ok(state_of(&emit_to.take_needed(&mut self.points)))
     }
 
-    fn merge_batch(&mut self, values: &[ArrayRef], group_indices: &[usize], total_num_groups: usize) -> Result<()> {
+    fn merge_batch(
+        &mut self,
+        values: &[ArrayRef],
+        group_indices: &[usize],
+        total_num_groups: usize,
+    ) -> Result<()> {
         self.points.resize(total_num_groups, None);
         self.merge(values, |row| group_indices[row]);
         Ok(())

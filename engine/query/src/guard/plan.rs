@@ -41,7 +41,5 @@ pub(crate) fn check_plan(plan: &LogicalPlan) -> Result<()> {
 /// Our tables, the capped series, and the streams of `information_schema`, which nothing else can bring in: the
 /// session has no way to register a table.
 fn is_ours(provider: &Arc<dyn TableProvider>) -> bool {
-    provider.is::<SnapshotTable>()
-        || provider.is::<CappedSeries>()
-        || provider.is::<StreamingTable>()
+    provider.is::<SnapshotTable>() || provider.is::<CappedSeries>() || provider.is::<StreamingTable>()
 }

@@ -130,7 +130,9 @@ fn check_size(sql: &str, limits: &QueryLimits) -> Result<()> {
             Token::RParen | Token::RBracket | Token::RBrace => depth = depth.saturating_sub(1),
             Token::Word(word) => match word.keyword {
                 Keyword::AND | Keyword::OR | Keyword::XOR | Keyword::NOT => operators += 1,
-                Keyword::LIKE | Keyword::ILIKE | Keyword::SIMILAR | Keyword::BETWEEN | Keyword::IS => operators += 1,
+                Keyword::LIKE | Keyword::ILIKE | Keyword::SIMILAR | Keyword::BETWEEN | Keyword::IS => {
+                    operators += 1
+                }
                 Keyword::WHEN | Keyword::COLLATE => operators += 1,
                 Keyword::JOIN => joins += 1,
                 Keyword::UNION | Keyword::INTERSECT | Keyword::EXCEPT => unions += 1,

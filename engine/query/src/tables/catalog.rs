@@ -47,6 +47,13 @@ impl SnapshotCatalog {
         experiments.map(|e| &e.project).filter(|project| self.access.allows(project)).cloned().collect()
     }
 
+    /// All keys of params, tags and metrics, to suggest one.
+    pub(crate) fn key_names(&self) -> Vec<String> {
+        let types = self.keys.get(&self.snapshot, &self.access);
+        let fields = types.params.iter().chain(&types.tags).chain(&types.metrics);
+        fields.map(|field| field.name().clone()).collect()
+    }
+
     /// All tables as they can be written, to suggest one.
     pub(crate) fn table_names(&self) -> Vec<String> {
         let mut names: Vec<String> = TABLES.iter().map(|table| (*table).to_owned()).collect();

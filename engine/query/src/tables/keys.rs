@@ -74,8 +74,8 @@ impl KeyTypes {
         let sees_all = *access == Access::All;
         let mut metrics: BTreeSet<&str> = BTreeSet::new();
         for entry in snapshot.series().entries() {
-            let seen = sees_all
-                || registry.runs().get(entry.run as usize).is_some_and(|run| access.allows_run(run));
+            let seen =
+                sees_all || registry.runs().get(entry.run as usize).is_some_and(|run| access.allows_run(run));
             if seen {
                 metrics.insert(entry.key.metric.as_str());
             }
@@ -108,7 +108,9 @@ struct CacheKey {
 
 impl PartialEq for CacheKey {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.catalog, &other.catalog) && self.last_seq == other.last_seq && self.access == other.access
+        Arc::ptr_eq(&self.catalog, &other.catalog)
+            && self.last_seq == other.last_seq
+            && self.access == other.access
     }
 }
 

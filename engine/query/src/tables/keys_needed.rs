@@ -44,7 +44,10 @@ fn struct_column(expression: &Expr) -> Option<&'static str> {
     STRUCTS.into_iter().find(|name| *name == column.name)
 }
 
-fn collect(expression: &Expr, keys: &mut BTreeMap<&'static str, BTreeSet<String>>) -> Result<TreeNodeRecursion> {
+fn collect(
+    expression: &Expr,
+    keys: &mut BTreeMap<&'static str, BTreeSet<String>>,
+) -> Result<TreeNodeRecursion> {
     expression.apply(|expression| {
         if let Expr::ScalarFunction(call) = expression
             && call.name() == "get_field"

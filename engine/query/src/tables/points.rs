@@ -52,8 +52,10 @@ pub(super) async fn scan(
         selected.files_read += 1;
         chosen.push((reader, positions));
     }
-    let rows = |reader: &Reader, position: usize| reader.series().get(position).map_or(0, |series| series.rows.rows);
-    let total: u64 = chosen.iter().flat_map(|(reader, positions)| positions.iter().map(|p| rows(reader, *p))).sum();
+    let rows =
+        |reader: &Reader, position: usize| reader.series().get(position).map_or(0, |series| series.rows.rows);
+    let total: u64 =
+        chosen.iter().flat_map(|(reader, positions)| positions.iter().map(|p| rows(reader, *p))).sum();
     selected.rows = total;
     let rows_each = (total / partitions.max(1) as u64).max(PARTITION_ROWS);
 
@@ -103,7 +105,11 @@ pub(super) async fn scan(
     }
     if shown.snapshot.memtable_points() > 0 || parts.is_empty() {
         let fits = series_fits(&shown.snapshot, &shown.access, constraints);
-        parts.push(Part::Memory { snapshot: shown.snapshot.clone(), fits: Arc::new(fits), steps: constraints.steps() });
+        parts.push(Part::Memory {
+            snapshot: shown.snapshot.clone(),
+            fits: Arc::new(fits),
+            steps: constraints.steps(),
+        });
         order = order.and(Order::run_first());
         selected.memtable_points = shown.snapshot.memtable_points();
     }
@@ -137,10 +143,9 @@ impl<'a> Wanted<'a> {
             && self.constraints.allows("project", series.project)
             && self.constraints.allows("experiment", series.experiment)
             && self.projects.as_ref().is_none_or(|projects| projects.contains(series.project))
-            && self
-                .constraints
-                .steps()
-                .is_none_or(|steps| series.rows.first_step <= *steps.end() && series.rows.last_step >= *steps.start())
+            && self.constraints.steps().is_none_or(|steps| {
+                series.rows.first_step <= *steps.end() && series.rows.last_step >= *steps.start()
+            })
     }
 }
 

@@ -144,8 +144,10 @@ impl PointsExec {
             // An order holds as far as its columns are there: a constant needs no place in it.
             let is_constant = |name: &str| constraints.texts(name).is_some_and(|allowed| allowed.len() == 1);
             let names = names.into_iter().filter(|name| !is_constant(name));
-            let ordering: Vec<PhysicalSortExpr> =
-                names.map_while(column).map(|column| PhysicalSortExpr::new(column, Default::default())).collect();
+            let ordering: Vec<PhysicalSortExpr> = names
+                .map_while(column)
+                .map(|column| PhysicalSortExpr::new(column, Default::default()))
+                .collect();
             if holds && !ordering.is_empty() {
                 properties.add_ordering(ordering);
             }
@@ -219,7 +221,10 @@ impl ExecutionPlan for PointsExec {
         Ok(TreeNodeRecursion::Continue)
     }
 
-    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         if children.is_empty() { Ok(self) } else { internal_err!("PointsExec has no children") }
     }
 
@@ -375,7 +380,8 @@ impl PointBuilder {
                 }
                 PointColumn::Step(builder) => builder.append_value(points.steps[row]),
                 PointColumn::Fraction(builder) => {
-                    builder.append_option(points.step_fractions.as_ref().and_then(|fractions| fractions[row]));
+                    builder
+                        .append_option(points.step_fractions.as_ref().and_then(|fractions| fractions[row]));
                 }
                 PointColumn::Time(builder) => builder.append_value(points.times[row]),
                 PointColumn::Value(builder) => builder.append_value(points.values[row]),
@@ -389,7 +395,9 @@ impl PointBuilder {
             match column {
                 PointColumn::Text(_, mut builder) => Arc::new(builder.finish()),
                 PointColumn::Step(mut builder) => Arc::new(builder.finish()),
-                PointColumn::Fraction(mut builder) | PointColumn::Attempt(mut builder) => Arc::new(builder.finish()),
+                PointColumn::Fraction(mut builder) | PointColumn::Attempt(mut builder) => {
+                    Arc::new(builder.finish())
+                }
                 PointColumn::Time(mut builder) => Arc::new(builder.finish()),
                 PointColumn::Value(mut builder) => Arc::new(builder.finish()),
             }

@@ -41,8 +41,7 @@ impl PartitionStream for LazyPartition {
     }
 
     fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let mut next = (self.start)();
-        let batches = futures::stream::iter(std::iter::from_fn(move || next()));
+        let batches = futures::stream::iter(std::iter::from_fn((self.start)()));
         Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches))
     }
 }
@@ -142,8 +141,9 @@ pub(super) fn series_fits(
     let runs = constraints.texts("run_id").map(|ids| {
         ids.iter().filter_map(|id| id.parse::<RunId>().ok()).collect::<std::collections::HashSet<_>>()
     });
-    let by_run =
-        *access != Access::All || constraints.texts("project").is_some() || constraints.texts("experiment").is_some();
+    let by_run = *access != Access::All
+        || constraints.texts("project").is_some()
+        || constraints.texts("experiment").is_some();
     let snapshot = snapshot.clone();
     let (access, constraints) = (access.clone(), constraints.clone());
     move |entry: &SeriesEntry| {
@@ -172,12 +172,17 @@ pub(super) fn scan(
     // it asks for one only without filters.
     let registry = shown.snapshot.registry();
     match table {
-        Table::Params | Table::Tags => key_values::scan(shown, table, partitions, projection, constraints, limit),
+        Table::Params | Table::Tags => {
+            key_values::scan(shown, table, partitions, projection, constraints, limit)
+        }
         Table::Series => {
             let fits = series_fits(&shown.snapshot, &shown.access, constraints);
             let series = shown.snapshot.series().entries();
-            let ordinals: Vec<u32> =
-                (0_u32..).zip(series.iter()).filter(|(_, entry)| fits(entry)).map(|(ordinal, _)| ordinal).collect();
+            let ordinals: Vec<u32> = (0_u32..)
+                .zip(series.iter())
+                .filter(|(_, entry)| fits(entry))
+                .map(|(ordinal, _)| ordinal)
+                .collect();
             let schema = projected(&shown.schema, projection)?;
             let (snapshot, columns) = (shown.snapshot.clone(), projection.cloned());
             plan(schema, ordinals, partitions, limit, move |ordinals: &[u32]| {

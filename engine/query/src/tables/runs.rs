@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanBuilder, Float64Array, Float64Builder, Int64Builder, StringBuilder, StructArray, new_null_array,
+    ArrayRef, BooleanBuilder, Float64Array, Float64Builder, Int64Builder, StringBuilder, StructArray,
+    new_null_array,
 };
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
@@ -14,11 +15,11 @@ use model::schema::Table;
 use model::{Point, Run, RunId};
 use store::Snapshot;
 
+use super::SnapshotTable;
 use super::constraints::Constraints;
 use super::keys::{KeyTypes, boolean};
 use super::keys_needed::NeededKeys;
 use super::rows::{plan, projected, runs_of};
-use super::SnapshotTable;
 
 /// The schema of `runs`.
 pub(super) fn schema(types: &KeyTypes) -> SchemaRef {
@@ -43,7 +44,11 @@ pub(super) fn scan(
     let schema = projected(&shown.schema, projection)?;
     let needed = needed.map_or_else(Arc::default, Arc::clone);
     let wants_metrics = schema.column_with_name("metrics").is_some();
-    let metrics = Arc::new(if wants_metrics { last_values(&shown.snapshot, &types.metrics, &needed) } else { HashMap::new() });
+    let metrics = Arc::new(if wants_metrics {
+        last_values(&shown.snapshot, &types.metrics, &needed)
+    } else {
+        HashMap::new()
+    });
     let plain: Vec<usize> = {
         let table = Table::Runs.schema();
         schema.fields().iter().filter_map(|field| table.index_of(field.name()).ok()).collect()
@@ -64,7 +69,8 @@ pub(super) fn scan(
                 })?,
                 "metrics" => structs(&types.metrics, runs.len(), wanted, |key, _| {
                     let values = metrics.get(key);
-                    let value = |run: &Arc<Run>| values.and_then(|values| values.get(&run.id)).map(|p| p.value);
+                    let value =
+                        |run: &Arc<Run>| values.and_then(|values| values.get(&run.id)).map(|p| p.value);
                     Arc::new(runs.iter().map(value).collect::<Float64Array>())
                 })?,
                 name => match table.as_ref().and_then(|table| table.column_by_name(name)) {

@@ -14,7 +14,9 @@ use crate::functions;
 use crate::guard::QueryLimits;
 
 fn schema(fields: &[(&str, DataType)]) -> SchemaRef {
-    Arc::new(Schema::new(fields.iter().map(|(name, kind)| Field::new(*name, kind.clone(), false)).collect::<Vec<_>>()))
+    Arc::new(Schema::new(
+        fields.iter().map(|(name, kind)| Field::new(*name, kind.clone(), false)).collect::<Vec<_>>(),
+    ))
 }
 
 pub(super) fn functions_schema() -> SchemaRef {
@@ -73,7 +75,9 @@ pub(super) fn files(
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let files = if shown.access == Access::All { shown.snapshot.point_files() } else { &[] };
     let counts = |of: fn(&store::catalog::DataFile) -> u64| -> ArrayRef {
-        Arc::new(Int64Array::from_iter_values(files.iter().map(|file| i64::try_from(of(file)).unwrap_or(i64::MAX))))
+        Arc::new(Int64Array::from_iter_values(
+            files.iter().map(|file| i64::try_from(of(file)).unwrap_or(i64::MAX)),
+        ))
     };
     let columns = vec![
         texts(files.iter().map(|_| "points")),

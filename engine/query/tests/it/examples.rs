@@ -10,7 +10,8 @@ use crate::lake::Lake;
 fn every_example_runs() {
     let lake = Lake::empty();
     for definition in definitions() {
-        let batches = lake.ask(definition.example).unwrap_or_else(|error| panic!("{}: {error}", definition.name));
+        let batches =
+            lake.ask(definition.example).unwrap_or_else(|error| panic!("{}: {error}", definition.name));
         let rows: usize = batches.iter().map(|batch| batch.num_rows()).sum();
         assert!(rows > 0, "{}", definition.name);
     }

@@ -43,7 +43,8 @@ fn literal(value: f64) -> String {
 
 /// `(VALUES (0, x0), (1, x1), ...)`.
 fn table(values: &[f64]) -> String {
-    let rows: Vec<String> = values.iter().enumerate().map(|(i, v)| format!("({i}, {})", literal(*v))).collect();
+    let rows: Vec<String> =
+        values.iter().enumerate().map(|(i, v)| format!("({i}, {})", literal(*v))).collect();
     format!("(VALUES {}) AS t(i, x)", rows.join(","))
 }
 
@@ -104,7 +105,9 @@ fn mean_ci_and_iqm() {
     let lake = Lake::empty();
     let mut tested = 0;
     for vector in vectors("descriptive") {
-        let (Some(x), Some(interval)) = (vector["input"]["x"].as_array(), vector["expected"]["ci95_t"].as_array()) else {
+        let (Some(x), Some(interval)) =
+            (vector["input"]["x"].as_array(), vector["expected"]["ci95_t"].as_array())
+        else {
             continue;
         };
         if x.len() < 2 || x.len() > 2_000 {
@@ -133,13 +136,14 @@ fn bootstrap_ci() {
     let mut tested = 0;
     for vector in vectors("bootstrap") {
         let expected = &vector["expected"];
-        let Some(statistic) = vector["params"]["statistic"].as_str().filter(|s| ["mean", "median", "iqm"].contains(s))
+        let Some(statistic) =
+            vector["params"]["statistic"].as_str().filter(|s| ["mean", "median", "iqm"].contains(s))
         else {
             continue;
         };
         let exact = vector["input"]["x"].is_array();
         let input = if exact { &vector["input"]["x"] } else { &vector["input"]["a"] };
-        if !input.is_array() || vector["input"]["b"].is_array() {
+        if !input.is_array() || vector["input"]["b"].is_array() || !expected["theta"].is_number() {
             continue;
         }
         let values = numbers(input);
@@ -216,6 +220,9 @@ fn ema() {
             continue;
         }
         let values = numbers(&vector["input"]["y"]);
+        if values.is_empty() {
+            continue;
+        }
         let sql = format!(
             "SELECT ema(x, alpha => {alpha:?}, {call}) OVER (ORDER BY i) FROM {} ORDER BY i",
             table(&values)
@@ -227,7 +234,11 @@ fn ema() {
             // 1 - weight is rounded once on the way in.
             let got: f64 = row[0].parse().unwrap();
             let near = (got - expected).abs() <= 1e-9 * (1.0 + expected.abs());
-            assert!(near || got == expected || (got.is_nan() && expected.is_nan()), "{}: {got} {expected}", vector["name"]);
+            assert!(
+                near || got == expected || (got.is_nan() && expected.is_nan()),
+                "{}: {got} {expected}",
+                vector["name"]
+            );
         }
         tested += 1;
     }

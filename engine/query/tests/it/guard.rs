@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use query::{QueryError, QueryLimits, QueryOptions};
+use query::{QueryError, QueryLimits, QueryOptions, SessionConfig, SessionFactory, run};
 
-use crate::lake::{Kept, Lake};
+use crate::lake::{Kept, Lake, block_on};
 
 fn code(lake: &Lake, sql: &str) -> &'static str {
     match lake.ask(sql) {
@@ -93,6 +93,22 @@ fn only_reads_pass() {
 }
 
 #[test]
+fn what_only_shows_is_allowed() {
+    let lake = Lake::empty();
+    for sql in [
+        "EXPLAIN SELECT 1",
+        "EXPLAIN ANALYZE SELECT count(*) FROM runs",
+        "SHOW TABLES",
+        "SHOW COLUMNS FROM runs",
+        "DESCRIBE points",
+        "VALUES (1), (2)",
+        "WITH x AS (SELECT 1 AS y) SELECT y FROM x",
+    ] {
+        assert_eq!(code(&lake, sql), "answered", "{sql}");
+    }
+}
+
+#[test]
 fn files_and_settings_are_out_of_reach() {
     let lake = Lake::empty();
     for sql in [
@@ -107,7 +123,8 @@ fn files_and_settings_are_out_of_reach() {
         "SET runlake.seed = 'x'",
     ] {
         let answer = code(&lake, sql);
-        let refused = matches!(answer, "sql.unknown_table" | "sql.unknown_function" | "sql.setting" | "sql.invalid");
+        let refused =
+            matches!(answer, "sql.unknown_table" | "sql.unknown_function" | "sql.setting" | "sql.invalid");
         assert!(refused, "{sql}: {answer}");
     }
 }
@@ -167,11 +184,18 @@ fn rows_bytes_time_and_memory_are_limited() {
 
     let started = Instant::now();
     let short = QueryLimits { time: Duration::from_millis(300), ..QueryLimits::default() };
-    let sql = "SELECT count(*) FROM range(100000) AS a(x), range(100000) AS b(y) WHERE sin(a.x) > cos(b.y)";
-    assert_eq!(ask(sql, short).code(), "sql.time");
-    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    let sql = "SELECT count(*) FROM range(20000) AS a(x), range(20000) AS b(y) WHERE sin(a.x) > cos(b.y)";
+    // Threads of its own, since these will be busy.
+    let factory = SessionFactory::new(&SessionConfig { memory: 1 << 30, spill: 0, threads: 2 }).unwrap();
+    let answer = block_on(async { run(&factory, &lake.snapshot, sql, with(short)).await?.collect().await });
+    assert_eq!(answer.unwrap_err().code(), "sql.time");
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
 
+    // Without disk to fall back to, memory that is not there is an error.
     let little = QueryLimits { memory: 1 << 20, ..QueryLimits::default() };
+    let factory = SessionFactory::new(&SessionConfig { memory: 1 << 30, spill: 0, threads: 1 }).unwrap();
     let sql = "SELECT v % 1000000, array_agg(v) FROM range(2000000) AS t(v) GROUP BY 1";
-    assert_eq!(ask(sql, little).code(), "sql.memory");
+    let answer = block_on(async { run(&factory, &lake.snapshot, sql, with(little)).await?.collect().await });
+    let error = answer.map(|batches| batches.len()).unwrap_err();
+    assert_eq!(error, QueryError::Memory { limit_mib: 1 });
 }

@@ -5,8 +5,8 @@ use std::sync::{Arc, LazyLock};
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use model::{
-    Command, Context, Decision, DecisionKind, ExperimentName, ExperimentUpdate, Key, MetricName, NewRun, Note,
-    ParamValue, Point, PointBatch, PointColumns, ProjectName, RunId, RunStatus, SeriesPoints, TagValue,
+    Command, Context, Decision, DecisionKind, ExperimentName, ExperimentUpdate, Key, MetricName, NewRun,
+    Note, ParamValue, Point, PointBatch, PointColumns, ProjectName, RunId, RunStatus, SeriesPoints, TagValue,
 };
 use query::{QueryError, QueryOptions, SessionConfig, SessionFactory, run};
 use store::{Snapshot, Store, StoreConfig};
@@ -18,8 +18,9 @@ pub(crate) static FACTORY: LazyLock<SessionFactory> = LazyLock::new(|| {
     SessionFactory::new(&SessionConfig { memory: 1 << 30, spill: 1 << 30, threads: 2 }).unwrap()
 });
 
-static RUNTIME: LazyLock<tokio::runtime::Runtime> =
-    LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap());
+static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+});
 
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     RUNTIME.block_on(future)
@@ -154,7 +155,8 @@ fn tags(number: u128, tags: &[(&str, &str)]) -> Command {
 }
 
 fn registry() -> Vec<Command> {
-    let (project, experiment) = (ProjectName::new("vision").unwrap(), ExperimentName::new("lr sweep").unwrap());
+    let (project, experiment) =
+        (ProjectName::new("vision").unwrap(), ExperimentName::new("lr sweep").unwrap());
     let mut update = ExperimentUpdate::named(project.clone(), experiment.clone(), START);
     update.hypothesis = Some("a larger rate helps".to_owned());
     update.target_metric = Some(MetricName::new("val_loss").unwrap());

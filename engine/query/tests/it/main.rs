@@ -1,5 +1,8 @@
 //! Integration tests of SQL: over a lake made with the store, in memory, flushed, and half and half.
 
+// The lints know tests only by their attribute, not the functions that tests share.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod errors;
 mod examples;
 mod functions_golden;

@@ -14,7 +14,10 @@ fn explain(lake: &Lake, sql: &str) -> String {
 #[test]
 fn filters_on_series_are_answered_by_the_scan() {
     let lake = Lake::small(Kept::Flushed);
-    let plan = explain(&lake, "SELECT value FROM points WHERE metric = 'bleu' AND run_id = '00000000000000000000000000000004' AND step > 1");
+    let plan = explain(
+        &lake,
+        "SELECT value FROM points WHERE metric = 'bleu' AND run_id = '00000000000000000000000000000004' AND step > 1",
+    );
     assert!(plan.contains("series=1 of 5"), "{plan}");
     assert!(plan.contains("files=1 of 1"), "{plan}");
     assert!(!plan.contains("FilterExec"), "{plan}");
@@ -38,7 +41,8 @@ fn explain_analyze_says_how_much_was_read() {
     let lake = Lake::small(Kept::Flushed);
     let rows = lake.rows("EXPLAIN ANALYZE SELECT sum(value) FROM points WHERE metric = 'bleu'");
     let plan = rows.into_iter().flatten().collect::<Vec<_>>().join("\n");
-    for metric in ["series_read=1", "rows_selected=2", "output_rows=2", "row_groups_total=1", "pages_total="] {
+    for metric in ["series_read=1", "rows_selected=2", "output_rows=2", "row_groups_total=1", "pages_total="]
+    {
         assert!(plan.contains(metric), "{metric} in {plan}");
     }
 }
@@ -77,8 +81,10 @@ fn every_bit_of_every_value_comes_back() {
         });
         lake.snapshot = lake.store.snapshot();
         let batches = lake.ask("SELECT value FROM points WHERE metric = 'bits' ORDER BY step").unwrap();
-        let got: Vec<u64> =
-            batches.iter().flat_map(|b| b.column(0).as_primitive::<Float64Type>().values().iter().map(|v| v.to_bits())).collect();
+        let got: Vec<u64> = batches
+            .iter()
+            .flat_map(|b| b.column(0).as_primitive::<Float64Type>().values().iter().map(|v| v.to_bits()))
+            .collect();
         assert_eq!(got, values.map(f64::to_bits), "flushed: {flushed}");
         let place = lake.rows("SELECT DISTINCT step_frac, attempt FROM points WHERE metric = 'bits'");
         assert_eq!(place, [["250000", "2"]]);
@@ -109,6 +115,12 @@ fn many_points_over_segments_and_memory_add_up() {
     assert_eq!(lake.cell(window), "199999");
     let part = "SELECT count(*) FROM points WHERE metric = 'long' AND step >= 100 AND step < 1100";
     assert_eq!(lake.cell(part), "1000");
-    assert_eq!(lake.rows("SELECT step FROM points WHERE metric = 'long' ORDER BY step DESC LIMIT 2"), [["199999"], ["199998"]]);
-    assert_eq!(lake.cell("SELECT count(*) FROM (SELECT step FROM points WHERE metric = 'long' LIMIT 70000) AS t"), "70000");
+    assert_eq!(
+        lake.rows("SELECT step FROM points WHERE metric = 'long' ORDER BY step DESC LIMIT 2"),
+        [["199999"], ["199998"]]
+    );
+    assert_eq!(
+        lake.cell("SELECT count(*) FROM (SELECT step FROM points WHERE metric = 'long' LIMIT 70000) AS t"),
+        "70000"
+    );
 }

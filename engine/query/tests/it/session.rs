@@ -50,7 +50,9 @@ fn set_gives_back_the_settings_of_the_next_statement() {
     assert_eq!(settings, Settings { device: Device::Cpu, seed: 42 });
 
     let sql = "SELECT bootstrap_ci(v)['low'] FROM range(30) AS t(v)";
-    let low = |sql: &str, settings| texts(&lake.ask_with(sql, QueryOptions { settings, ..QueryOptions::default() }).unwrap());
+    let low = |sql: &str, settings| {
+        texts(&lake.ask_with(sql, QueryOptions { settings, ..QueryOptions::default() }).unwrap())
+    };
     let named = "SELECT bootstrap_ci(v, seed => 42)['low'] FROM range(30) AS t(v)";
     assert_eq!(low(sql, settings), low(named, Settings::default()));
     assert_ne!(low(sql, settings), low(sql, Settings::default()));
@@ -63,7 +65,8 @@ fn a_caller_sees_only_their_projects() {
         let projects = Arc::new(BTreeSet::from([ProjectName::new("nlp").unwrap()]));
         let ask = |sql: &str| {
             let access = Access::Projects(Arc::clone(&projects));
-            lake.ask_with(sql, QueryOptions { access, ..QueryOptions::default() }).map(|batches| texts(&batches))
+            lake.ask_with(sql, QueryOptions { access, ..QueryOptions::default() })
+                .map(|batches| texts(&batches))
         };
         for (sql, count) in [
             ("SELECT count(*) FROM runs", "1"),

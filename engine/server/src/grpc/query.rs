@@ -188,7 +188,9 @@ async fn run(
 ) -> Result<(), ServiceError> {
     let mut answer = shared.lake.query(statement).await?;
     let mut writer = StreamWriter::try_new(Vec::new(), &answer.schema).map_err(encoding)?;
-    send_chunks(answers, &mut writer).await;
+    if send_chunks(answers, &mut writer).await.is_err() {
+        return Ok(());
+    }
     let (mut rows, mut notices) = (0_u64, Vec::new());
     while let Some(part) = answer.parts.next().await {
         match part? {
@@ -197,15 +199,20 @@ async fn run(
                 rows += batch.num_rows() as u64;
                 for slice in slices(&batch) {
                     writer.write(&slice).map_err(encoding)?;
-                    send_chunks(answers, &mut writer).await;
+                    if send_chunks(answers, &mut writer).await.is_err() {
+                        return Ok(());
+                    }
                 }
             }
         }
     }
     writer.finish().map_err(encoding)?;
-    send_chunks(answers, &mut writer).await;
+    if send_chunks(answers, &mut writer).await.is_err() {
+        return Ok(());
+    }
     let elapsed_micros = u64::try_from(arrived.elapsed().as_micros()).unwrap_or(u64::MAX);
-    send(answers, Part::Summary(v1::SqlSummary { rows, elapsed_micros, notices })).await;
+    // If the reader is gone now, nobody misses it.
+    let _ = send(answers, Part::Summary(v1::SqlSummary { rows, elapsed_micros, notices })).await;
     Ok(())
 }
 
@@ -214,17 +221,23 @@ fn slices(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> + '_ {
     begins.map(|begin| batch.slice(begin, ROWS_AT_ONCE.min(batch.num_rows() - begin)))
 }
 
-async fn send_chunks(answers: &mpsc::Sender<Answer>, writer: &mut StreamWriter<Vec<u8>>) {
+/// The reader is gone: the query has to end, and must not run on without ever waiting.
+struct ReaderGone;
+
+async fn send_chunks(
+    answers: &mpsc::Sender<Answer>,
+    writer: &mut StreamWriter<Vec<u8>>,
+) -> Result<(), ReaderGone> {
     let mut bytes = Bytes::from(std::mem::take(writer.get_mut()));
     while !bytes.is_empty() {
         let chunk = bytes.split_to(CHUNK_BYTES.min(bytes.len()));
-        send(answers, Part::ArrowIpc(chunk)).await;
+        send(answers, Part::ArrowIpc(chunk)).await?;
     }
+    Ok(())
 }
 
-async fn send(answers: &mpsc::Sender<Answer>, part: Part) {
-    // When the reader is gone, the caller of `run` drops the whole query.
-    let _ = answers.send(v1::SqlResponse { part: Some(part) }).await;
+async fn send(answers: &mpsc::Sender<Answer>, part: Part) -> Result<(), ReaderGone> {
+    answers.send(v1::SqlResponse { part: Some(part) }).await.map_err(|_| ReaderGone)
 }
 
 fn encoding(error: ArrowError) -> ServiceError {

@@ -21,7 +21,7 @@ pub(crate) async fn run(arguments: FunctionsArguments) -> anyhow::Result<u8> {
         any = true;
         println!("{}\n  {}", definition.syntax(), definition.summary);
         for parameter in definition.parameters {
-            println!("  {:<12} {}", parameter.name, parameter.meaning);
+            println!("  {:<12} {}", parameter.name, parameter.summary);
         }
         println!("  returns      {}\n  example      {}\n", definition.returns, definition.example);
     }

@@ -45,7 +45,7 @@ pub(crate) async fn write(rows: Rows, format: Format) -> anyhow::Result<()> {
     if matches!(format, Format::Arrow | Format::Parquet) && out.is_terminal() {
         return Err(UsageError("this format is binary; send it to a file: … > rows.parquet".to_owned()).into());
     }
-    let out = std::io::BufWriter::new(out.lock());
+    let out = std::io::BufWriter::new(out);
     match format {
         Format::Table | Format::Markdown => write_table(rows, format, out).await,
         Format::Csv => write_csv(rows, out).await,

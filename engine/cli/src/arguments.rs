@@ -23,7 +23,11 @@ pub(crate) struct Arguments {
 impl Arguments {
     /// What is logged when `RUNLAKE_LOG` says nothing: a server tells what it does, a command only what went wrong.
     pub(crate) fn default_log(&self) -> &'static str {
-        if matches!(self.command, Command::Serve(_)) { "info,delta_kernel=warn,deltalake_core=warn" } else { "error" }
+        if matches!(self.command, Command::Serve(_)) {
+            "info,delta_kernel=warn,deltalake_core=warn"
+        } else {
+            "error"
+        }
     }
 }
 

@@ -7,7 +7,9 @@ use crate::arguments::Place;
 use crate::{access, exit};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  runlake decide augmentation ship --reason \"+0.059 accuracy on 12 + 12 seeds, gate passed\"\n  runlake decide high-lr reject --reason \"diverges\" --hypothesis \"a larger rate trains faster\"")]
+#[command(
+    after_help = "Examples:\n  runlake decide augmentation ship --reason \"+0.059 accuracy on 12 + 12 seeds, gate passed\"\n  runlake decide high-lr reject --reason \"diverges\" --hypothesis \"a larger rate trains faster\""
+)]
 pub(crate) struct DecideArguments {
     /// The experiment
     experiment: String,

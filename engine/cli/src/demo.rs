@@ -57,7 +57,7 @@ const QUESTIONS: [(&str, &str); 4] = [
     ),
     (
         "Which runs are the best?",
-        "SELECT name, experiment, params.hidden, params.lr, round(metrics['test/acc'], 4) AS test_acc\n\
+        "SELECT name, experiment, params.hidden AS hidden, params.lr AS lr, round(metrics['test/acc'], 4) AS test_acc\n\
          FROM runs WHERE isfinite(metrics['test/acc']) ORDER BY metrics['test/acc'] DESC, run_id LIMIT 5",
     ),
     (
@@ -127,7 +127,8 @@ async fn importance(lake: &Lake) -> anyhow::Result<()> {
     title("Which hyperparameter matters? (200 runs of a sweep, one param at a time)");
     let sweep = Selector::parse("source = 'tensorboard' AND name LIKE 'sweep/%'")?;
     let metric = MetricName::new("test/loss").map_err(runlake::Error::from)?;
-    let found = lake.compare_params(&sweep, &metric, Direction::Down, 0.95, &["seed", "setting", "arm"]).await?;
+    let found =
+        lake.compare_params(&sweep, &metric, Direction::Down, 0.95, &["seed", "setting", "arm"]).await?;
     println!("{}", found.to_text());
     Ok(())
 }
@@ -156,8 +157,12 @@ fn what_next(lake_folder: &Path) {
     println!("  runlake --lake {lake} sql                        a prompt; try: SHOW TABLES;");
     println!("  runlake --lake {lake} runs --metric test/acc --sort test/acc --limit 10");
     println!("  runlake --lake {lake} decide augmentation ship --reason \"+0.06 accuracy on 12 + 12 seeds\"");
-    println!("  runlake --lake ./lake import YOUR_LOGS            TensorBoard, MLflow, Hugging Face, CSV, JSON, Parquet");
-    println!("  runlake --lake ./lake serve                       gRPC ingest and SQL on http://127.0.0.1:7070");
+    println!(
+        "  runlake --lake ./lake import YOUR_LOGS            TensorBoard, MLflow, Hugging Face, CSV, JSON, Parquet"
+    );
+    println!(
+        "  runlake --lake ./lake serve                       gRPC ingest and SQL on http://127.0.0.1:7070"
+    );
 }
 
 fn title(text: &str) {

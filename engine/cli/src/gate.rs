@@ -9,7 +9,9 @@ use crate::access;
 use crate::arguments::Place;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Selectors: run ids separated by commas, tag:KEY=VALUE, param:KEY=VALUE, experiment:NAME, or an SQL condition on\nthe table runs; several joined by ' & ' must all hold.\n\nExamples:\n  runlake gate --candidate tag:arm=new --baseline tag:arm=main --metric val/acc --direction up\n  runlake gate --candidate experiment:augment --baseline tag:arm=main --metric val/loss --direction down --mode not-worse --margin 0.01\n  runlake gate --candidate \"params.lr = 0.1\" --baseline \"params.lr = 0.01\" --metric val/acc --direction up --pair-by seed --format json\n\nExit codes: 0 pass, 1 fail, 2 wrong usage, 3 inconclusive, 5 nothing to judge.")]
+#[command(
+    after_help = "Selectors: run ids separated by commas, tag:KEY=VALUE, param:KEY=VALUE, experiment:NAME, or an SQL condition on\nthe table runs; several joined by ' & ' must all hold.\n\nExamples:\n  runlake gate --candidate tag:arm=new --baseline tag:arm=main --metric val/acc --direction up\n  runlake gate --candidate experiment:augment --baseline tag:arm=main --metric val/loss --direction down --mode not-worse --margin 0.01\n  runlake gate --candidate \"params.lr = 0.1\" --baseline \"params.lr = 0.01\" --metric val/acc --direction up --pair-by seed --format json\n\nExit codes: 0 pass, 1 fail, 2 wrong usage, 3 inconclusive, 5 nothing to judge."
+)]
 pub(crate) struct GateArguments {
     /// The runs under test
     #[arg(long, value_name = "SELECTOR")]

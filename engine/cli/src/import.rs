@@ -14,7 +14,9 @@ use crate::arguments::Place;
 use crate::{access, exit};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  runlake import ./runs                 (TensorBoard, MLflow, Hugging Face, CSV, JSON, Parquet: found by itself)\n  runlake import log.csv --dry-run      (shows what each column would feed)\n  runlake import log.csv --map run=run,step=step,tag:arm=arm,param:seed=seed\n  runlake import log.csv --map-file map.toml")]
+#[command(
+    after_help = "Examples:\n  runlake import ./runs                 (TensorBoard, MLflow, Hugging Face, CSV, JSON, Parquet: found by itself)\n  runlake import log.csv --dry-run      (shows what each column would feed)\n  runlake import log.csv --map run=run,step=step,tag:arm=arm,param:seed=seed\n  runlake import log.csv --map-file map.toml"
+)]
 pub(crate) struct ImportArguments {
     /// A file, a store, or a folder with any of them
     path: PathBuf,
@@ -54,7 +56,11 @@ pub(crate) async fn run(place: &Place, arguments: ImportArguments) -> anyhow::Re
 }
 
 /// Imports with a progress bar and prints the receipt.
-pub(crate) async fn import(lake: &Lake, path: &std::path::Path, options: ImportOptions) -> anyhow::Result<ImportReport> {
+pub(crate) async fn import(
+    lake: &Lake,
+    path: &std::path::Path,
+    options: ImportOptions,
+) -> anyhow::Result<ImportReport> {
     let start = Instant::now();
     let bar = progress_bar();
     let shown = bar.clone();
@@ -69,7 +75,8 @@ fn options(arguments: &ImportArguments) -> anyhow::Result<ImportOptions> {
     let mapping = match (&arguments.map, &arguments.map_file) {
         (Some(text), _) => Some(Mapping::parse(text).map_err(runlake::Error::from)?),
         (None, Some(file)) => {
-            let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+            let text =
+                std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
             Some(Mapping::parse_toml(&text).map_err(runlake::Error::from)?)
         }
         (None, None) => None,
@@ -121,7 +128,13 @@ fn print_receipt(report: &ImportReport, seconds: f64) {
     }
     println!(
         "  {} runs ({} new), {} series, {} points ({} new; {} NaN, {} infinite) in {seconds:.1} s",
-        report.runs, report.new_runs, report.series, report.points, report.new_points, report.nan, report.infinite
+        report.runs,
+        report.new_runs,
+        report.series,
+        report.points,
+        report.new_points,
+        report.nan,
+        report.infinite
     );
     if let Some((first, last)) = report.steps {
         println!("  steps {first} to {last}");

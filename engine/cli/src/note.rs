@@ -7,7 +7,9 @@ use crate::arguments::Place;
 use crate::{access, decide, exit};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  runlake note --experiment augmentation \"shifts of two pixels; four were too many\"\n  runlake note --run 0190a5d96e07f2c8b1a6e0f5d3c2b1a0 \"the node had a slow disk\"")]
+#[command(
+    after_help = "Examples:\n  runlake note --experiment augmentation \"shifts of two pixels; four were too many\"\n  runlake note --run 0190a5d96e07f2c8b1a6e0f5d3c2b1a0 \"the node had a slow disk\""
+)]
 pub(crate) struct NoteArguments {
     /// The text
     text: String,

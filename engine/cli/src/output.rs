@@ -43,7 +43,9 @@ const TABLE_ROWS: usize = 1000;
 pub(crate) async fn write(rows: Rows, format: Format) -> anyhow::Result<()> {
     let out = std::io::stdout();
     if matches!(format, Format::Arrow | Format::Parquet) && out.is_terminal() {
-        return Err(UsageError("this format is binary; send it to a file: … > rows.parquet".to_owned()).into());
+        return Err(
+            UsageError("this format is binary; send it to a file: … > rows.parquet".to_owned()).into()
+        );
     }
     let out = std::io::BufWriter::new(out);
     match format {
@@ -94,7 +96,8 @@ pub(crate) fn table(schema: &SchemaRef, batches: &[RecordBatch], markdown: bool)
             table.add_row(schema.fields().iter().zip(&columns).map(|(field, column)| {
                 let text = column.value(row).to_string();
                 let text = if is_number(field.data_type()) { text } else { shortened(&text) };
-                let alignment = if is_number(field.data_type()) { CellAlignment::Right } else { CellAlignment::Left };
+                let alignment =
+                    if is_number(field.data_type()) { CellAlignment::Right } else { CellAlignment::Left };
                 Cell::new(text).set_alignment(alignment)
             }));
         }
@@ -137,7 +140,8 @@ async fn write_csv(mut rows: Rows, out: impl Write) -> anyhow::Result<()> {
 }
 
 async fn write_json(mut rows: Rows, mut out: impl Write) -> anyhow::Result<()> {
-    let mut writer = arrow::json::WriterBuilder::new().with_explicit_nulls(true).build::<_, JsonArray>(&mut out);
+    let mut writer =
+        arrow::json::WriterBuilder::new().with_explicit_nulls(true).build::<_, JsonArray>(&mut out);
     while let Some(batch) = rows.batches.try_next().await? {
         writer.write(&batch)?;
     }
@@ -147,7 +151,8 @@ async fn write_json(mut rows: Rows, mut out: impl Write) -> anyhow::Result<()> {
 }
 
 async fn write_ndjson(mut rows: Rows, out: impl Write) -> anyhow::Result<()> {
-    let mut writer = arrow::json::WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(out);
+    let mut writer =
+        arrow::json::WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(out);
     while let Some(batch) = rows.batches.try_next().await? {
         writer.write(&batch)?;
     }

@@ -8,7 +8,9 @@ use crate::sql::local_options;
 use crate::{exit, output};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  runlake runs --metric val/acc --sort val/acc --limit 10\n  runlake runs --where \"params.lr > 0.01 AND status = 'FINISHED'\"")]
+#[command(
+    after_help = "Examples:\n  runlake runs --metric val/acc --sort val/acc --limit 10\n  runlake runs --where \"params.lr > 0.01 AND status = 'FINISHED'\""
+)]
 pub(crate) struct RunsArguments {
     /// Only runs of this experiment
     #[arg(long)]
@@ -46,7 +48,8 @@ pub(crate) async fn run(place: &Place, arguments: RunsArguments) -> anyhow::Resu
 fn statement(arguments: &RunsArguments) -> String {
     let mut columns: Vec<String> =
         ["run_id", "name", "experiment", "status", "start_time", "duration"].map(str::to_owned).to_vec();
-    let struct_field = |table: &str, key: &str| format!("{table}[{}] AS {}", quoted(key, '\''), quoted(key, '"'));
+    let struct_field =
+        |table: &str, key: &str| format!("{table}[{}] AS {}", quoted(key, '\''), quoted(key, '"'));
     columns.extend(arguments.param.iter().map(|key| struct_field("params", key)));
     columns.extend(arguments.metric.iter().map(|key| struct_field("metrics", key)));
     let mut conditions = vec!["NOT deleted".to_owned()];

@@ -9,7 +9,9 @@ use crate::runs::quoted;
 use crate::{exit, exit::UsageError};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  runlake show 0190a5d96e07f2c8b1a6e0f5d3c2b1a0\n  runlake show baseline-seed-3")]
+#[command(
+    after_help = "Examples:\n  runlake show 0190a5d96e07f2c8b1a6e0f5d3c2b1a0\n  runlake show baseline-seed-3"
+)]
 pub(crate) struct ShowArguments {
     /// A run id, the beginning of one, or a name
     run: String,
@@ -32,7 +34,9 @@ pub(crate) async fn run(place: &Place, arguments: ShowArguments) -> anyhow::Resu
     if count > 1 {
         let schema = found[0].schema();
         let table = output::table(&schema, &found, false)?;
-        return Err(UsageError(format!("{:?} fits several runs; give one id:\n{table}", arguments.run)).into());
+        return Err(
+            UsageError(format!("{:?} fits several runs; give one id:\n{table}", arguments.run)).into()
+        );
     }
     let batch = found.iter().find(|batch| batch.num_rows() > 0).ok_or(UsageError(String::new()))?;
     let id = arrow::util::display::array_value_to_string(batch.column(0), 0)?;

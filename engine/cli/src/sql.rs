@@ -12,7 +12,9 @@ use crate::arguments::{FormatArgument, Place};
 use crate::{exit, output, prompt};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  runlake sql \"SELECT count(*) FROM points\"\n  runlake sql -f report.sql --format csv > report.csv\n  echo 'SHOW TABLES' | runlake sql\n  runlake sql          (a prompt with history)")]
+#[command(
+    after_help = "Examples:\n  runlake sql \"SELECT count(*) FROM points\"\n  runlake sql -f report.sql --format csv > report.csv\n  echo 'SHOW TABLES' | runlake sql\n  runlake sql          (a prompt with history)"
+)]
 pub(crate) struct SqlArguments {
     /// The statement
     statement: Option<String>,
@@ -28,11 +30,15 @@ pub(crate) async fn run(place: &Place, arguments: SqlArguments) -> anyhow::Resul
     let format = arguments.format.format;
     let statement = match (arguments.statement, arguments.file) {
         (Some(statement), _) => statement,
-        (None, Some(file)) => std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?,
+        (None, Some(file)) => {
+            std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?
+        }
         (None, None) if std::io::stdin().is_terminal() => return prompt::run(&source, format).await,
         (None, None) => {
             let mut statement = String::new();
-            std::io::stdin().read_to_string(&mut statement).context("cannot read the statement from standard input")?;
+            std::io::stdin()
+                .read_to_string(&mut statement)
+                .context("cannot read the statement from standard input")?;
             statement
         }
     };

@@ -7,7 +7,9 @@ pub(crate) async fn run(place: &Place) -> anyhow::Result<u8> {
     if let Some(url) = &place.url {
         let verified = access::connect(url).await?.verify().await?;
         println!("{} files ({} bytes), {} log records", verified.files, verified.bytes, verified.log_records);
-        return Ok(conclude(verified.problems.iter().map(|problem| (problem.place.as_str(), problem.message.as_str()))));
+        return Ok(conclude(
+            verified.problems.iter().map(|problem| (problem.place.as_str(), problem.message.as_str())),
+        ));
     }
     let location = runlake::Location::parse(&place.lake)?;
     let report = runlake::store::verify(location.path()).await.map_err(runlake::Error::from)?;

@@ -7,6 +7,7 @@ mod definition;
 mod downsample_lttb;
 mod ema;
 mod iqm;
+mod isfinite;
 mod last_by_step;
 mod mean_ci;
 mod outcome;
@@ -14,7 +15,7 @@ mod welch_test;
 
 use std::sync::Arc;
 
-use datafusion::logical_expr::{AggregateUDF, WindowUDF};
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 
 pub(crate) use arguments::complete_named_arguments;
 pub use definition::{ArgumentKind, Definition, FunctionKind, Parameter};
@@ -33,18 +34,24 @@ pub(crate) fn aggregates(device: kernels::Policy, seed: u64) -> Vec<Arc<Aggregat
     ]
 }
 
+/// The functions of one row.
+pub(crate) fn scalars() -> Vec<Arc<ScalarUDF>> {
+    vec![Arc::new(isfinite::IsFinite::new().into())]
+}
+
 /// The window functions.
 pub(crate) fn windows() -> Vec<Arc<WindowUDF>> {
     vec![Arc::new(ema::Ema::new().into())]
 }
 
 /// The description of every function, by name.
-pub fn definitions() -> [&'static Definition; 7] {
+pub fn definitions() -> [&'static Definition; 8] {
     [
         &bootstrap_ci::DEFINITION,
         &downsample_lttb::DEFINITION,
         &ema::DEFINITION,
         &iqm::DEFINITION,
+        &isfinite::DEFINITION,
         &last_by_step::DEFINITION,
         &mean_ci::DEFINITION,
         &welch_test::DEFINITION,

@@ -172,6 +172,7 @@ impl SessionFactory {
         rules.push(Arc::new(NameNeededKeys));
         let mut scalars = SessionStateDefaults::default_scalar_functions();
         scalars = guarded_scalar_functions(scalars);
+        scalars.extend(functions::scalars());
         let mut aggregates = SessionStateDefaults::default_aggregate_functions();
         aggregates.extend(functions::aggregates(kernels::Policy::Auto, 0));
         let mut windows = SessionStateDefaults::default_window_functions();

@@ -47,7 +47,9 @@ impl Lake {
                 }
                 let numeric = given.iter().flatten().all(|value| value.number().is_some());
                 let values = if numeric {
-                    ParameterValues::Numbers(given.iter().map(|value| value.and_then(ParamValue::number)).collect())
+                    ParameterValues::Numbers(
+                        given.iter().map(|value| value.and_then(ParamValue::number)).collect(),
+                    )
                 } else {
                     let text = |value: &Option<&ParamValue>| value.map(|value| value.as_str().to_owned());
                     ParameterValues::Categories(given.iter().map(text).collect())

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use importers::{
-    Decision, Detection, ImportedRun, Limits, Plan, Rejection, Remark, RunFacts, Sink, SinkError, Unit, UnitOutcome,
-    Unrecognised,
+    Decision, Detection, ImportedRun, Limits, Plan, Rejection, Remark, RunFacts, Sink, SinkError, Unit,
+    UnitOutcome, Unrecognised,
 };
 use model::{
     Command, Context, ExperimentName, ImportRecord, Key, MetricName, NewRun, Note, ParamValue, PointBatch,
@@ -130,7 +130,8 @@ impl Lake {
         let handle = Handle::current();
         let path = path.to_owned();
         // Reading files is blocking work; it must not hold up the threads that drive the network.
-        let work = tokio::task::spawn_blocking(move || import(&path, &options, store, handle, Box::new(progress)));
+        let work =
+            tokio::task::spawn_blocking(move || import(&path, &options, store, handle, Box::new(progress)));
         work.await.map_err(|_| Error::Cancelled)?
     }
 }
@@ -267,7 +268,8 @@ impl LakeSink {
                 "dataset input: name {:?}, digest {:?}, source {} {:?}",
                 dataset.name, dataset.digest, dataset.source_type, dataset.source
             );
-            let there = self.snapshot.registry().notes().iter().any(|n| n.run == Some(run.id) && n.text == text);
+            let there =
+                self.snapshot.registry().notes().iter().any(|n| n.run == Some(run.id) && n.text == text);
             if !there {
                 let time = run.start_time.unwrap_or_default();
                 let project = project.clone();
@@ -317,7 +319,9 @@ impl Sink for LakeSink {
         if again {
             self.commands.push(Command::UpdateRun(RunUpdate {
                 status: Some(run.status),
-                start_time: before.as_ref().map_or(run.start_time, |before| before.start_time.or(run.start_time)),
+                start_time: before
+                    .as_ref()
+                    .map_or(run.start_time, |before| before.start_time.or(run.start_time)),
                 end_time: run.end_time,
                 deleted: Some(run.deleted),
                 ..RunUpdate::of(run.id)
@@ -360,7 +364,8 @@ impl Sink for LakeSink {
         let key = SeriesKey { run, metric: metric.clone(), context: context.cloned() };
         let new = if self.snapshot.series().get(&key).is_some() {
             if !self.known.contains_key(&key) {
-                let present = self.handle.block_on(self.snapshot.series_points(&key)).map_err(SinkError::new)?;
+                let present =
+                    self.handle.block_on(self.snapshot.series_points(&key)).map_err(SinkError::new)?;
                 self.known.insert(key.clone(), KnownPoints::new(&present));
             }
             match self.known.get_mut(&key) {

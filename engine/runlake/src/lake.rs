@@ -150,7 +150,11 @@ impl Lake {
     ///
     /// # Errors
     /// Nothing is applied.
-    pub async fn apply(&self, commands: Vec<Command>, writer: Option<WriterSequence>) -> Result<Acknowledgement> {
+    pub async fn apply(
+        &self,
+        commands: Vec<Command>,
+        writer: Option<WriterSequence>,
+    ) -> Result<Acknowledgement> {
         Ok(self.store()?.apply(commands, writer).await?)
     }
 
@@ -189,7 +193,10 @@ impl Lake {
 impl std::fmt::Debug for Lake {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let writable = matches!(self.inner.access, Access::Write(_));
-        f.debug_struct("Lake").field("path", &self.path()).field("writable", &writable).finish_non_exhaustive()
+        f.debug_struct("Lake")
+            .field("path", &self.path())
+            .field("writable", &writable)
+            .finish_non_exhaustive()
     }
 }
 

@@ -18,14 +18,20 @@ impl Location {
     pub fn parse(text: &str) -> Result<Self> {
         if let Some(path) = text.strip_prefix("file://") {
             let path = PathBuf::from(path);
-            return if path.is_absolute() { Ok(Self { path }) } else { Err(Error::Location {
-                text: text.to_owned(),
-                reason: "a file URL has an absolute path: file:///folder".to_owned(),
-            }) };
+            return if path.is_absolute() {
+                Ok(Self { path })
+            } else {
+                Err(Error::Location {
+                    text: text.to_owned(),
+                    reason: "a file URL has an absolute path: file:///folder".to_owned(),
+                })
+            };
         }
         if let Some((scheme, _)) = text.split_once("://") {
             let reason = match scheme {
-                "s3" | "gs" | "az" => "lakes on object storage are not supported by this version; use a local folder",
+                "s3" | "gs" | "az" => {
+                    "lakes on object storage are not supported by this version; use a local folder"
+                }
                 _ => "the scheme is unknown; use a local folder or file:///folder",
             };
             return Err(Error::Location { text: text.to_owned(), reason: reason.to_owned() });
@@ -56,7 +62,12 @@ mod tests {
     fn folders_and_file_urls_are_taken_and_the_rest_is_explained() {
         assert_eq!(Location::parse("./lake").unwrap().path(), Path::new("./lake"));
         assert_eq!(Location::parse("file:///a/b").unwrap().path(), Path::new("/a/b"));
-        for (text, word) in [("s3://bucket/x", "object storage"), ("http://x", "unknown"), ("", "empty"), ("file://a", "absolute")] {
+        for (text, word) in [
+            ("s3://bucket/x", "object storage"),
+            ("http://x", "unknown"),
+            ("", "empty"),
+            ("file://a", "absolute"),
+        ] {
             let error = Location::parse(text).unwrap_err().to_string();
             assert!(error.contains(word), "{text}: {error}");
         }

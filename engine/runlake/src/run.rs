@@ -1,8 +1,8 @@
 //! A run that is being logged.
 
 use model::{
-    Command, ExperimentName, Key, MetricName, NewRun, ParamValue, Point, PointBatch, PointColumns, ProjectName, RunId,
-    RunStatus, RunUpdate, SeriesPoints, TagValue,
+    Command, ExperimentName, Key, MetricName, NewRun, ParamValue, Point, PointBatch, PointColumns,
+    ProjectName, RunId, RunStatus, RunUpdate, SeriesPoints, TagValue,
 };
 
 use crate::error::Result;
@@ -143,7 +143,8 @@ impl ActiveRun {
     /// # Errors
     /// When the store refuses.
     pub async fn end(self, status: RunStatus) -> Result<()> {
-        let update = RunUpdate { status: Some(status), end_time: Some(now_micros()), ..RunUpdate::of(self.id) };
+        let update =
+            RunUpdate { status: Some(status), end_time: Some(now_micros()), ..RunUpdate::of(self.id) };
         self.lake.apply(vec![Command::UpdateRun(update)], None).await?;
         Ok(())
     }

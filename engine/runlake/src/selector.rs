@@ -97,7 +97,8 @@ impl Part {
         let wrong = |reason: String| Error::Selector { text: text.to_owned(), reason };
         if text.is_empty() {
             return Err(wrong(
-                "is empty; use run ids, tag:KEY=VALUE, param:KEY=VALUE, experiment:NAME or an SQL condition".to_owned(),
+                "is empty; use run ids, tag:KEY=VALUE, param:KEY=VALUE, experiment:NAME or an SQL condition"
+                    .to_owned(),
             ));
         }
         if let Some(rest) = text.strip_prefix("tag:") {

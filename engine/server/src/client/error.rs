@@ -85,7 +85,11 @@ impl RemoteError {
     pub fn is_mistake(&self) -> bool {
         matches!(
             self.code,
-            Code::InvalidArgument | Code::NotFound | Code::AlreadyExists | Code::FailedPrecondition | Code::OutOfRange
+            Code::InvalidArgument
+                | Code::NotFound
+                | Code::AlreadyExists
+                | Code::FailedPrecondition
+                | Code::OutOfRange
         )
     }
 

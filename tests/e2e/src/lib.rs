@@ -1,0 +1,12 @@
+//! What tests of the whole program need: the real binary, a server that ends with its test, SQL, and the shared data.
+
+// A test that cannot go on says so by a panic.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod binary;
+mod server;
+mod shared;
+
+pub use binary::{Done, binary, command, done, run, sql, sql_texts};
+pub use server::Server;
+pub use shared::{data, shared};

@@ -1,0 +1,113 @@
+//! A server process that ends with its test.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use crate::binary::command;
+
+/// Longer than any start on a busy machine.
+const START: Duration = Duration::from_secs(60);
+
+/// A running `runlake serve` on a free port of this machine; killed when dropped.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    address: String,
+    log: PathBuf,
+}
+
+impl Server {
+    /// Starts a server on a lake and waits until it listens. What it logs goes into the file `serve.log` beside the
+    /// lake.
+    ///
+    /// # Panics
+    /// When it does not start, with what it logged.
+    #[track_caller]
+    pub fn start(lake: &Path) -> Self {
+        let log = lake.with_file_name("serve.log");
+        let mut child = command()
+            .arg("--lake")
+            .arg(lake)
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .stderr(File::options().create(true).append(true).open(&log).expect("a log beside the lake"))
+            .spawn()
+            .expect("the server can be started");
+        let output = child.stdout.take().expect("its output is a pipe");
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            let _ = BufReader::new(output).read_line(&mut line);
+            // The test may have gone.
+            let _ = sender.send(line);
+        });
+        let line = receiver.recv_timeout(START).unwrap_or_default();
+        let address = line.trim().strip_prefix("listening on http://").map(str::to_owned);
+        let mut server = Self { child, address: String::new(), log };
+        server.address = address.unwrap_or_else(|| {
+            panic!("the server did not say where it listens but {line:?}\n{}", server.log_text())
+        });
+        server
+    }
+
+    /// `http://HOST:PORT`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// `HOST:PORT`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What the servers of this lake logged.
+    pub fn log_text(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Kills the process with SIGKILL, as `kill -9` does, and waits for its end.
+    ///
+    /// # Panics
+    /// When it had ended before.
+    pub fn kill(mut self) {
+        let ended = self.child.try_wait().expect("the process can be asked");
+        assert!(ended.is_none(), "the server ended by itself: {ended:?}\n{}", self.log_text());
+        self.child.kill().expect("the process can be killed");
+        self.child.wait().expect("the process can be waited for");
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    ///
+    /// # Panics
+    /// When it has not ended within `limit`.
+    pub fn stop(mut self, limit: Duration) -> ExitStatus {
+        let id = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        rustix::process::kill_process(id.expect("a process id"), rustix::process::Signal::TERM)
+            .expect("the process can be signalled");
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("the process can be asked") {
+                return status;
+            }
+            assert!(start.elapsed() < limit, "the server did not stop within {limit:?}\n{}", self.log_text());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Both fail only when it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

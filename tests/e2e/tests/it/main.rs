@@ -1,0 +1,10 @@
+//! Tests of the whole program: only the real binary, its protocols and real clients.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod cli;
+mod delta;
+mod expected;
+mod gate;
+mod import;
+mod kill;

@@ -32,6 +32,9 @@ pub(crate) struct ImportArguments {
     /// Put runs that name no project into this one
     #[arg(long, default_value = "default")]
     project: String,
+    /// Also take tables that stand beside or above the runs of a tracker
+    #[arg(long)]
+    tables: bool,
     /// Show what would be imported and how, and import nothing
     #[arg(long)]
     dry_run: bool,
@@ -44,7 +47,7 @@ pub(crate) async fn run(place: &Place, arguments: ImportArguments) -> anyhow::Re
         let (detection, plan) = Lake::import_plan(&arguments.path, &options)?;
         println!("{plan}");
         for left in &detection.unrecognised {
-            println!("not recognised: {} ({})", left.path.display(), left.reason);
+            println!("left: {} ({})", left.path.display(), left.reason);
         }
         return Ok(exit::DONE);
     }
@@ -89,6 +92,7 @@ fn options(arguments: &ImportArguments) -> anyhow::Result<ImportOptions> {
             .map(ExperimentName::new)
             .transpose()
             .map_err(runlake::Error::from)?,
+        tables_beside_trackers: arguments.tables,
         mapping,
     })
 }
@@ -159,9 +163,9 @@ fn print_receipt(report: &ImportReport, seconds: f64) {
         }
     }
     for left in report.unrecognised.iter().take(20) {
-        println!("  not recognised: {} ({})", left.path.display(), left.reason);
+        println!("  left: {} ({})", left.path.display(), left.reason);
     }
     if report.unrecognised.len() > 20 {
-        println!("  … and {} more that were not recognised", report.unrecognised.len() - 20);
+        println!("  … and {} more that were left", report.unrecognised.len() - 20);
     }
 }

@@ -36,6 +36,9 @@ pub struct ImportOptions {
     pub project: ProjectName,
     /// The experiment of all runs, in place of what the source says.
     pub experiment: Option<ExperimentName>,
+    /// Take tables also where they stand beside or above the runs of a tracker; they are left otherwise, because there
+    /// they mostly hold what the tracker's own files hold.
+    pub tables_beside_trackers: bool,
     /// Which column feeds what, for tables; guessed when not given.
     pub mapping: Option<importers::Mapping>,
 }
@@ -104,7 +107,10 @@ impl Lake {
     /// When the path cannot be read, or a mapping does not fit.
     pub fn import_plan(path: &Path, options: &ImportOptions) -> Result<(Detection, Plan)> {
         let limits = Limits::default();
-        let detection = importers::detect(path, &limits)?;
+        let mut detection = importers::detect(path, &limits)?;
+        if !options.tables_beside_trackers {
+            leave_tables_beside_trackers(&mut detection);
+        }
         let plan_options = importers::Options {
             mapping: options.mapping.clone(),
             experiment: options.experiment.clone(),
@@ -134,6 +140,29 @@ impl Lake {
             tokio::task::spawn_blocking(move || import(&path, &options, store, handle, Box::new(progress)));
         work.await.map_err(|_| Error::Cancelled)?
     }
+}
+
+/// Leaves tables in whose folder, or below it, a tracker logged runs: exports and summaries of the same data, such as the
+/// CSV files beside the event files of a run.
+fn leave_tables_beside_trackers(detection: &mut Detection) {
+    let trackers: Vec<PathBuf> = detection
+        .sources
+        .iter()
+        .filter(|source| !source.kind.is_table())
+        .flat_map(|source| source.units.iter().map(|unit| unit.location.clone()))
+        .collect();
+    for source in detection.sources.iter_mut().filter(|source| source.kind.is_table()) {
+        let (left, kept) = std::mem::take(&mut source.units).into_iter().partition(|unit| {
+            unit.location.parent().is_some_and(|folder| trackers.iter().any(|tracker| tracker.starts_with(folder)))
+        });
+        source.units = kept;
+        let left: Vec<Unit> = left;
+        detection.unrecognised.extend(left.into_iter().map(|unit| Unrecognised {
+            path: unit.location,
+            reason: format!("a {} file beside the runs of a tracker; give its own path, or --tables, to import it", unit.kind),
+        }));
+    }
+    detection.sources.retain(|source| !source.units.is_empty());
 }
 
 fn import(

@@ -53,10 +53,11 @@ fn cells(line: &str) -> Vec<String> {
 
 /// All points of a lake; runs are named by a column of the table `runs`.
 pub(crate) fn points_of(lake: &Path, run_column: &str) -> Points {
-    let names: BTreeMap<String, String> = sql_texts(lake, &format!("SELECT run_id, {run_column} FROM runs"))
-        .into_iter()
-        .map(|row| (row[0].clone(), row[1].clone()))
-        .collect();
+    let names: BTreeMap<String, String> =
+        sql_texts(lake, &format!("SELECT run_id AS id, {run_column} AS name FROM runs"))
+            .into_iter()
+            .map(|row| (row[0].clone(), row[1].clone()))
+            .collect();
     let mut points = Points::new();
     for row in sql_texts(lake, "SELECT run_id, metric, step, CAST(time AS BIGINT), value FROM points") {
         let [run, metric, step, time, value] = row.as_slice() else { panic!("{row:?}") };

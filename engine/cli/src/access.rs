@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use runlake::query::QueryOptions;
+use runlake::query::{QueryOptions, Settings};
 use runlake::{Lake, LakeOptions, Location};
 use server::client::Client;
 
@@ -18,19 +18,21 @@ use crate::exit::UsageError;
 pub(crate) struct Rows {
     pub(crate) schema: SchemaRef,
     pub(crate) batches: BoxStream<'static, anyhow::Result<RecordBatch>>,
+    /// After `SET`: what to give to the next statements.
+    pub(crate) settings: Option<Settings>,
 }
 
 /// Where SQL is asked.
 pub(crate) enum Source {
     Lake(Lake),
-    Server(Client),
+    Server(Box<Client>),
 }
 
 impl Source {
     /// The server when one is named, else the lake, open for reading.
     pub(crate) async fn open(place: &Place) -> anyhow::Result<Self> {
         match &place.url {
-            Some(url) => Ok(Self::Server(connect(url).await?)),
+            Some(url) => Ok(Self::Server(Box::new(connect(url).await?))),
             None => Ok(Self::Lake(read(place).await?)),
         }
     }
@@ -40,7 +42,7 @@ impl Source {
             Self::Lake(lake) => {
                 let answer = lake.query(sql, options).await?;
                 let batches = answer.batches.map_err(|error| runlake::Error::from(error).into()).boxed();
-                Ok(Rows { schema: answer.schema, batches })
+                Ok(Rows { schema: answer.schema, batches, settings: answer.settings })
             }
             Self::Server(client) => {
                 let rows = client.sql_rows(sql, &[]).await?;
@@ -49,7 +51,7 @@ impl Source {
                     let batch = rows.next().await?;
                     anyhow::Ok(batch.map(|batch| (batch, rows)))
                 });
-                Ok(Rows { schema, batches: batches.boxed() })
+                Ok(Rows { schema, batches: batches.boxed(), settings: None })
             }
         }
     }

@@ -24,7 +24,7 @@ impl Arguments {
     /// What is logged when `RUNLAKE_LOG` says nothing: a server tells what it does, a command only what went wrong.
     pub(crate) fn default_log(&self) -> &'static str {
         if matches!(self.command, Command::Serve(_)) {
-            "info,delta_kernel=warn,deltalake_core=warn"
+            "info,buoyant_kernel=warn,deltalake_core=warn"
         } else {
             "error"
         }

@@ -79,3 +79,29 @@ pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
         cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
     })
 }
+
+/// What went wrong with its causes; a cause that the text before it names already is not told twice.
+pub(crate) fn message(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |mut text, cause| {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&cause);
+        }
+        text
+    })
+}
+
+/// Tells a fault of ours in one line, without a backtrace. `println!` panics when the reader of a pipe goes away, as
+/// `head` does; that is the end of the command and no fault.
+pub(crate) fn report_panic(info: &std::panic::PanicHookInfo<'_>) {
+    let text = info.payload_as_str().unwrap_or("no message");
+    if text.starts_with("failed printing to stdout") && text.contains("Broken pipe") {
+        std::process::exit(i32::from(DONE));
+    }
+    let place =
+        info.location().map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
+    eprintln!("runlake: internal error: {text}{place}; please report this");
+}

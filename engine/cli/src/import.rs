@@ -100,7 +100,7 @@ fn options(arguments: &ImportArguments) -> anyhow::Result<ImportOptions> {
 fn code_of(report: &ImportReport) -> u8 {
     if report.kinds.is_empty() {
         exit::NOTHING
-    } else if report.rejected > 0 {
+    } else if report.rejected + report.rejected_before > 0 {
         exit::REJECTED
     } else {
         exit::DONE
@@ -161,6 +161,12 @@ fn print_receipt(report: &ImportReport, seconds: f64) {
         if report.rejections.len() > 20 {
             println!("    … and more");
         }
+    }
+    if report.rejected_before > 0 {
+        println!(
+            "  {} records of the unchanged files were rejected at their import and are not in the lake",
+            report.rejected_before
+        );
     }
     for left in report.unrecognised.iter().take(20) {
         println!("  left: {} ({})", left.path.display(), left.reason);

@@ -18,6 +18,7 @@ mod show;
 mod sql;
 mod verify;
 
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -25,6 +26,7 @@ use clap::Parser;
 use crate::arguments::{Arguments, Command};
 
 fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(exit::report_panic));
     let arguments = Arguments::parse();
     let filter = std::env::var("RUNLAKE_LOG").unwrap_or_else(|_| arguments.default_log().to_owned());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
@@ -35,18 +37,19 @@ fn main() -> ExitCode {
             return ExitCode::from(exit::INTERNAL);
         }
     };
-    let outcome = runtime.block_on(run(arguments));
+    let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(run(arguments))));
     // Threads that still read a file or a socket must not hold up the end of the command.
     runtime.shutdown_background();
     match outcome {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
+        Ok(Ok(code)) => ExitCode::from(code),
+        Ok(Err(error)) => {
             if exit::is_closed_pipe(&error) {
                 return ExitCode::SUCCESS;
             }
-            eprintln!("runlake: {error:#}");
+            eprintln!("runlake: {}", exit::message(&error));
             ExitCode::from(exit::code_of(&error))
         }
+        Err(_) => ExitCode::from(exit::INTERNAL),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use runlake::query::{QueryOptions, Settings};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
@@ -18,6 +19,7 @@ pub(crate) async fn run(source: &Source, format: Format) -> anyhow::Result<u8> {
     }
     println!("Statements end with ; and the prompt with \\q. Try: SHOW TABLES;");
     let mut statement = String::new();
+    let mut settings = Settings::default();
     loop {
         let prompt = if statement.is_empty() { "runlake> " } else { "     ... " };
         match editor.readline(prompt) {
@@ -40,8 +42,9 @@ pub(crate) async fn run(source: &Source, format: Format) -> anyhow::Result<u8> {
             let text = std::mem::take(&mut statement);
             // A history that cannot be kept is no reason to refuse a statement.
             let _ = editor.add_history_entry(text.trim());
-            if let Err(error) = answer(source, &text, format).await {
-                eprintln!("{error:#}");
+            match answer(source, &text, format, settings).await {
+                Ok(changed) => settings = changed,
+                Err(error) => eprintln!("{error:#}"),
             }
         }
     }
@@ -51,8 +54,17 @@ pub(crate) async fn run(source: &Source, format: Format) -> anyhow::Result<u8> {
     Ok(exit::DONE)
 }
 
-async fn answer(source: &Source, statement: &str, format: Format) -> anyhow::Result<()> {
-    output::write(source.query(statement, sql::local_options()).await?, format).await
+/// Shows the answer to a statement and gives back the settings for the next one.
+async fn answer(
+    source: &Source,
+    statement: &str,
+    format: Format,
+    settings: Settings,
+) -> anyhow::Result<Settings> {
+    let rows = source.query(statement, QueryOptions { settings, ..sql::local_options() }).await?;
+    let changed = rows.settings;
+    output::write(rows, format).await?;
+    Ok(changed.unwrap_or(settings))
 }
 
 fn history_file() -> Option<PathBuf> {

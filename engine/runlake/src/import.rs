@@ -92,7 +92,9 @@ pub struct ImportReport {
     pub steps: Option<(i64, i64)>,
     /// Records that were rejected.
     pub rejected: u64,
-    /// The first of them, with file and place.
+    /// Records of unchanged units that were rejected when these were imported, and still are not in the lake.
+    pub rejected_before: u64,
+    /// The first of the records rejected now, with file and place.
     pub rejections: Vec<Rejection>,
     /// What was taken differently from how it stood there, or left out, by kind.
     pub remarks: Vec<Remark>,
@@ -110,6 +112,14 @@ impl Lake {
         let mut detection = importers::detect(path, &limits)?;
         if !options.tables_beside_trackers {
             leave_tables_beside_trackers(&mut detection);
+        }
+        if detection.sources.is_empty() {
+            let hint = if detection.unrecognised.is_empty() {
+                "the folder holds no files".to_owned()
+            } else {
+                format!("{} files are of no known kind", detection.unrecognised.len())
+            };
+            return Err(importers::ImportError::NothingRecognised { path: detection.root, hint }.into());
         }
         let plan_options = importers::Options {
             mapping: options.mapping.clone(),
@@ -153,13 +163,18 @@ fn leave_tables_beside_trackers(detection: &mut Detection) {
         .collect();
     for source in detection.sources.iter_mut().filter(|source| source.kind.is_table()) {
         let (left, kept) = std::mem::take(&mut source.units).into_iter().partition(|unit| {
-            unit.location.parent().is_some_and(|folder| trackers.iter().any(|tracker| tracker.starts_with(folder)))
+            unit.location
+                .parent()
+                .is_some_and(|folder| trackers.iter().any(|tracker| tracker.starts_with(folder)))
         });
         source.units = kept;
         let left: Vec<Unit> = left;
         detection.unrecognised.extend(left.into_iter().map(|unit| Unrecognised {
             path: unit.location,
-            reason: format!("a {} file beside the runs of a tracker; give its own path, or --tables, to import it", unit.kind),
+            reason: format!(
+                "a {} file beside the runs of a tracker; give its own path, or --tables, to import it",
+                unit.kind
+            ),
         }));
     }
     detection.sources.retain(|source| !source.units.is_empty());
@@ -173,19 +188,13 @@ fn import(
     progress: Box<dyn FnMut(ImportProgress) + Send>,
 ) -> Result<ImportReport> {
     let (detection, plan) = Lake::import_plan(path, options)?;
-    if detection.sources.is_empty() && detection.unrecognised.is_empty() {
-        return Err(importers::ImportError::NothingRecognised {
-            path: detection.root,
-            hint: "the folder holds no files".to_owned(),
-        }
-        .into());
-    }
     let bytes_total = detection.sources.iter().map(|source| source.bytes).sum();
     let mut sink = LakeSink {
         snapshot: store.snapshot(),
         store,
         handle,
         project: options.project.clone(),
+        mapping: options.mapping.as_ref().map(|mapping| format!(" {mapping:?}")).unwrap_or_default(),
         commands: Vec::new(),
         records: Vec::new(),
         points: Vec::new(),
@@ -214,6 +223,8 @@ struct LakeSink {
     /// The lake before this import: its points are what "new" is measured against.
     snapshot: Snapshot,
     project: ProjectName,
+    /// How columns were mapped: the same file with another mapping is another import.
+    mapping: String,
     commands: Vec<Command>,
     /// What to remember of units that were read to their end.
     records: Vec<Command>,
@@ -326,10 +337,12 @@ impl Sink for LakeSink {
         let kind = self.report.kinds.entry(unit.kind.as_str()).or_default();
         // A file that cannot be hashed cannot be read either; the importer says so.
         let Ok(hash) = content_hash() else { return Ok(Decision::Import) };
+        let hash = format!("{hash}{}", self.mapping);
         let location = unit.location.to_string_lossy();
         let before = self.snapshot.registry().import(unit.kind.as_str(), &location);
-        if before.is_some_and(|record| record.content_hash == hash) {
+        if let Some(before) = before.filter(|record| record.content_hash == hash) {
             kind.unchanged += 1;
+            self.report.rejected_before += before.rejected;
             return Ok(Decision::Skip);
         }
         self.hashes.insert(unit.location.clone(), hash);

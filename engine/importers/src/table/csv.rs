@@ -126,6 +126,13 @@ pub(crate) fn import(unit: &Unit, plan: &TablePlan, reporter: &mut Reporter<'_>)
             format!("the text is not UTF-8 and was read as {}", dialect.encoding.name())
         });
     }
+    if !dialect.has_header {
+        reporter.remark(file, Place::Line(1), "header.missing", "", 1, || {
+            "the first line holds only numbers: the file is read as one without a header, see --dry-run for what each \
+             column feeds and --map to say it"
+                .to_owned()
+        });
+    }
     let result = read(file, dialect, &mut stream, plan.columns.len(), &mut rows, reporter);
     rows.finish(reporter)?;
     result

@@ -1,4 +1,6 @@
 //! The store through its front door.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod lake;
 mod recovery;

@@ -1,5 +1,7 @@
 //! What a reviewer would otherwise have to look for: arrows between crates, module docs, forbidden names, dead links.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -25,7 +27,8 @@ fn root() -> PathBuf {
 fn files(extension: &str) -> Vec<PathBuf> {
     let ignored = |entry: &walkdir::DirEntry| {
         let name = entry.file_name().to_string_lossy();
-        entry.depth() > 0 && (name == "target" || name == "node_modules" || (name.starts_with('.') && name != ".ci"))
+        entry.depth() > 0
+            && (name == "target" || name == "node_modules" || (name.starts_with('.') && name != ".ci"))
     };
     walkdir::WalkDir::new(root())
         .into_iter()
@@ -47,7 +50,8 @@ fn crates_use_only_what_the_architecture_allows() {
         let toml: toml::Table = std::fs::read_to_string(&manifest).unwrap().parse().unwrap();
         let Some(name) = toml.get("package").and_then(|p| p["name"].as_str()) else { continue };
         let Some(allowed) = arrows.get(name) else { continue };
-        let dependencies = toml.get("dependencies").and_then(|d| d.as_table()).into_iter().flat_map(|d| d.keys());
+        let dependencies =
+            toml.get("dependencies").and_then(|d| d.as_table()).into_iter().flat_map(|d| d.keys());
         for dependency in dependencies.filter(|d| arrows.contains_key(d.as_str())) {
             if !allowed.contains(&dependency.as_str()) {
                 wrong.push(format!("{name} may not use {dependency}"));

@@ -1,3 +1,5 @@
+//! Round trips and hostile bytes of the record codec.
+
 use model::{Context, MetricName, PointColumns, RunId, SeriesPoints};
 use proptest::prelude::*;
 

@@ -1,0 +1,1 @@
+//! Holds only the benchmark `load`: see `benches/load.rs`.

@@ -2,6 +2,7 @@
 
 use runlake::Error;
 use runlake::query::QueryError;
+use server::StartError;
 use server::client::ClientError;
 
 /// Done, or the gate passed.
@@ -34,6 +35,9 @@ pub(crate) fn code_of(error: &anyhow::Error) -> u8 {
     }
     if let Some(error) = error.downcast_ref::<ClientError>() {
         return code_of_client(error);
+    }
+    if let Some(StartError::Config { .. } | StartError::NotLoopback { .. }) = error.downcast_ref::<StartError>() {
+        return USAGE;
     }
     match error.downcast_ref::<Error>() {
         Some(Error::Query(error)) => code_of_query(error),

@@ -34,7 +34,9 @@ pub(crate) async fn run(place: &Place, arguments: ServeArguments) -> anyhow::Res
         ServerConfig { listen: arguments.listen, insecure: arguments.insecure, ..ServerConfig::default() };
     config.check()?;
     let lake = access::write(place, &format!("runlake serve on http://{}", arguments.listen)).await?;
-    let server = Server::bind(config, Arc::new(lake)).await?;
+    let server = Server::bind(config, Arc::new(lake.clone())).await?;
+    let owner = format!("runlake serve on http://{}", server.local_addr());
+    lake.store()?.describe_owner(&owner).map_err(runlake::Error::from)?;
     // Scripts wait for this line; it is the only one on standard output.
     println!("listening on http://{}", server.local_addr());
     server.serve(signal::stop_requested()).await?;

@@ -29,7 +29,8 @@ pub enum LockError {
 /// Held as long as the lake is open for writing.
 #[derive(Debug)]
 pub(crate) struct WriterLock {
-    _file: File,
+    file: File,
+    path: String,
 }
 
 impl WriterLock {
@@ -39,7 +40,7 @@ impl WriterLock {
     /// When another process holds it, or the file cannot be made.
     pub(crate) fn acquire(path: &Path, owner: &str) -> Result<Self, LockError> {
         let io = |source| LockError::Io { path: path.display().to_string(), source };
-        let mut file =
+        let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
         match file.try_lock() {
             Ok(()) => {}
@@ -52,10 +53,21 @@ impl WriterLock {
             }
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
+        let mut lock = Self { file, path: path.display().to_string() };
+        lock.describe(owner)?;
+        Ok(lock)
+    }
+
+    /// Says who holds the lock, in the words that a second writer sees.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) fn describe(&mut self, owner: &str) -> Result<(), LockError> {
+        let Self { file, path } = self;
+        let io = |source| LockError::Io { path: path.clone(), source };
         file.set_len(0).map_err(io)?;
         file.rewind().map_err(io)?;
-        writeln!(file, "{owner} (process {})", std::process::id()).map_err(io)?;
-        Ok(Self { _file: file })
+        writeln!(file, "{owner} (process {})", std::process::id()).map_err(io)
     }
 }
 

@@ -197,6 +197,17 @@ impl Store {
         flush::flush(&self.inner.shared).await
     }
 
+    /// Says who writes, in the words that a second writer sees: a server knows its port only once it listens.
+    ///
+    /// # Errors
+    /// When the lock file cannot be written.
+    pub fn describe_owner(&self, owner: &str) -> Result<()> {
+        match self.inner.threads.lock().as_mut() {
+            Some(threads) => Ok(threads.lock.describe(owner)?),
+            None => Err(StoreError::Stopped),
+        }
+    }
+
     /// Whether the writer stopped for good after a failure of the log; the process should end with exit code 4.
     pub fn is_stopped(&self) -> bool {
         self.inner.shared.is_stopped()

@@ -89,12 +89,10 @@ pub(crate) fn assert_same_points(found: &Points, expected: &Points) {
 
 /// Rows of each table that an import fills.
 pub(crate) fn counts(lake: &Path) -> Vec<(&'static str, u64)> {
-    ["runs", "points", "series", "params", "tags", "experiments"]
-        .map(|table| {
-            let rows = sql(lake, &format!("SELECT count(*) AS n FROM {table}"));
-            (table, rows[0]["n"].as_u64().unwrap())
-        })
-        .to_vec()
+    let tables = ["runs", "points", "series", "params", "tags", "experiments"];
+    let columns = tables.map(|table| format!("(SELECT count(*) FROM {table}) AS {table}"));
+    let row = &sql(lake, &format!("SELECT {}", columns.join(", ")))[0];
+    tables.map(|table| (table, row[table].as_u64().unwrap())).to_vec()
 }
 
 /// Key and text of a table by a run's column.

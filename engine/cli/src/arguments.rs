@@ -11,7 +11,7 @@ use crate::{decide, demo, functions, gate, import, note, runs, serve, show, sql}
     name = "runlake",
     version,
     propagate_version = true,
-    after_help = "Examples:\n  runlake demo\n  runlake import ./mlruns\n  runlake sql \"SELECT name, metrics['val/acc'] FROM runs ORDER BY 2 DESC LIMIT 10\"\n  runlake gate --candidate tag:arm=new --baseline tag:arm=main --metric val/acc --direction up\n\nExit codes: 0 done or gate passed, 1 gate failed, 2 wrong usage, 3 gate inconclusive, 4 storage, network or internal\nfailure, 5 nothing matched, 6 done but some input was rejected."
+    after_help = "Examples:\n  runlake demo\n  runlake import ./mlruns\n  runlake sql \"SELECT name, metrics['val/acc'] FROM runs ORDER BY 2 DESC NULLS LAST LIMIT 10\"\n  runlake gate --candidate tag:arm=new --baseline tag:arm=main --metric val/acc --direction up\n\nExit codes: 0 done or gate passed, 1 gate failed, 2 wrong usage, 3 gate inconclusive, 4 storage, network or internal failure, 5 nothing matched, 6 done but some input was rejected."
 )]
 pub(crate) struct Arguments {
     #[command(flatten)]

@@ -117,7 +117,9 @@ impl Lake {
             let hint = if detection.unrecognised.is_empty() {
                 "the folder holds no files".to_owned()
             } else {
-                format!("{} files are of no known kind", detection.unrecognised.len())
+                let first = detection.unrecognised.iter().take(3);
+                let named: Vec<_> = first.map(|left| format!("{} ({})", left.path.display(), left.reason)).collect();
+                format!("{} files were left: {}", detection.unrecognised.len(), named.join(", "))
             };
             return Err(importers::ImportError::NothingRecognised { path: detection.root, hint }.into());
         }

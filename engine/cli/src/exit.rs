@@ -36,7 +36,9 @@ pub(crate) fn code_of(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<ClientError>() {
         return code_of_client(error);
     }
-    if let Some(StartError::Config { .. } | StartError::NotLoopback { .. }) = error.downcast_ref::<StartError>() {
+    if let Some(StartError::Config { .. } | StartError::NotLoopback { .. }) =
+        error.downcast_ref::<StartError>()
+    {
         return USAGE;
     }
     match error.downcast_ref::<Error>() {

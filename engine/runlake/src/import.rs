@@ -118,7 +118,8 @@ impl Lake {
                 "the folder holds no files".to_owned()
             } else {
                 let first = detection.unrecognised.iter().take(3);
-                let named: Vec<_> = first.map(|left| format!("{} ({})", left.path.display(), left.reason)).collect();
+                let named: Vec<_> =
+                    first.map(|left| format!("{} ({})", left.path.display(), left.reason)).collect();
                 format!("{} files were left: {}", detection.unrecognised.len(), named.join(", "))
             };
             return Err(importers::ImportError::NothingRecognised { path: detection.root, hint }.into());

@@ -31,7 +31,16 @@ fn build() -> PathBuf {
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
-        .args(["build", "--quiet", "--workspace", "--bin", "runlake", "--profile", profile, "--manifest-path"])
+        .args([
+            "build",
+            "--quiet",
+            "--workspace",
+            "--bin",
+            "runlake",
+            "--profile",
+            profile,
+            "--manifest-path",
+        ])
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.toml"))
         .arg("--target-dir")
         .arg(target)

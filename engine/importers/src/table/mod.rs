@@ -1,7 +1,7 @@
 //! Tables and documents of points: CSV, JSON lines, JSON, Parquet; long (a metric's name and value in each row) or wide
 //! (a column for each metric).
 //!
-//! Columns get their meaning from a [`mapping`], or it is guessed from their names and the first rows ([`guess`]).
+//! Columns get their meaning from a [`mapping`], or it is guessed from their names and the first rows (`guess`).
 
 mod csv;
 mod document;

@@ -1,4 +1,4 @@
-//! The walk over a plan: only tables and functions that this session gave out, nothing that writes.
+//! The walk over a plan: only tables and functions that the session gave out, nothing that writes.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::error::QueryError;
 use crate::guard::functions::CappedSeries;
 use crate::tables::SnapshotTable;
 
-/// Refuses a plan that holds anything but reads of this session's tables.
+/// Refuses a plan that holds anything but reads of its own tables.
 pub(crate) fn check_plan(plan: &LogicalPlan) -> Result<()> {
     plan.apply_with_subqueries(|node| {
         let refused = match node {

@@ -152,13 +152,23 @@ pub trait DiskFile: Send + Debug {
     /// # Errors
     /// Whatever the file system says.
     fn length(&self) -> io::Result<u64>;
+
+    /// An offset behind which everything reads as zero, because nothing was ever written there; the length where the
+    /// file system cannot tell.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn written_end(&self) -> io::Result<u64> {
+        self.length()
+    }
 }
 
-/// Reads a whole file of at most `limit` bytes.
+/// The bytes of a whole file of at most `limit` bytes, and how many of them were ever written: what lies behind is
+/// zero and was not read.
 ///
 /// # Errors
 /// `FileTooLarge` above the limit; whatever else the file system says.
-pub(crate) fn read_all(file: &dyn DiskFile, limit: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read_all(file: &dyn DiskFile, limit: u64) -> io::Result<(Vec<u8>, usize)> {
     let length = file.length()?;
     if length > limit {
         return Err(io::Error::new(
@@ -167,14 +177,16 @@ pub(crate) fn read_all(file: &dyn DiskFile, limit: u64) -> io::Result<Vec<u8>> {
         ));
     }
     let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+    let written = usize::try_from(file.written_end()?.min(length)).map_err(io::Error::other)?;
     let mut filled = 0;
-    while filled < bytes.len() {
-        let count = file.read_at(filled as u64, &mut bytes[filled..])?;
+    while filled < written {
+        let count = file.read_at(filled as u64, &mut bytes[filled..written])?;
         if count == 0 {
+            // Somebody cut the file since its length was asked for.
+            bytes.truncate(filled);
             break;
         }
         filled += count;
     }
-    bytes.truncate(filled);
-    Ok(bytes)
+    Ok((bytes, filled))
 }

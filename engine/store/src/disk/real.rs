@@ -14,6 +14,11 @@ pub struct RealDisk;
 #[derive(Debug)]
 struct RealFile(File);
 
+/// File systems (ext4, XFS, Btrfs, tmpfs; `statfs(2)`) whose holes are believed: others have called fresh data a hole,
+/// and a hole is not read.
+#[cfg(target_os = "linux")]
+const HOLES_ARE_EXACT: [i64; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994];
+
 impl Disk for RealDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
@@ -119,11 +124,49 @@ impl DiskFile for RealFile {
     fn length(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
+
+    fn written_end(&self) -> io::Result<u64> {
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::fs::{SeekFrom, fstatfs, seek};
+            use rustix::io::Errno;
+            if !HOLES_ARE_EXACT.contains(&i64::from(fstatfs(&self.0)?.f_type)) {
+                return self.length();
+            }
+            let mut end = 0;
+            loop {
+                // Space that is reserved and not yet written counts as a hole.
+                let found = seek(&self.0, SeekFrom::Data(end)).and_then(|d| seek(&self.0, SeekFrom::Hole(d)));
+                match found {
+                    Ok(hole) => end = hole,
+                    Err(Errno::NXIO) => return Ok(end),
+                    Err(Errno::INVAL | Errno::NOTSUP) => return self.length(),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        self.length()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reserved_space_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = RealDisk.create(&folder.path().join("file")).unwrap();
+        file.preallocate(16 << 20).unwrap();
+        let (bytes, written) = crate::disk::read_all(&*file, 16 << 20).unwrap();
+        assert_eq!(bytes.len(), 16 << 20);
+        assert!(written == 0 || written == bytes.len(), "{written}");
+        file.write_at(5 << 20, b"hello").unwrap();
+        let (bytes, written) = crate::disk::read_all(&*file, 16 << 20).unwrap();
+        assert_eq!(&bytes[5 << 20..(5 << 20) + 5], b"hello");
+        assert!(written >= (5 << 20) + 5 && bytes[written..].iter().all(|b| *b == 0));
+    }
 
     #[test]
     fn files_are_written_cut_listed_and_removed() {
@@ -141,7 +184,7 @@ mod tests {
         file.truncate(12).unwrap();
         file.sync_all().unwrap();
         let file = RealDisk.open(&path, Access::Read).unwrap();
-        assert_eq!(crate::disk::read_all(&*file, 12).unwrap(), b"\0\0\0\0\0\0\0\0\0\0he");
+        assert_eq!(crate::disk::read_all(&*file, 12).unwrap().0, b"\0\0\0\0\0\0\0\0\0\0he");
         assert_eq!(crate::disk::read_all(&*file, 11).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
         RealDisk.rename(&path, &deep.join("other")).unwrap();
         RealDisk.sync_directory(&deep).unwrap();

@@ -17,6 +17,8 @@ pub(crate) struct LogFile {
     pub(crate) number: u64,
     pub(crate) path: PathBuf,
     pub(crate) bytes: Vec<u8>,
+    /// Behind this offset nothing was ever written: the bytes are zero.
+    written: usize,
 }
 
 /// What the frames of a file add up to.
@@ -59,9 +61,9 @@ impl LogFile {
             io::ErrorKind::NotFound => WalError::Vanished { file: path.clone() },
             _ => WalError::Read { file: path.clone(), source },
         })?;
-        let bytes = read_all(&*file, MAX_FILE_BYTES)
+        let (bytes, written) = read_all(&*file, MAX_FILE_BYTES)
             .map_err(|source| WalError::Read { file: path.clone(), source })?;
-        Ok(Self { number, path, bytes })
+        Ok(Self { number, path, bytes, written })
     }
 
     pub(crate) fn corrupt(&self, offset: usize, what: impl Into<String>) -> WalError {
@@ -69,7 +71,12 @@ impl LogFile {
     }
 
     pub(crate) fn is_never_written(&self) -> bool {
-        format::used_bytes(&self.bytes) == 0
+        self.used() == 0
+    }
+
+    /// The end of the bytes that are not zero.
+    pub(crate) fn used(&self) -> usize {
+        format::used_bytes(self.bytes.get(..self.written).unwrap_or(&self.bytes))
     }
 
     /// The header when it is whole, checked against the lake and the name of the file.
@@ -137,8 +144,7 @@ impl LogFile {
         if limit == Some(summary.last_seq) {
             return Ok(summary);
         }
-        let rest = self.bytes.get(summary.end..).unwrap_or_default();
-        if format::used_bytes(rest) > 0 {
+        if self.used() > summary.end {
             let later = format::later_durable_seq(&self.bytes, summary.end, seed, summary.last_seq);
             summary.ending = Ending::Broken(later);
         }

@@ -116,7 +116,7 @@ pub(crate) fn analyse(
                 if !never_synced {
                     return Err(file.corrupt(0, "the header is broken"));
                 }
-                let end = format::used_bytes(&file.bytes);
+                let end = file.used();
                 analysis.torn = Some(Torn { file, offset: 0, end });
             }
             Ok(header) => {
@@ -165,7 +165,7 @@ pub(crate) fn analyse(
                             let what = format!("record {bad_seq} is broken");
                             return Err(file.corrupt(summary.end, what));
                         }
-                        let end = format::used_bytes(&file.bytes);
+                        let end = file.used();
                         analysis.torn = Some(Torn { file, offset: summary.end, end });
                     }
                 }

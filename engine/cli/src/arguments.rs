@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
-use crate::{decide, demo, functions, gate, import, note, runs, serve, show, sql};
+use crate::{bench, decide, demo, functions, gate, import, note, runs, serve, show, sql};
 
 /// Every training run a team ever made, in one place, one SQL query away, with the statistics to say what was learned.
 #[derive(Debug, Parser)]
@@ -66,6 +66,8 @@ pub(crate) enum Command {
     Flush,
     /// Check every file, log record and invariant
     Verify,
+    /// Measure this machine: ingest, import, flush, beside what disk and memory allow
+    Bench(bench::BenchArguments),
     /// List the SQL functions of Runlake with their documentation
     Functions(functions::FunctionsArguments),
 }

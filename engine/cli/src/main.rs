@@ -2,6 +2,7 @@
 
 mod access;
 mod arguments;
+mod bench;
 mod decide;
 mod demo;
 mod exit;
@@ -67,6 +68,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<u8> {
         Command::Note(arguments) => note::run(place, arguments).await,
         Command::Flush => flush::run(place).await,
         Command::Verify => verify::run(place).await,
+        Command::Bench(arguments) => bench::run(arguments).await,
         Command::Functions(arguments) => functions::run(arguments).await,
     }
 }

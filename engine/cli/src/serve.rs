@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
+use runlake::store::SyncPolicy;
+use runlake::{Lake, LakeOptions, Location};
 use server::{Server, ServerConfig, signal};
 
-use crate::access;
 use crate::arguments::Place;
 use crate::exit::{self, UsageError};
 
@@ -18,6 +20,10 @@ pub(crate) struct ServeArguments {
     /// Address and port for gRPC and /healthz
     #[arg(long, default_value = "127.0.0.1:7070", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
+    /// When a write is acknowledged: `group` when it is on disk, each sync serving all writes that wait for it; a time
+    /// such as `200ms` when it is written, with a sync at least that often (a power cut may take the last ones)
+    #[arg(long, default_value = "group", value_name = "WHEN", value_parser = sync_policy)]
+    fsync: SyncPolicy,
     /// Listen beyond loopback although nobody has to say who they are
     #[arg(long)]
     insecure: bool,
@@ -33,7 +39,12 @@ pub(crate) async fn run(place: &Place, arguments: ServeArguments) -> anyhow::Res
     let config =
         ServerConfig { listen: arguments.listen, insecure: arguments.insecure, ..ServerConfig::default() };
     config.check()?;
-    let lake = access::write(place, &format!("runlake serve on http://{}", arguments.listen)).await?;
+    let options = LakeOptions {
+        owner: Some(format!("runlake serve on http://{}", arguments.listen)),
+        sync: arguments.fsync,
+        ..LakeOptions::default()
+    };
+    let lake = Lake::open_with(&Location::parse(&place.lake)?, options).await?;
     let server = Server::bind(config, Arc::new(lake.clone())).await?;
     let owner = format!("runlake serve on http://{}", server.local_addr());
     lake.store()?.describe_owner(&owner).map_err(runlake::Error::from)?;
@@ -41,4 +52,35 @@ pub(crate) async fn run(place: &Place, arguments: ServeArguments) -> anyhow::Res
     println!("listening on http://{}", server.local_addr());
     server.serve(signal::stop_requested()).await?;
     Ok(exit::DONE)
+}
+
+fn sync_policy(text: &str) -> Result<SyncPolicy, String> {
+    if text == "group" {
+        return Ok(SyncPolicy::EveryGroup);
+    }
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let millis = match (number.parse::<u64>(), unit) {
+        (Ok(number), "ms") => number,
+        (Ok(number), "s") => number.saturating_mul(1000),
+        _ => return Err("say `group`, or a time such as 200ms or 1s".to_owned()),
+    };
+    if !(1..=60_000).contains(&millis) {
+        return Err("between 1ms and 60s".to_owned());
+    }
+    Ok(SyncPolicy::Interval(Duration::from_millis(millis)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_needs_a_unit_and_a_limit() {
+        assert_eq!(sync_policy("group"), Ok(SyncPolicy::EveryGroup));
+        assert_eq!(sync_policy("200ms"), Ok(SyncPolicy::Interval(Duration::from_millis(200))));
+        assert_eq!(sync_policy("2s"), Ok(SyncPolicy::Interval(Duration::from_secs(2))));
+        for wrong in ["", "ms", "5", "0s", "61s", "1 s", "-1s", "99999999999999999999s"] {
+            assert!(sync_policy(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use datafusion::prelude::SessionContext;
 use model::{Command, PointBatch, WriterSequence};
 use query::{Answer, QueryOptions, SessionConfig, SessionFactory};
-use store::{Acknowledgement, FlushReport, Snapshot, Store, StoreConfig};
+use store::{Acknowledgement, FlushReport, Snapshot, Store, StoreConfig, SyncPolicy};
 
 use crate::error::{Error, Result};
 use crate::location::Location;
@@ -21,6 +21,8 @@ pub struct LakeOptions {
     pub owner: Option<String>,
     /// Bytes in the memtable at which a flush starts; `None` for the default of 128 MiB.
     pub flush_bytes: Option<usize>,
+    /// When a write is acknowledged.
+    pub sync: SyncPolicy,
 }
 
 /// A lake, open for writing or for reading only. Clones are handles to the same lake.
@@ -58,6 +60,7 @@ impl Lake {
     /// As [`Self::open`].
     pub async fn open_with(location: &Location, options: LakeOptions) -> Result<Self> {
         let mut config = StoreConfig::new(location.path(), Arc::new(now_micros));
+        config.sync = options.sync;
         if let Some(owner) = options.owner {
             config.owner = owner;
         }

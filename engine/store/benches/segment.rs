@@ -1,22 +1,23 @@
 //! Speed and size of segments of points: `cargo bench -p store --bench segment`.
 //!
-//! The synthetic runs follow the shape of real logs: float32 losses with noise, smooth schedules, counters, rounded
-//! system metrics, many short series. With folders as arguments, the number columns of the CSV files in them are
-//! measured as well, and the encodings and compression levels that could be chosen for values are compared.
+//! On runs of the synthetic corpus and, with folders as arguments, on the number columns of the CSV files in them: size
+//! and speed of our segments, and the encodings, compression levels and page sizes that could be chosen for numbers.
 
 use std::error::Error;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{ArrayRef, Float64Array, RecordBatch};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
+use bytes::Bytes;
+use datasets::{Corpus, CorpusConfig};
 use futures::TryStreamExt;
 use model::{ExperimentName, MetricName, Point, PointColumns, ProjectName, RunId, SeriesKey};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use store::segment::points::{self, Reader, Scan, SeriesSelection, SortedSeries, TextColumns};
@@ -24,11 +25,11 @@ use store::segment::points::{self, Reader, Scan, SeriesSelection, SortedSeries, 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Each measurement is the fastest of this many.
-const REPEATS: usize = 5;
+const REPEATS: usize = 3;
 
 fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let all = synthetic(40);
+    let all = synthetic(2_000_000)?;
     measure("synthetic", &all, &runtime)?;
     compare_encodings("synthetic", &all)?;
     let folders = std::env::args().skip(1).filter(|argument| !argument.starts_with('-'));
@@ -91,112 +92,92 @@ fn measure(name: &str, all: &[SortedSeries], runtime: &tokio::runtime::Runtime) 
     Ok(())
 }
 
-/// Bytes per value and speed of what could be chosen for the column `value`.
+/// Bytes per point and speed, both ways, of what could be chosen for the columns of numbers.
 fn compare_encodings(name: &str, all: &[SortedSeries]) -> Result<()> {
-    let values: Vec<f64> = all.iter().flat_map(|series| series.points.values.iter().copied()).collect();
-    let array: ArrayRef = Arc::new(Float64Array::from(values));
-    let schema = Arc::new(Schema::new(vec![Field::new("value", DataType::Float64, false)]));
-    let batch = RecordBatch::try_new(Arc::clone(&schema), vec![array])?;
-    println!("{name}: encodings of value, bytes/value and M values/s");
-    for level in [1, 3, 6] {
+    let points = || all.iter().map(|series| &series.points);
+    let steps = Int64Array::from_iter_values(points().flat_map(|p| p.steps.iter().copied()));
+    let times = Int64Array::from_iter_values(points().flat_map(|p| p.times.iter().copied()));
+    let values = Float64Array::from_iter_values(points().flat_map(|p| p.values.iter().copied()));
+    let columns: [(&str, ArrayRef); 3] =
+        [("step", Arc::new(steps)), ("time", Arc::new(times)), ("value", Arc::new(values))];
+    println!("{name}: encodings; bytes/point, M points/s written, M points/s read");
+    for (column, array) in columns {
         for (what, encoding, dictionary) in [
+            ("delta", Encoding::DELTA_BINARY_PACKED, false),
             ("byte stream split", Encoding::BYTE_STREAM_SPLIT, false),
             ("plain", Encoding::PLAIN, false),
             ("dictionary", Encoding::PLAIN, true),
         ] {
-            let properties = WriterProperties::builder()
-                .set_compression(Compression::ZSTD(ZstdLevel::try_new(level)?))
-                .set_dictionary_enabled(dictionary)
-                .set_encoding(encoding)
-                .set_max_row_group_row_count(Some(store::segment::ROW_GROUP_ROWS))
-                .set_data_page_row_count_limit(store::segment::PAGE_ROWS)
-                .set_write_batch_size(store::segment::PAGE_ROWS)
-                .build();
-            let (bytes, time) = fastest(|| {
-                let mut writer =
-                    ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties.clone()))?;
-                writer.write(&batch)?;
-                Ok(writer.into_inner()?)
-            })?;
-            let rows = batch.num_rows() as f64;
-            println!(
-                "  zstd {level} {what:18} {:6.2} {:8.1}",
-                bytes.len() as f64 / rows,
-                rows / time.as_secs_f64() / 1e6
-            );
+            if encoding == Encoding::DELTA_BINARY_PACKED && column == "value" {
+                continue;
+            }
+            for level in [1, 3, 6] {
+                for page_rows in [store::segment::PAGE_ROWS, 4 * store::segment::PAGE_ROWS] {
+                    let properties = WriterProperties::builder()
+                        .set_compression(Compression::ZSTD(ZstdLevel::try_new(level)?))
+                        .set_dictionary_enabled(dictionary)
+                        .set_encoding(encoding)
+                        .set_max_row_group_row_count(Some(store::segment::ROW_GROUP_ROWS))
+                        .set_data_page_row_count_limit(page_rows)
+                        .set_write_batch_size(page_rows)
+                        .build();
+                    let batch = RecordBatch::try_from_iter([(column, Arc::clone(&array))])?;
+                    let (bytes, write) = fastest(|| {
+                        let mut writer =
+                            ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties.clone()))?;
+                        writer.write(&batch)?;
+                        Ok(Bytes::from(writer.into_inner()?))
+                    })?;
+                    let (_, read) = fastest(|| {
+                        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes.clone())?
+                            .with_batch_size(store::segment::PAGE_ROWS)
+                            .build()?;
+                        let mut rows = 0;
+                        for batch in reader {
+                            rows += batch?.num_rows();
+                        }
+                        Ok(rows)
+                    })?;
+                    let rows = batch.num_rows() as f64;
+                    println!(
+                        "  {column:5} {what:18} zstd {level}, pages of {page_rows:6} {:6.2} {:7.1} {:7.1}",
+                        bytes.len() as f64 / rows,
+                        rows / write.as_secs_f64() / 1e6,
+                        rows / read.as_secs_f64() / 1e6
+                    );
+                }
+            }
         }
     }
     Ok(())
 }
 
-/// splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-}
-
-fn synthetic(runs: u128) -> Vec<SortedSeries> {
-    let mut random = Random(42);
-    let mut all = Vec::new();
-    for run in 0..runs {
-        let id = RunId::from_u128((random.0 as u128) << 64 | (run * 7_919));
-        // A power law: many short runs, few long ones.
-        let steps = (200.0 * (1.0 - random.uniform()).powf(-0.9)).min(20_000.0) as usize;
-        let start = 1_700_000_000_000_000_i64 + (random.uniform() * 1e13) as i64;
-        let mut add = |metric: String, every: usize, value: &mut dyn FnMut(f64, &mut Random) -> f64| {
-            let mut points = PointColumns::default();
-            for step in (0..steps).step_by(every) {
-                // Clients log milliseconds.
-                let time = start + step as i64 * 350_000 + (random.uniform() * 20.0) as i64 * 1_000;
-                let value = value(step as f64 / steps as f64, &mut random);
-                points.push(Point { step: step as i64, step_fraction: None, time, value });
-            }
-            if let (Ok(metric), Ok(experiment)) = (MetricName::new(metric), ExperimentName::new("sweep")) {
-                let key = SeriesKey { run: id, metric, context: None };
-                let attempts = vec![1; points.len()];
-                all.push(SortedSeries::from_arrival(
-                    ProjectName::default(),
-                    experiment,
-                    key,
-                    points,
-                    attempts,
-                ));
-            }
-        };
-        let noisy = |at: f64, random: &mut Random| {
-            f64::from((2.0 * (-3.0 * at).exp() + 0.1 * random.uniform() + 0.3) as f32)
-        };
-        for name in ["loss", "loss_z", "acc", "grad_norm", "perplexity"] {
-            add(format!("train/{name}"), 1, &mut { noisy });
+/// The first runs of the synthetic corpus, with at least so many points.
+fn synthetic(wanted: usize) -> Result<Vec<SortedSeries>> {
+    let corpus = Corpus::new(CorpusConfig::small())?;
+    let (mut all, mut points) = (Vec::new(), 0);
+    for run in corpus.runs() {
+        if points >= wanted {
+            break;
         }
-        add("train/lr".to_owned(), 1, &mut |at, _| {
-            f64::from((1e-3 * (1.0 + (at * std::f64::consts::PI).cos()) / 2.0) as f32)
-        });
-        add("train/tokens".to_owned(), 1, &mut |at, _| (at * 1e9).round());
-        for layer in 0..24 {
-            add(format!("grad_norm/layers.{layer}.weight"), 10, &mut { noisy });
-        }
-        for gpu in 0..4 {
-            add(format!("system/gpu.{gpu}.util"), 20, &mut |_, random| {
-                (random.uniform() * 10.0).round() + 88.0
-            });
-            add(format!("system/gpu.{gpu}.memory"), 20, &mut |_, random| {
-                (random.uniform() * 20.0).round() / 10.0 + 70.0
-            });
-        }
-        for name in ["loss", "acc"] {
-            add(format!("val/{name}"), 50, &mut { noisy });
+        let (project, experiment) = (ProjectName::new(&run.project)?, ExperimentName::new(&run.experiment)?);
+        for found in run.metrics() {
+            let columns = PointColumns {
+                steps: found.steps,
+                step_fractions: None,
+                times: found.times_us,
+                values: found.values,
+            };
+            points += columns.len();
+            let key = SeriesKey { run: run.id.parse()?, metric: MetricName::new(&found.key)?, context: None };
+            let attempts = vec![1; columns.len()];
+            let series =
+                SortedSeries::from_arrival(project.clone(), experiment.clone(), key, columns, attempts);
+            all.push(series);
         }
     }
     all.sort_by(|a, b| a.key.cmp(&b.key));
-    all
+    Ok(all)
 }
 
 /// Every column of numbers of every CSV file under a folder as a series.

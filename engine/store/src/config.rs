@@ -2,9 +2,21 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Where the time comes from: microseconds since 1970 UTC. Only data carries times; order never depends on them.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// When a write counts as done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SyncPolicy {
+    /// An acknowledged write is on disk: each group of writes is synced before it is acknowledged.
+    #[default]
+    EveryGroup,
+    /// An acknowledged write survives the end of the process; a power cut may take the last ones, at most those of
+    /// this long.
+    Interval(Duration),
+}
 
 /// How a store is opened.
 #[derive(Clone)]
@@ -21,6 +33,8 @@ pub struct StoreConfig {
     pub group_bytes: usize,
     /// Size of a WAL file.
     pub wal_file_bytes: u64,
+    /// When a write is acknowledged.
+    pub sync: SyncPolicy,
     /// The clock.
     pub clock: Clock,
     /// Who opens the lake, for the message that a second writer sees, such as `runlake serve on 127.0.0.1:7070`.
@@ -37,6 +51,7 @@ impl StoreConfig {
             in_flight_bytes: 128 << 20,
             group_bytes: 4 << 20,
             wal_file_bytes: 64 << 20,
+            sync: SyncPolicy::EveryGroup,
             clock,
             owner: "runlake".to_owned(),
         }
@@ -52,6 +67,7 @@ impl std::fmt::Debug for StoreConfig {
             in_flight_bytes,
             group_bytes,
             wal_file_bytes,
+            sync,
             clock: _,
             owner,
         } = self;
@@ -62,6 +78,7 @@ impl std::fmt::Debug for StoreConfig {
             .field("in_flight_bytes", in_flight_bytes)
             .field("group_bytes", group_bytes)
             .field("wal_file_bytes", wal_file_bytes)
+            .field("sync", sync)
             .field("owner", owner)
             .finish_non_exhaustive()
     }

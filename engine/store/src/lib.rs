@@ -25,7 +25,7 @@ mod verify;
 pub mod wal;
 mod writer;
 
-pub use config::{Clock, StoreConfig};
+pub use config::{Clock, StoreConfig, SyncPolicy};
 pub use error::{Result, StoreError};
 pub use flush::FlushReport;
 pub use lake_file::{FORMAT, LakeFile, LakeFileError};

@@ -2,7 +2,8 @@
 //! whole group, applies them to the state and acknowledges them.
 //!
 //! Invariants
-//! - Nothing is acknowledged, and nothing becomes visible, before its frame is synced.
+//! - Nothing is acknowledged, and nothing becomes visible, before its frame is synced; with
+//!   [`SyncPolicy::Interval`], before it is written.
 //! - Requests are applied in the order of their sequence numbers.
 //! - A request that is refused leaves no trace in the log, the state or the exactly-once windows.
 
@@ -10,10 +11,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, select};
+use crossbeam_channel::{Receiver, RecvTimeoutError, after, never, select_biased};
 use model::{Command, PointBatch, WriterSequence};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use crate::config::SyncPolicy;
 use crate::error::{Result, StoreError};
 use crate::flush::FlushInput;
 use crate::registry::{Registry, RegistryError};
@@ -26,7 +28,8 @@ const WAIT_FOR_ROOM: Duration = Duration::from_secs(10);
 /// What a writer gets for a durable batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Acknowledgement {
-    /// The log's sequence number up to which everything is durable.
+    /// The log's sequence number up to which everything is as safe as the store's [`SyncPolicy`] says: durable, or
+    /// written.
     pub durable_seq: u64,
     /// Whether the batch had been applied before and was not applied again.
     pub duplicate: bool,
@@ -60,9 +63,16 @@ pub(crate) struct Writer {
 impl Writer {
     /// Serves requests until told to stop or until all senders are gone.
     pub(crate) fn run(mut self, writes: &Receiver<Write>, control: &Receiver<Control>) {
+        let mut overdue = never();
         loop {
             // Control first: a flush must be able to start while writers keep the queue full.
-            select! {
+            select_biased! {
+                recv(overdue) -> _ => {
+                    overdue = never();
+                    if let Err(error) = self.wal.sync() {
+                        self.note_failure(&error);
+                    }
+                },
                 recv(control) -> request => match request {
                     Ok(Control::Stop) | Err(_) => {
                         self.drain(writes);
@@ -77,7 +87,14 @@ impl Writer {
                             let reason = self.shared.flush_failure();
                             refuse(group, || StoreError::Busy { waited_secs: waited.as_secs(), reason: reason.clone() });
                         } else {
+                            let unsynced = self.wal.has_unsynced();
                             self.commit(group);
+                            if let SyncPolicy::Interval(time) = self.shared.config.sync
+                                && !unsynced
+                                && self.wal.has_unsynced()
+                            {
+                                overdue = after(time);
+                            }
                         }
                     }
                     Err(_) => return,
@@ -86,11 +103,14 @@ impl Writer {
         }
     }
 
-    /// Commits what is queued when the store closes, so that nobody waits for an answer that never comes.
+    /// Commits what is queued when the store closes, so that nobody waits for an answer that never comes, and syncs.
     fn drain(&mut self, writes: &Receiver<Write>) {
         while let Ok(first) = writes.try_recv() {
             let group = self.gather(first, writes);
             self.commit(group);
+        }
+        if let Err(error) = self.wal.sync() {
+            self.note_failure(&error);
         }
     }
 
@@ -186,7 +206,11 @@ impl Writer {
         if accepted.is_empty() {
             return;
         }
-        let durable_seq = match self.wal.sync() {
+        let committed = match self.shared.config.sync {
+            SyncPolicy::EveryGroup => self.wal.sync(),
+            SyncPolicy::Interval(_) => self.wal.write(),
+        };
+        let durable_seq = match committed {
             Ok(durable_seq) => durable_seq,
             Err(error) => {
                 // Nothing of this group is durable, so nothing of it may count as seen.

@@ -87,6 +87,8 @@ pub struct Wal {
     buffer: Vec<u8>,
     next_seq: u64,
     durable_seq: u64,
+    /// The highest number that was written; above `durable_seq` only after [`Wal::write`].
+    written_seq: u64,
     /// Whether the next record begins a new file.
     rotating: bool,
     low_space: bool,
@@ -159,6 +161,7 @@ impl Wal {
             buffer: Vec::new(),
             next_seq: last_seq.saturating_add(1),
             durable_seq: last_seq,
+            written_seq: last_seq,
             rotating: true,
             low_space: false,
             flushed: Vec::new(),
@@ -284,22 +287,55 @@ impl Wal {
     /// out again. After [`WalError::DiskFull`] and [`WalError::Write`] the log goes on with the next record; after a
     /// failed sync it is poisoned and the process should end.
     pub fn sync(&mut self) -> Result<u64> {
+        self.write_parts(true)?;
+        self.sync_written()?;
+        Ok(self.durable_seq)
+    }
+
+    /// Writes all that was appended and leaves the sync to a later [`Wal::sync`]: it survives the end of this process
+    /// at any moment, but not yet a power cut. Returns the highest number that was written.
+    ///
+    /// # Errors
+    /// As [`Wal::sync`], for everything above what was written before.
+    pub fn write(&mut self) -> Result<u64> {
+        self.write_parts(false)?;
+        Ok(self.written_seq)
+    }
+
+    fn write_parts(&mut self, sync: bool) -> Result<()> {
         self.check_poison()?;
         for part in std::mem::take(&mut self.parts) {
-            if let Err(error) = self.write_part(&part) {
+            if let Err(error) = self.write_part(&part, sync) {
                 self.parts.clear();
-                self.next_seq = self.durable_seq + 1;
+                self.next_seq = self.written_seq + 1;
                 self.rotating = self.current.is_none();
                 return Err(error);
             }
             self.recycle(part.buffer);
         }
-        Ok(self.durable_seq)
+        Ok(())
     }
 
-    fn write_part(&mut self, part: &Part) -> Result<()> {
+    /// Syncs what [`Wal::write`] has left.
+    fn sync_written(&mut self) -> Result<()> {
+        if self.written_seq == self.durable_seq {
+            return Ok(());
+        }
+        if let Some(current) = &mut self.current
+            && let Err(source) = current.file.sync_data()
+        {
+            let path = format::file_path(&self.config.directory, self.last_number());
+            return Err(self.sync_failed(path, source));
+        }
+        self.durable_seq = self.written_seq;
+        Ok(())
+    }
+
+    fn write_part(&mut self, part: &Part, sync: bool) -> Result<()> {
         let path = format::file_path(&self.config.directory, part.number);
         if part.is_new {
+            // A file is followed by another only when all of it is durable.
+            self.sync_written()?;
             let file = self.start_file(part.number)?;
             self.current = Some(Current { file, seed: part.seed });
         }
@@ -311,12 +347,15 @@ impl Wal {
         if let Err(source) = current.file.write_at(part.offset, &part.buffer) {
             return Err(self.undo(part, end, source));
         }
-        fail::fail_point!("wal-before-sync");
-        if let Err(source) = current.file.sync_data() {
-            return Err(self.sync_failed(path, source));
+        if sync || part.is_new {
+            fail::fail_point!("wal-before-sync");
+            if let Err(source) = current.file.sync_data() {
+                return Err(self.sync_failed(path, source));
+            }
+            fail::fail_point!("wal-after-sync");
+            self.durable_seq = part.last_seq;
         }
-        fail::fail_point!("wal-after-sync");
-        self.durable_seq = part.last_seq;
+        self.written_seq = part.last_seq;
         if part.is_new {
             self.files.push(KnownFile {
                 number: part.number,
@@ -345,7 +384,10 @@ impl Wal {
         fail::fail_point!("wal-before-undo", |_| WalError::Poisoned { reason: "fail point".into() });
         let undone = recover::erase(&mut *current.file, part.offset, end);
         let sealed = match undone.and_then(|sealed| current.file.sync_all().map(|()| sealed)) {
-            Ok(sealed) => sealed,
+            Ok(sealed) => {
+                self.durable_seq = self.written_seq;
+                sealed
+            }
             Err(error) => {
                 return self.sync_failed(path, error);
             }
@@ -487,6 +529,11 @@ impl Wal {
             removed += 1;
         }
         Ok(removed)
+    }
+
+    /// Whether [`Wal::write`] has left something for [`Wal::sync`].
+    pub fn has_unsynced(&self) -> bool {
+        self.written_seq > self.durable_seq
     }
 
     /// The highest number that is durable, 0 when there is none.

@@ -16,7 +16,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("query", &["analysis", "kernels", "model", "store"]),
     ("runlake", &["analysis", "importers", "kernels", "model", "query", "store"]),
     ("server", &["model", "proto", "runlake"]),
-    ("cli", &["datasets", "model", "runlake", "server"]),
+    ("load", &["datasets", "model", "runlake", "server"]),
+    ("cli", &["datasets", "load", "model", "runlake", "server"]),
     ("datasets", &[]),
 ];
 

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::disk::{Disk, RealDisk};
+
 /// Where the time comes from: microseconds since 1970 UTC. Only data carries times; order never depends on them.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
@@ -23,6 +25,8 @@ pub struct StoreConfig {
     pub wal_file_bytes: u64,
     /// The clock.
     pub clock: Clock,
+    /// Where every local file is: the log, the lock, and the tables of a local lake. Tests put one here that fails.
+    pub disk: Arc<dyn Disk>,
     /// Who opens the lake, for the message that a second writer sees, such as `runlake serve on 127.0.0.1:7070`.
     pub owner: String,
 }
@@ -38,6 +42,7 @@ impl StoreConfig {
             group_bytes: 4 << 20,
             wal_file_bytes: 64 << 20,
             clock,
+            disk: Arc::new(RealDisk),
             owner: "runlake".to_owned(),
         }
     }
@@ -53,6 +58,7 @@ impl std::fmt::Debug for StoreConfig {
             group_bytes,
             wal_file_bytes,
             clock: _,
+            disk,
             owner,
         } = self;
         f.debug_struct("StoreConfig")
@@ -62,6 +68,7 @@ impl std::fmt::Debug for StoreConfig {
             .field("in_flight_bytes", in_flight_bytes)
             .field("group_bytes", group_bytes)
             .field("wal_file_bytes", wal_file_bytes)
+            .field("disk", disk)
             .field("owner", owner)
             .finish_non_exhaustive()
     }

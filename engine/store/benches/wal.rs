@@ -9,7 +9,7 @@ use std::sync::Arc;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use model::{MetricName, PointBatch, PointColumns, RunId, SeriesPoints, WriterSequence};
-use store::disk::{Access, Disk, DiskFile, Space};
+use store::disk::{Access, Disk, DiskFile, DiskLock, Entry, FileStatus, Space};
 use store::wal::{Record, Wal, WalConfig};
 
 fn main() {
@@ -42,6 +42,18 @@ impl Disk for Nowhere {
     fn remove(&self, _: &Path) -> io::Result<()> {
         Ok(())
     }
+    fn hard_link(&self, _: &Path, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+    fn remove_directory(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+    fn lock(&self, _: &Path) -> io::Result<Box<dyn DiskLock>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    fn entries(&self, _: &Path) -> io::Result<Vec<Entry>> {
+        Ok(Vec::new())
+    }
     fn list(&self, _: &Path) -> io::Result<Vec<String>> {
         Ok(Vec::new())
     }
@@ -72,6 +84,9 @@ impl DiskFile for Nowhere {
     }
     fn length(&self) -> io::Result<u64> {
         Ok(64 << 20)
+    }
+    fn status(&self) -> io::Result<FileStatus> {
+        Ok(FileStatus { length: 64 << 20, modified_micros: 0 })
     }
 }
 

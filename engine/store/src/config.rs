@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::disk::{Disk, RealDisk};
+
 /// Where the time comes from: microseconds since 1970 UTC. Only data carries times; order never depends on them.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
@@ -37,6 +39,8 @@ pub struct StoreConfig {
     pub sync: SyncPolicy,
     /// The clock.
     pub clock: Clock,
+    /// Where every local file is: the log, the lock, and the tables of a local lake. Tests put one here that fails.
+    pub disk: Arc<dyn Disk>,
     /// Who opens the lake, for the message that a second writer sees, such as `runlake serve on 127.0.0.1:7070`.
     pub owner: String,
 }
@@ -53,6 +57,7 @@ impl StoreConfig {
             wal_file_bytes: 64 << 20,
             sync: SyncPolicy::EveryGroup,
             clock,
+            disk: Arc::new(RealDisk),
             owner: "runlake".to_owned(),
         }
     }
@@ -69,6 +74,7 @@ impl std::fmt::Debug for StoreConfig {
             wal_file_bytes,
             sync,
             clock: _,
+            disk,
             owner,
         } = self;
         f.debug_struct("StoreConfig")
@@ -79,6 +85,7 @@ impl std::fmt::Debug for StoreConfig {
             .field("group_bytes", group_bytes)
             .field("wal_file_bytes", wal_file_bytes)
             .field("sync", sync)
+            .field("disk", disk)
             .field("owner", owner)
             .finish_non_exhaustive()
     }

@@ -5,8 +5,12 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::disk::{Access, Disk, read_all};
+
 /// The format that this version writes. Readers take every format up to theirs and refuse newer ones.
 pub const FORMAT: u32 = 1;
+/// The most that is read of the file; it has a few hundred bytes.
+const MOST_BYTES: u64 = 1 << 20;
 
 /// The content of `runlake.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,10 +83,10 @@ impl LakeFile {
     ///
     /// # Errors
     /// When it cannot be read, is damaged, or names a newer format.
-    pub fn read(path: &Path) -> Result<Option<Self>, LakeFileError> {
+    pub fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Self>, LakeFileError> {
         let shown = path.display().to_string();
-        let bytes = match std::fs::read(path) {
-            Ok(bytes) => bytes,
+        let bytes = match disk.open(path, Access::Read).and_then(|file| read_all(&*file, MOST_BYTES)) {
+            Ok((bytes, _)) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(LakeFileError::Read { path: shown, source }),
         };
@@ -111,14 +115,15 @@ impl LakeFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::RealDisk;
 
     #[test]
     fn a_newer_format_is_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("runlake.json");
-        assert_eq!(LakeFile::read(&path).unwrap(), None);
+        assert_eq!(LakeFile::read(&RealDisk, &path).unwrap(), None);
         std::fs::write(&path, r#"{"format": 999, "created_by": "9.9.9", "new_field": []}"#).unwrap();
-        let error = LakeFile::read(&path).unwrap_err().to_string();
+        let error = LakeFile::read(&RealDisk, &path).unwrap_err().to_string();
         assert!(error.contains("written by Runlake 9.9.9, format 999"), "{error}");
     }
 
@@ -133,10 +138,10 @@ mod tests {
             created: 5,
         };
         std::fs::write(&path, lake_file.to_bytes()).unwrap();
-        assert_eq!(LakeFile::read(&path).unwrap(), Some(lake_file.clone()));
+        assert_eq!(LakeFile::read(&RealDisk, &path).unwrap(), Some(lake_file.clone()));
         std::fs::write(&path, &lake_file.to_bytes()[..20]).unwrap();
-        assert!(LakeFile::read(&path).unwrap_err().to_string().contains("damaged"));
+        assert!(LakeFile::read(&RealDisk, &path).unwrap_err().to_string().contains("damaged"));
         std::fs::write(&path, "").unwrap();
-        assert!(LakeFile::read(&path).is_err());
+        assert!(LakeFile::read(&RealDisk, &path).is_err());
     }
 }

@@ -1,11 +1,12 @@
 //! The lock of the one writer: an advisory lock on a file, which the system releases when the process ends in
 //! whatever way. The content of the file only serves the message that a second writer sees.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io;
 use std::path::Path;
 
 use thiserror::Error;
+
+use crate::disk::{Access, Disk, DiskLock, is_full};
 
 /// The lake cannot be locked for writing.
 #[derive(Debug, Error)]
@@ -26,10 +27,13 @@ pub enum LockError {
     },
 }
 
+/// Bytes of the lock file that are shown to a second writer.
+const SHOWN_BYTES: usize = 1_000;
+
 /// Held as long as the lake is open for writing.
 #[derive(Debug)]
 pub(crate) struct WriterLock {
-    file: File,
+    lock: Box<dyn DiskLock>,
     path: String,
 }
 
@@ -38,23 +42,22 @@ impl WriterLock {
     ///
     /// # Errors
     /// When another process holds it, or the file cannot be made.
-    pub(crate) fn acquire(path: &Path, owner: &str) -> Result<Self, LockError> {
+    pub(crate) fn acquire(disk: &dyn Disk, path: &Path, owner: &str) -> Result<Self, LockError> {
         let io = |source| LockError::Io { path: path.display().to_string(), source };
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut owner = String::new();
-                let read = file.take(1_000).read_to_string(&mut owner);
-                let known = read.is_ok() && !owner.trim().is_empty();
-                let owner = if known { owner.trim().to_owned() } else { "another process".to_owned() };
+        let lock = match disk.lock(path) {
+            Ok(lock) => lock,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let owner = owner_of(disk, path).unwrap_or_else(|| "another process".to_owned());
                 return Err(LockError::Held { owner });
             }
-            Err(TryLockError::Error(source)) => return Err(io(source)),
+            Err(error) => return Err(io(error)),
+        };
+        let mut lock = Self { lock, path: path.display().to_string() };
+        match lock.describe(owner) {
+            // The lake must open on a full disk; only a message is poorer for it.
+            Err(LockError::Io { source, .. }) if is_full(&source) => {}
+            other => other?,
         }
-        let mut lock = Self { file, path: path.display().to_string() };
-        lock.describe(owner)?;
         Ok(lock)
     }
 
@@ -63,26 +66,45 @@ impl WriterLock {
     /// # Errors
     /// When the file cannot be written.
     pub(crate) fn describe(&mut self, owner: &str) -> Result<(), LockError> {
-        let Self { file, path } = self;
-        let io = |source| LockError::Io { path: path.clone(), source };
-        file.set_len(0).map_err(io)?;
-        file.rewind().map_err(io)?;
-        writeln!(file, "{owner} (process {})", std::process::id()).map_err(io)
+        let text = format!("{owner} (process {})\n", std::process::id());
+        self.lock.describe(&text).map_err(|source| LockError::Io { path: self.path.clone(), source })
     }
+}
+
+fn owner_of(disk: &dyn Disk, path: &Path) -> Option<String> {
+    let mut bytes = vec![0; SHOWN_BYTES];
+    let count = disk.open(path, Access::Read).and_then(|file| file.read_at(0, &mut bytes)).ok()?;
+    let owner = std::str::from_utf8(bytes.get(..count)?).ok()?.trim();
+    (!owner.is_empty()).then(|| owner.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::{FaultyDisk, RealDisk};
 
     #[test]
     fn a_second_writer_is_told_who_holds_the_lake() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("writer.lock");
-        let first = WriterLock::acquire(&path, "runlake serve on 127.0.0.1:7070").unwrap();
-        let error = WriterLock::acquire(&path, "other").unwrap_err().to_string();
+        let first = WriterLock::acquire(&RealDisk, &path, "runlake serve on 127.0.0.1:7070").unwrap();
+        let error = WriterLock::acquire(&RealDisk, &path, "other").unwrap_err().to_string();
         assert!(error.contains("runlake serve on 127.0.0.1:7070"), "{error}");
         drop(first);
-        WriterLock::acquire(&path, "other").unwrap();
+        WriterLock::acquire(&RealDisk, &path, "other").unwrap();
+    }
+
+    #[test]
+    fn the_lock_is_taken_on_a_full_disk_and_lost_with_the_power() {
+        let disk = FaultyDisk::new();
+        disk.set_capacity(Some(0));
+        let path = Path::new("/writer.lock");
+        let first = WriterLock::acquire(&disk, path, "me").unwrap();
+        assert!(matches!(WriterLock::acquire(&disk, path, "you"), Err(LockError::Held { .. })));
+        disk.crash(1);
+        let second = WriterLock::acquire(&disk, path, "you").unwrap();
+        drop(first);
+        assert!(matches!(WriterLock::acquire(&disk, path, "me"), Err(LockError::Held { .. })));
+        drop(second);
     }
 }

@@ -5,7 +5,6 @@
 //! larger. A table that a flush did not touch has an older number than the others, and no record in between concerns it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use model::schema::Table;
 
 use crate::catalog::{Catalog, TableVersion};
 use crate::config::StoreConfig;
-use crate::disk::{Disk, RealDisk};
+use crate::disk::{Disk, RealDisk, replace_file};
 use crate::error::{Result, StoreError};
 use crate::flush::{EPOCH, chunk_of};
 use crate::lake_file::{FORMAT, LakeFile};
@@ -45,13 +44,14 @@ pub(crate) struct Opened {
 const SNAPSHOT_TRIES: usize = 8;
 
 pub(crate) async fn open_for_writing(config: &StoreConfig, layout: &Layout) -> Result<Opened> {
-    make_folder(layout.root())?;
-    let lock = WriterLock::acquire(&layout.lock_file(), &config.owner)?;
-    let lake_file = match LakeFile::read(&layout.lake_file())? {
+    let disk = &config.disk;
+    make_folder(&**disk, layout.root())?;
+    let lock = WriterLock::acquire(&**disk, &layout.lock_file(), &config.owner)?;
+    let lake_file = match LakeFile::read(&**disk, &layout.lake_file())? {
         Some(lake_file) => lake_file,
-        None => make_lake_file(layout, (config.clock)())?,
+        None => make_lake_file(&**disk, layout, (config.clock)())?,
     };
-    let catalog = Arc::new(Catalog::open(layout.root())?);
+    let catalog = Arc::new(Catalog::open_on(layout.root(), Arc::clone(disk))?);
     for table in Table::ALL {
         for recovered in catalog.recover(table).await? {
             tracing::warn!(table = table.name(), quarantined = recovered.quarantined, "{}", recovered.reason);
@@ -60,13 +60,14 @@ pub(crate) async fn open_for_writing(config: &StoreConfig, layout: &Layout) -> R
     catalog.ensure_tables().await?;
     let tables = load_versions(&catalog).await?;
     let mut state = restore(&catalog, &tables).await?;
+    let defaults = WalConfig::new(layout.wal(), lake_file.lake_id_bytes()?, EPOCH);
     let wal_config = WalConfig {
         file_bytes: config.wal_file_bytes,
+        frame_bytes: defaults.frame_bytes.min(config.wal_file_bytes / 2),
         committed_seq: tables.values().map(|version| version.last_seq).max().unwrap_or_default(),
-        ..WalConfig::new(layout.wal(), lake_file.lake_id_bytes()?, EPOCH)
+        ..defaults
     };
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let (wal, recovered) = Wal::open(wal_config, disk)?;
+    let (wal, recovered) = Wal::open(wal_config, Arc::clone(disk))?;
     let now = (config.clock)();
     let mut windows = HashMap::new();
     for record in recovered {
@@ -82,15 +83,23 @@ pub(crate) async fn open_for_writing(config: &StoreConfig, layout: &Layout) -> R
 /// # Errors
 /// When there is no lake, it is newer or damaged, or a writer flushes faster than this reader reads.
 pub async fn open_snapshot(root: &Path) -> Result<Snapshot> {
+    open_snapshot_on(root, Arc::new(RealDisk)).await
+}
+
+/// [`open_snapshot`] over any disk.
+///
+/// # Errors
+/// As [`open_snapshot`].
+pub async fn open_snapshot_on(root: &Path, disk: Arc<dyn Disk>) -> Result<Snapshot> {
     let layout = Layout::new(root);
-    let Some(lake_file) = LakeFile::read(&layout.lake_file())? else {
+    let Some(lake_file) = LakeFile::read(&*disk, &layout.lake_file())? else {
         return Err(StoreError::NoLake { path: root.display().to_string() });
     };
     let lake_id = lake_file.lake_id_bytes()?;
-    let catalog = Arc::new(Catalog::open(layout.root())?);
+    let catalog = Arc::new(Catalog::open_on(layout.root(), Arc::clone(&disk))?);
     let mut last = StoreError::Stopped;
     for _ in 0..SNAPSHOT_TRIES {
-        match read_state(&layout, &catalog, lake_id).await {
+        match read_state(&disk, &layout, &catalog, lake_id).await {
             Ok(state) => {
                 return Ok(Snapshot::new(state, catalog, Arc::new(ReaderCache::new(READER_CACHE_BYTES))));
             }
@@ -106,14 +115,18 @@ fn is_passing(error: &StoreError) -> bool {
     matches!(error, StoreError::Wal(wal) if matches!(**wal, WalError::Vanished { .. }))
 }
 
-async fn read_state(layout: &Layout, catalog: &Catalog, lake_id: [u8; 16]) -> Result<State> {
+async fn read_state(
+    disk: &Arc<dyn Disk>,
+    layout: &Layout,
+    catalog: &Catalog,
+    lake_id: [u8; 16],
+) -> Result<State> {
     let tables = load_versions(catalog).await?;
     let mut state = restore(catalog, &tables).await?;
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let mut windows = HashMap::new();
     let committed = tables.get(&Table::Points).map_or(0, |version| version.last_seq);
     let mut expected = None;
-    for record in wal::scan(layout.wal(), lake_id, disk) {
+    for record in wal::scan(layout.wal(), lake_id, Arc::clone(disk)) {
         let (seq, record) = record?;
         // The log must reach back to what the tables hold, else a flush went on between the two reads.
         if expected.is_none() && seq > committed + 1 {
@@ -195,7 +208,7 @@ fn replay(
     Ok(())
 }
 
-fn make_lake_file(layout: &Layout, now: i64) -> Result<LakeFile> {
+fn make_lake_file(disk: &dyn Disk, layout: &Layout, now: i64) -> Result<LakeFile> {
     let lake_file = LakeFile {
         format: FORMAT,
         lake_id: uuid::Uuid::now_v7().simple().to_string(),
@@ -203,39 +216,16 @@ fn make_lake_file(layout: &Layout, now: i64) -> Result<LakeFile> {
         created: now,
     };
     let path = layout.lake_file();
-    let temporary = path.with_extension("json.new");
-    let io = |action, path: &Path| {
-        let path = path.display().to_string();
-        move |source| StoreError::Io { action, path, source }
-    };
-    std::fs::write(&temporary, lake_file.to_bytes()).map_err(io("write", &temporary))?;
-    File::open(&temporary).and_then(|file| file.sync_all()).map_err(io("sync", &temporary))?;
-    std::fs::rename(&temporary, &path).map_err(io("rename", &temporary))?;
-    sync_folder(layout.root())?;
+    replace_file(disk, &path, &lake_file.to_bytes()).map_err(io_error("write", &path))?;
     Ok(lake_file)
 }
 
 /// Makes a folder with its parents, each name durable.
-fn make_folder(path: &Path) -> Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    if let Some(parent) = parent {
-        make_folder(parent)?;
-    }
-    match std::fs::create_dir(path) {
-        Err(source) if source.kind() != std::io::ErrorKind::AlreadyExists => {
-            Err(StoreError::Io { action: "create folder", path: path.display().to_string(), source })
-        }
-        _ => sync_folder(parent.unwrap_or(Path::new("."))),
-    }
+fn make_folder(disk: &dyn Disk, path: &Path) -> Result<()> {
+    disk.create_directories(path).map_err(io_error("create folder", path))
 }
 
-fn sync_folder(path: &Path) -> Result<()> {
-    File::open(path).and_then(|folder| folder.sync_all()).map_err(|source| StoreError::Io {
-        action: "sync folder",
-        path: path.display().to_string(),
-        source,
-    })
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
+    let path = path.display().to_string();
+    move |source| StoreError::Io { action, path, source }
 }

@@ -8,11 +8,11 @@ use model::SeriesKey;
 use model::schema::Table;
 
 use crate::catalog::Catalog;
-use crate::disk::RealDisk;
+use crate::disk::{Disk, RealDisk};
 use crate::error::{Result, StoreError};
 use crate::lake_file::LakeFile;
 use crate::layout::Layout;
-use crate::recover::open_snapshot;
+use crate::recover::open_snapshot_on;
 use crate::snapshot::Snapshot;
 use crate::wal;
 
@@ -54,9 +54,17 @@ impl VerifyReport {
 /// # Errors
 /// Only when there is no lake to look at; what is wrong with a lake is in the report.
 pub async fn verify(root: &Path) -> Result<VerifyReport> {
+    verify_on(root, Arc::new(RealDisk)).await
+}
+
+/// [`verify`] over any disk.
+///
+/// # Errors
+/// As [`verify`].
+pub async fn verify_on(root: &Path, disk: Arc<dyn Disk>) -> Result<VerifyReport> {
     let layout = Layout::new(root);
     let mut report = VerifyReport::default();
-    let lake_file = match LakeFile::read(&layout.lake_file()) {
+    let lake_file = match LakeFile::read(&*disk, &layout.lake_file()) {
         Ok(Some(lake_file)) => lake_file,
         Ok(None) => return Err(StoreError::NoLake { path: root.display().to_string() }),
         Err(error) => {
@@ -64,25 +72,30 @@ pub async fn verify(root: &Path) -> Result<VerifyReport> {
             return Ok(report);
         }
     };
-    verify_log(&layout, &lake_file, &mut report)?;
-    let catalog = Catalog::open(root)?;
+    verify_log(&disk, &layout, &lake_file, &mut report)?;
+    let catalog = Catalog::open_on(root, Arc::clone(&disk))?;
     for table in Table::ALL {
         verify_table(&catalog, table, &mut report).await;
     }
-    match open_snapshot(root).await {
+    match open_snapshot_on(root, disk).await {
         Ok(snapshot) => verify_agreement(&snapshot, &mut report).await,
         Err(error) => report.add("the lake as a whole", format!("cannot be opened: {error}")),
     }
     Ok(report)
 }
 
-fn verify_log(layout: &Layout, lake_file: &LakeFile, report: &mut VerifyReport) -> Result<()> {
+fn verify_log(
+    disk: &Arc<dyn Disk>,
+    layout: &Layout,
+    lake_file: &LakeFile,
+    report: &mut VerifyReport,
+) -> Result<()> {
     let lake_id = lake_file.lake_id_bytes()?;
-    for finding in wal::verify(&layout.wal(), lake_id, &RealDisk) {
+    for finding in wal::verify(&layout.wal(), lake_id, &**disk) {
         report
             .add(finding.file.display().to_string(), format!("offset {}: {}", finding.offset, finding.what));
     }
-    for record in wal::scan(layout.wal(), lake_id, Arc::new(RealDisk)) {
+    for record in wal::scan(layout.wal(), lake_id, Arc::clone(disk)) {
         match record {
             Ok(_) => report.log_records += 1,
             // `wal::verify` has named it already, with more of its kind.

@@ -2,10 +2,11 @@
 //!
 //! `LocalFileSystem` never syncs: after a power cut, files that were "committed" are empty or gone. This store writes
 //! to a temporary file, syncs it, gives it its name (a link where the name must be new, else a rename) and syncs the
-//! directory, and every new parent directory as well. Reading and listing are left to `LocalFileSystem`.
+//! directory, and every new parent directory as well. All of it goes through [`Disk`], so that tests can cut the power
+//! between any two steps.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
+use std::collections::BTreeSet;
+use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
@@ -13,16 +14,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::FutureExt;
+use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    CopyMode, CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions,
-    RenameTargetMode, Result, UploadPart,
+    Attributes, CopyMode, CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult,
+    MultipartUpload, ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload,
+    PutResult, RenameOptions, RenameTargetMode, Result, UploadPart,
 };
 use parking_lot::Mutex;
+
+use crate::disk::{Access, Disk, DiskFile, EntryKind, FileStatus, RealDisk};
+
+/// Bytes that are read at once; what is asked for beyond them comes as a stream of such parts.
+const READ_BYTES: u64 = 8 << 20;
 
 /// One sync, as an observer sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +46,9 @@ pub type SyncObserver = Arc<dyn Fn(&Synced) + Send + Sync>;
 /// Local files as an object store, each write durable before it is acknowledged. Paths are absolute.
 #[derive(Clone)]
 pub struct DurableStore {
-    inner: Arc<LocalFileSystem>,
+    disk: Arc<dyn Disk>,
+    /// Only names files: object paths to paths of the machine.
+    names: Arc<LocalFileSystem>,
     observer: Option<SyncObserver>,
 }
 
@@ -64,12 +73,22 @@ impl Default for DurableStore {
 impl DurableStore {
     /// A store of the whole local file system.
     pub fn new() -> Self {
-        Self { inner: Arc::new(LocalFileSystem::new()), observer: None }
+        Self::over(Arc::new(RealDisk))
     }
 
-    /// The same, with an observer of its syncs.
+    /// A store of a whole disk.
+    pub fn over(disk: Arc<dyn Disk>) -> Self {
+        Self { disk, names: Arc::new(LocalFileSystem::new()), observer: None }
+    }
+
+    /// The store of the local file system with an observer of its syncs.
     pub fn with_observer(observer: SyncObserver) -> Self {
         Self { observer: Some(observer), ..Self::new() }
+    }
+
+    /// Whether `file://` names what is in this store.
+    pub(crate) fn is_of_this_machine(&self) -> bool {
+        self.disk.is_of_this_machine()
     }
 
     fn observe(&self, synced: Synced) {
@@ -78,7 +97,7 @@ impl DurableStore {
         }
     }
 
-    fn sync_file(&self, file: &File, path: &FilePath) -> io::Result<()> {
+    fn sync_file(&self, file: &mut dyn DiskFile, path: &FilePath) -> io::Result<()> {
         file.sync_all()?;
         self.observe(Synced::File(path.to_owned()));
         Ok(())
@@ -91,16 +110,9 @@ impl DurableStore {
         }
     }
 
-    #[cfg(unix)]
     fn sync_directory(&self, path: &FilePath) -> io::Result<()> {
-        File::open(path)?.sync_all()?;
+        self.disk.sync_directory(path)?;
         self.observe(Synced::Directory(path.to_owned()));
-        Ok(())
-    }
-
-    /// Directories cannot be synced here; NTFS keeps names in its own journal.
-    #[cfg(not(unix))]
-    fn sync_directory(&self, _path: &FilePath) -> io::Result<()> {
         Ok(())
     }
 
@@ -108,12 +120,15 @@ impl DurableStore {
     fn create_parents(&self, path: &FilePath) -> io::Result<()> {
         let mut missing = Vec::new();
         let mut parent = path.parent();
-        while let Some(directory) = parent.filter(|directory| !directory.exists()) {
+        while let Some(directory) = parent {
+            if self.disk.directory_exists(directory)? {
+                break;
+            }
             missing.push(directory);
             parent = directory.parent();
         }
         for directory in missing.into_iter().rev() {
-            match fs::create_dir(directory) {
+            match self.disk.create_directory(directory) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 other => other?,
             }
@@ -123,7 +138,7 @@ impl DurableStore {
     }
 
     /// A new temporary file beside `path`. Its name ends with `#` and digits, which listings leave out.
-    fn stage(&self, path: &FilePath) -> io::Result<(File, PathBuf)> {
+    fn stage(&self, path: &FilePath) -> io::Result<(Box<dyn DiskFile>, PathBuf)> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         self.create_parents(path)?;
         loop {
@@ -131,7 +146,7 @@ impl DurableStore {
             let mut name = path.as_os_str().to_owned();
             name.push(format!("#{}{number:06}", std::process::id()));
             let staged = PathBuf::from(name);
-            match OpenOptions::new().write(true).create_new(true).open(&staged) {
+            match self.disk.create(&staged) {
                 Ok(file) => return Ok((file, staged)),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
@@ -140,16 +155,22 @@ impl DurableStore {
     }
 
     /// Syncs a staged file, gives it its name and makes the name durable.
-    fn publish(&self, file: &File, staged: &FilePath, path: &FilePath, create: bool) -> io::Result<()> {
+    fn publish(
+        &self,
+        file: &mut dyn DiskFile,
+        staged: &FilePath,
+        path: &FilePath,
+        create: bool,
+    ) -> io::Result<()> {
         fail::fail_point!("durable::written");
         self.sync_file(file, path)?;
         fail::fail_point!("durable::synced");
         if create {
-            fs::hard_link(staged, path)?;
+            self.disk.hard_link(staged, path)?;
             // The data has its name; a temporary name that stays is rubbish and nothing more.
-            let _ = fs::remove_file(staged);
+            let _ = self.disk.remove(staged);
         } else {
-            fs::rename(staged, path)?;
+            self.disk.rename(staged, path)?;
         }
         fail::fail_point!("durable::named");
         self.sync_parent(path)
@@ -157,52 +178,116 @@ impl DurableStore {
 
     fn write(&self, path: &FilePath, payload: &PutPayload, create: bool) -> io::Result<()> {
         let (mut file, staged) = self.stage(path)?;
-        let written = payload
-            .iter()
-            .try_for_each(|part| file.write_all(part))
-            .and_then(|()| self.publish(&file, &staged, path, create));
+        let written = write_parts(&mut *file, 0, payload)
+            .and_then(|()| self.publish(&mut *file, &staged, path, create));
         if written.is_err() {
-            let _ = fs::remove_file(&staged);
+            let _ = self.disk.remove(&staged);
         }
         written
     }
 
+    /// Syncs a file that is there, before it gets another name.
+    fn sync_existing(&self, path: &FilePath) -> io::Result<()> {
+        let mut file = self.disk.open(path, Access::Read)?;
+        self.sync_file(&mut *file, path)
+    }
+
     fn copy(&self, from: &FilePath, to: &FilePath, create: bool) -> io::Result<()> {
         self.create_parents(to)?;
-        self.sync_file(&File::open(from)?, from)?;
+        self.sync_existing(from)?;
         if create {
-            fs::hard_link(from, to)?;
+            self.disk.hard_link(from, to)?;
         } else {
             let (file, staged) = self.stage(to)?;
             drop(file);
-            fs::remove_file(&staged)?;
-            fs::hard_link(from, &staged)?;
-            if let Err(error) = fs::rename(&staged, to) {
-                let _ = fs::remove_file(&staged);
+            self.disk.remove(&staged)?;
+            self.disk.hard_link(from, &staged)?;
+            if let Err(error) = self.disk.rename(&staged, to) {
+                let _ = self.disk.remove(&staged);
                 return Err(error);
             }
             // A rename between two links of one file does nothing and leaves both.
-            let _ = fs::remove_file(&staged);
+            let _ = self.disk.remove(&staged);
         }
         self.sync_parent(to)
     }
 
     fn rename(&self, from: &FilePath, to: &FilePath, create: bool) -> io::Result<()> {
         self.create_parents(to)?;
-        self.sync_file(&File::open(from)?, from)?;
+        self.sync_existing(from)?;
         if create {
-            fs::hard_link(from, to)?;
+            self.disk.hard_link(from, to)?;
             self.sync_parent(to)?;
-            fs::remove_file(from)?;
+            self.disk.remove(from)?;
         } else {
-            fs::rename(from, to)?;
+            self.disk.rename(from, to)?;
             self.sync_parent(to)?;
         }
         if from.parent() == to.parent() { Ok(()) } else { self.sync_parent(from) }
     }
 
+    /// All files below a folder; none when there is no such folder.
+    fn walk(&self, folder: &FilePath, found: &mut Vec<ObjectMeta>) -> io::Result<()> {
+        for entry in self.entries(folder)? {
+            let path = folder.join(&entry.name);
+            match entry.kind {
+                EntryKind::Directory => self.walk(&path, found)?,
+                EntryKind::File => found.extend(listed(&path, entry.status)),
+            }
+        }
+        Ok(())
+    }
+
+    fn entries(&self, folder: &FilePath) -> io::Result<Vec<crate::disk::Entry>> {
+        match self.disk.entries(folder) {
+            // Listing a prefix under which nothing is finds nothing.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                Ok(Vec::new())
+            }
+            other => other,
+        }
+    }
+
+    fn list_folder(&self, folder: &FilePath, prefix: &Path) -> io::Result<ListResult> {
+        let mut common_prefixes = BTreeSet::new();
+        let mut objects = Vec::new();
+        for entry in self.entries(folder)? {
+            match entry.kind {
+                EntryKind::Directory => drop(common_prefixes.insert(prefix.clone().join(entry.name))),
+                EntryKind::File => objects.extend(listed(&folder.join(&entry.name), entry.status)),
+            }
+        }
+        Ok(ListResult { common_prefixes: common_prefixes.into_iter().collect(), objects })
+    }
+
+    fn list_from(
+        &self,
+        prefix: Option<&Path>,
+        offset: Option<Path>,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        let folder = self.folder_path(prefix);
+        let store = self.clone();
+        let list = blocking(folder, move |folder| {
+            let mut found = Vec::new();
+            store.walk(folder, &mut found)?;
+            found.retain(|object| offset.as_ref().is_none_or(|offset| object.location > *offset));
+            found.sort_unstable_by(|a, b| a.location.cmp(&b.location));
+            Ok(found)
+        });
+        list.map(|listed| match listed {
+            Ok(found) => futures::stream::iter(found.into_iter().map(Ok)).boxed(),
+            Err(error) => futures::stream::iter([Err(error)]).boxed(),
+        })
+        .flatten_stream()
+        .boxed()
+    }
+
+    fn folder_path(&self, prefix: Option<&Path>) -> PathBuf {
+        FilePath::new("/").join(prefix.map_or("", Path::as_ref))
+    }
+
     fn file_path(&self, location: &Path) -> Result<PathBuf> {
-        self.inner.path_to_filesystem(location)
+        self.names.path_to_filesystem(location)
     }
 }
 
@@ -216,13 +301,78 @@ fn store_error(path: &FilePath, error: io::Error) -> Error {
     }
 }
 
+/// What a listing tells of a file; `None` when its name cannot be one of an object or is that of an unfinished write.
+fn listed(path: &FilePath, status: FileStatus) -> Option<ObjectMeta> {
+    let location = Path::from_absolute_path(path).ok()?;
+    let unfinished = location
+        .filename()
+        .and_then(|name| name.split_once('#'))
+        .is_some_and(|(_, number)| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()));
+    (!unfinished).then(|| object_meta(location, status))
+}
+
+fn object_meta(location: Path, status: FileStatus) -> ObjectMeta {
+    let FileStatus { length, modified_micros } = status;
+    ObjectMeta {
+        location,
+        last_modified: DateTime::<Utc>::from_timestamp_micros(modified_micros).unwrap_or_default(),
+        size: length,
+        e_tag: Some(format!("{modified_micros:x}-{length:x}")),
+        version: None,
+    }
+}
+
+fn write_parts(file: &mut dyn DiskFile, offset: u64, payload: &PutPayload) -> io::Result<()> {
+    let mut offset = offset;
+    payload.iter().try_for_each(|part| {
+        file.write_at(offset, part)?;
+        offset += part.len() as u64;
+        Ok(())
+    })
+}
+
+/// The bytes of a range, fewer when the file ends before.
+fn read_range(file: &dyn DiskFile, range: Range<u64>) -> io::Result<Bytes> {
+    let length = usize::try_from(range.end.saturating_sub(range.start)).map_err(io::Error::other)?;
+    let mut bytes = vec![0; length];
+    let count = file.read_at(range.start, &mut bytes)?;
+    bytes.truncate(count);
+    Ok(bytes.into())
+}
+
+/// A long range in parts, each read when it is asked for.
+fn read_in_parts(
+    path: PathBuf,
+    file: Box<dyn DiskFile>,
+    range: Range<u64>,
+) -> BoxStream<'static, Result<Bytes>> {
+    futures::stream::try_unfold((file, range), move |(file, range)| {
+        let path = path.clone();
+        async move {
+            if range.is_empty() {
+                return Ok(None);
+            }
+            blocking(path, move |_| {
+                let bytes = read_range(&*file, range.start..range.end.min(range.start + READ_BYTES))?;
+                // The file became shorter: whoever counts the bytes finds out.
+                let next = if bytes.is_empty() { range.end } else { range.start + bytes.len() as u64 };
+                Ok(Some((bytes, (file, next..range.end))))
+            })
+            .await
+        }
+    })
+    .boxed()
+}
+
 async fn blocking<T: Send + 'static>(
     path: PathBuf,
     work: impl FnOnce(&FilePath) -> io::Result<T> + Send + 'static,
 ) -> Result<T> {
-    tokio::task::spawn_blocking(move || work(&path).map_err(|error| store_error(&path, error)))
-        .await
-        .map_err(|source| Error::JoinError { source })?
+    let work = move || work(&path).map_err(|error| store_error(&path, error));
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => runtime.spawn_blocking(work).await.map_err(|source| Error::JoinError { source })?,
+        Err(_) => work(),
+    }
 }
 
 #[async_trait]
@@ -256,20 +406,69 @@ impl ObjectStore for DurableStore {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.inner.get_opts(location, options).await
+        let store = self.clone();
+        let path = self.file_path(location)?;
+        let wanted = location.clone();
+        let opened = blocking(path.clone(), move |path| {
+            let file = store.disk.open(path, Access::Read)?;
+            let meta = object_meta(wanted, file.status()?);
+            let range = match options.check_preconditions(&meta) {
+                Ok(()) => match &options.range {
+                    Some(range) => range
+                        .as_range(meta.size)
+                        .map_err(|error| Error::Generic { store: "DurableStore", source: error.into() }),
+                    None => Ok(0..meta.size),
+                },
+                Err(error) => Err(error),
+            };
+            let range = match range {
+                Ok(range) => range,
+                Err(error) => return Ok(Err(error)),
+            };
+            let now = if options.head { range.start } else { range.end.min(range.start + READ_BYTES) };
+            let bytes = read_range(&*file, range.start..now)?;
+            Ok(Ok((meta, range, file, bytes, options.head)))
+        });
+        let (meta, range, file, bytes, head) = opened.await??;
+        let read = range.start + bytes.len() as u64;
+        let first = futures::stream::iter((!head).then_some(Ok(bytes)));
+        let payload = if head || range.end - range.start <= READ_BYTES {
+            first.boxed()
+        } else {
+            first.chain(read_in_parts(path, file, read..range.end)).boxed()
+        };
+        let payload = GetResultPayload::Stream(payload);
+        Ok(GetResult { payload, meta, range, attributes: Attributes::default() })
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        self.inner.get_ranges(location, ranges).await
+        let store = self.clone();
+        let ranges = ranges.to_vec();
+        blocking(self.file_path(location)?, move |path| {
+            let file = store.disk.open(path, Access::Read)?;
+            ranges.into_iter().map(|range| read_range(&*file, range)).collect()
+        })
+        .await
     }
 
     /// Deletes are not synced: a file that comes back after a power cut is one that no commit names.
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
+        let store = self.clone();
+        locations
+            .then(move |location| {
+                let store = store.clone();
+                async move {
+                    let location = location?;
+                    blocking(store.file_path(&location)?, move |path| store.disk.remove(path)).await?;
+                    Ok(location)
+                }
+            })
+            .boxed()
     }
 
+    /// The objects come in order of their paths.
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
+        self.list_from(prefix, None)
     }
 
     fn list_with_offset(
@@ -277,11 +476,14 @@ impl ObjectStore for DurableStore {
         prefix: Option<&Path>,
         offset: &Path,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list_with_offset(prefix, offset)
+        self.list_from(prefix, Some(offset.clone()))
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
+        let store = self.clone();
+        let folder = self.folder_path(prefix);
+        let prefix = prefix.cloned().unwrap_or_default();
+        blocking(folder, move |folder| store.list_folder(folder, &prefix)).await
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
@@ -299,7 +501,7 @@ impl ObjectStore for DurableStore {
 
 #[derive(Debug)]
 struct Staged {
-    file: Mutex<File>,
+    file: Mutex<Box<dyn DiskFile>>,
     path: PathBuf,
 }
 
@@ -327,21 +529,16 @@ impl MultipartUpload for Upload {
         let Some(staged) = self.staged.clone() else {
             return std::future::ready(Err(self.closed())).boxed();
         };
-        blocking(self.path.clone(), move |_| {
-            let mut file = staged.file.lock();
-            file.seek(SeekFrom::Start(offset))?;
-            data.iter().try_for_each(|part| file.write_all(part))
-        })
-        .boxed()
+        blocking(self.path.clone(), move |_| write_parts(&mut **staged.file.lock(), offset, &data)).boxed()
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
         let staged = self.staged.take().ok_or_else(|| self.closed())?;
         let store = self.store.clone();
         blocking(self.path.clone(), move |path| {
-            let published = store.publish(&staged.file.lock(), &staged.path, path, false);
+            let published = store.publish(&mut **staged.file.lock(), &staged.path, path, false);
             if published.is_err() {
-                let _ = fs::remove_file(&staged.path);
+                let _ = store.disk.remove(&staged.path);
             }
             published
         })
@@ -351,14 +548,15 @@ impl MultipartUpload for Upload {
 
     async fn abort(&mut self) -> Result<()> {
         let staged = self.staged.take().ok_or_else(|| self.closed())?;
-        blocking(staged.path.clone(), |path| fs::remove_file(path)).await
+        let store = self.store.clone();
+        blocking(staged.path.clone(), move |path| store.disk.remove(path)).await
     }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
         if let Some(staged) = self.staged.take() {
-            let _ = fs::remove_file(&staged.path);
+            let _ = self.store.disk.remove(&staged.path);
         }
     }
 }

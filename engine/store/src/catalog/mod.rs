@@ -32,6 +32,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 use url::Url;
 
+use crate::disk::Disk;
 use crate::segment::EncodedSegment;
 use durable::DurableStore;
 
@@ -142,6 +143,14 @@ impl Catalog {
         Self::open_local(root, DurableStore::new())
     }
 
+    /// The same over any disk.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_on(root: &FilePath, disk: Arc<dyn Disk>) -> Result<Self> {
+        Self::open_local(root, DurableStore::over(disk))
+    }
+
     /// The same with a store that tells its syncs.
     ///
     /// # Errors
@@ -150,8 +159,12 @@ impl Catalog {
         let location =
             |reason: String| CatalogError::Location { location: root.display().to_string(), reason };
         let absolute = std::path::absolute(root).map_err(|error| location(error.to_string()))?;
-        let url = Url::from_directory_path(&absolute)
+        let mut url = Url::from_directory_path(&absolute)
             .map_err(|()| location("it is not an absolute path".to_owned()))?;
+        if !store.is_of_this_machine() {
+            let elsewhere = format!("disk://{}", url.path());
+            url = Url::parse(&elsewhere).map_err(|error| location(error.to_string()))?;
+        }
         Self::open_store(&url, Arc::new(store))
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Access, Disk, DiskFile, Space};
+use super::{Access, Disk, DiskFile, DiskLock, Entry, EntryKind, FileStatus, Space};
 
 /// Bytes that reach the disk together or not at all, except that one block of a crash may be torn inside.
 const BLOCK: usize = 64;
@@ -33,29 +33,36 @@ struct State {
     files: BTreeMap<u64, Contents>,
     next_file: u64,
     /// Names as a running process sees them.
-    names: BTreeMap<PathBuf, Entry>,
+    names: BTreeMap<PathBuf, Name>,
     /// Names after a power cut.
-    durable_names: BTreeMap<PathBuf, Entry>,
+    durable_names: BTreeMap<PathBuf, Name>,
     /// Changes of names that no directory sync has made durable, in order, each with its folder.
     pending: Vec<(PathBuf, NameChange)>,
     capacity: Option<u64>,
     operations: u64,
+    reads: u64,
     syncs: u64,
     faults: BTreeMap<u64, Fault>,
+    read_faults: BTreeSet<u64>,
     off: bool,
+    /// Who holds which lock: the number of the lock, so that a holder of long ago gives back nothing.
+    locks: BTreeMap<PathBuf, u64>,
+    next_lock: u64,
+    /// What files that are written now get as their time.
+    now_micros: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Entry {
+enum Name {
     Directory,
     File(u64),
 }
 
 #[derive(Debug, Clone)]
 enum NameChange {
-    Add(PathBuf, Entry),
+    Add(PathBuf, Name),
     Remove(PathBuf),
-    Rename(PathBuf, PathBuf, Entry),
+    Rename(PathBuf, PathBuf, Name),
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +71,14 @@ struct Contents {
     durable: Vec<u8>,
     dirty: BTreeSet<usize>,
     length_dirty: bool,
+    modified_micros: i64,
+}
+
+#[derive(Debug)]
+struct FaultyLock {
+    disk: FaultyDisk,
+    path: PathBuf,
+    number: u64,
 }
 
 #[derive(Debug)]
@@ -85,7 +100,12 @@ impl FaultyDisk {
         self.0.lock().capacity = bytes;
     }
 
-    /// Number of changing operations so far: create, write, sync, cut, reserve, rename, remove, folder sync.
+    /// The time that files get which are written from now on, microseconds since 1970 UTC.
+    pub fn set_time(&self, micros: i64) {
+        self.0.lock().now_micros = micros;
+    }
+
+    /// Number of changing operations so far: create, write, sync, cut, reserve, link, rename, remove, folder sync.
     pub fn operations(&self) -> u64 {
         self.0.lock().operations
     }
@@ -101,9 +121,37 @@ impl FaultyDisk {
         self.0.lock().faults.insert(operation, fault);
     }
 
+    /// Number of reading operations so far: open, read, list, and asking for a folder.
+    pub fn reads(&self) -> u64 {
+        self.0.lock().reads
+    }
+
+    /// Lets the reading operation with this number fail with EIO, counted from 0 over the life of the disk
+    /// (see [`FaultyDisk::reads`]).
+    pub fn fail_read_at(&self, read: u64) {
+        self.0.lock().read_faults.insert(read);
+    }
+
     /// Forgets all faults that were asked for and did not happen yet.
     pub fn clear_faults(&self) {
-        self.0.lock().faults.clear();
+        let mut state = self.0.lock();
+        state.faults.clear();
+        state.read_faults.clear();
+    }
+
+    /// Whether the power is off: everything fails until [`FaultyDisk::crash`] or [`FaultyDisk::kill`].
+    pub fn is_off(&self) -> bool {
+        self.0.lock().off
+    }
+
+    /// Turns a power cut into the death of a process: what was written stays in memory, unsynced as it was, and all
+    /// locks are free. Whoever still holds open files must not use them any more.
+    pub fn kill(&self) {
+        let mut state = self.0.lock();
+        state.off = false;
+        state.locks.clear();
+        state.faults.clear();
+        state.read_faults.clear();
     }
 
     /// Cuts the power and starts again: of what was not synced, each block, each length and each name is kept or
@@ -136,10 +184,19 @@ impl FaultyDisk {
         for contents in state.files.values_mut() {
             contents.crash(&mut random, mood);
         }
-        let live: BTreeSet<u64> = state.names.values().filter_map(Entry::file).collect();
+        let live: BTreeSet<u64> = state.names.values().filter_map(Name::file).collect();
         state.files.retain(|id, _| live.contains(id));
         state.off = false;
         state.faults.clear();
+        state.read_faults.clear();
+        state.locks.clear();
+    }
+
+    /// The paths of all files, sorted.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let state = self.0.lock();
+        let files = state.names.iter().filter(|(_, name)| name.file().is_some());
+        files.map(|(path, _)| path.clone()).collect()
     }
 
     /// The bytes of a file as a process sees them, `None` when there is none.
@@ -152,7 +209,7 @@ impl FaultyDisk {
     /// Replaces the bytes of a file, durably and past every fault: damage done from outside.
     pub fn damage(&self, path: &Path, bytes: Vec<u8>) {
         let mut state = self.0.lock();
-        if let Some(id) = state.names.get(path).and_then(Entry::file)
+        if let Some(id) = state.names.get(path).and_then(Name::file)
             && let Some(contents) = state.files.get_mut(&id)
         {
             *contents = Contents { cached: bytes.clone(), durable: bytes, ..Contents::default() };
@@ -166,7 +223,7 @@ impl FaultyDisk {
         state.durable_names.remove(path);
     }
 
-    /// An independent copy of the disk as it is now, without its faults.
+    /// An independent copy of the disk as it is now, without its faults and locks.
     pub fn copy(&self) -> Self {
         let state = self.0.lock();
         let files = state.files.iter().map(|(id, c)| (*id, c.copy())).collect();
@@ -178,9 +235,14 @@ impl FaultyDisk {
             pending: state.pending.clone(),
             capacity: state.capacity,
             operations: state.operations,
+            reads: state.reads,
             syncs: state.syncs,
             faults: BTreeMap::new(),
+            read_faults: BTreeSet::new(),
             off: state.off,
+            locks: BTreeMap::new(),
+            next_lock: state.next_lock,
+            now_micros: state.now_micros,
         })))
     }
 }
@@ -209,20 +271,28 @@ impl State {
         if self.off { Err(io::Error::other("the power is off")) } else { Ok(()) }
     }
 
+    /// Counts a reading operation and fails it when it shall.
+    fn read_step(&mut self) -> io::Result<()> {
+        self.powered()?;
+        let read = self.reads;
+        self.reads += 1;
+        if self.read_faults.remove(&read) { Err(error_of(Fault::Error)) } else { Ok(()) }
+    }
+
     fn change(&mut self, folder: &Path, change: NameChange) {
         change.apply(&mut self.names);
         self.pending.push((folder.to_owned(), change));
     }
 
     fn used(&self) -> u64 {
-        let live: BTreeSet<u64> = self.names.values().filter_map(Entry::file).collect();
+        let live: BTreeSet<u64> = self.names.values().filter_map(Name::file).collect();
         self.files.iter().filter(|(id, _)| live.contains(id)).map(|(_, c)| c.cached.len() as u64).sum()
     }
 
     /// Makes a file longer, filled with zeros, as far as the capacity allows.
     fn extend(&mut self, id: u64, length: usize) -> io::Result<()> {
-        let used = self.used();
-        let capacity = self.capacity;
+        let (capacity, now) = (self.capacity, self.now_micros);
+        let used = if capacity.is_some() { self.used() } else { 0 };
         let contents = self.files.get_mut(&id).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         let more = length.saturating_sub(contents.cached.len());
         if more == 0 {
@@ -233,11 +303,12 @@ impl State {
         }
         contents.cached.resize(length, 0);
         contents.length_dirty = true;
+        contents.modified_micros = now;
         Ok(())
     }
 }
 
-impl Entry {
+impl Name {
     fn file(&self) -> Option<u64> {
         match self {
             Self::File(id) => Some(*id),
@@ -247,7 +318,7 @@ impl Entry {
 }
 
 impl NameChange {
-    fn apply(&self, names: &mut BTreeMap<PathBuf, Entry>) {
+    fn apply(&self, names: &mut BTreeMap<PathBuf, Name>) {
         match self {
             Self::Add(path, entry) => {
                 names.insert(path.clone(), *entry);
@@ -258,6 +329,15 @@ impl NameChange {
             Self::Rename(from, to, entry) => {
                 names.remove(from);
                 names.insert(to.clone(), *entry);
+                if *entry == Name::Directory {
+                    let inside: Vec<PathBuf> =
+                        names.keys().filter(|path| path.starts_with(from)).cloned().collect();
+                    for path in inside {
+                        if let (Some(name), Ok(rest)) = (names.remove(&path), path.strip_prefix(from)) {
+                            names.insert(to.join(rest), name);
+                        }
+                    }
+                }
             }
         }
     }
@@ -270,7 +350,12 @@ impl Contents {
             durable: self.durable.clone(),
             dirty: self.dirty.clone(),
             length_dirty: self.length_dirty,
+            modified_micros: self.modified_micros,
         }
+    }
+
+    fn status(&self) -> FileStatus {
+        FileStatus { length: self.cached.len() as u64, modified_micros: self.modified_micros }
     }
 
     fn mark(&mut self, offset: usize, count: usize) {
@@ -327,14 +412,14 @@ impl Disk for FaultyDisk {
         let id = state.next_file;
         state.next_file += 1;
         state.files.insert(id, Contents::default());
-        state.change(parent_of(path), NameChange::Add(path.to_owned(), Entry::File(id)));
+        state.change(parent_of(path), NameChange::Add(path.to_owned(), Name::File(id)));
         Ok(Box::new(FaultyFile { disk: self.clone(), id, path: path.to_owned(), writable: true }))
     }
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
-        let state = self.0.lock();
-        state.powered()?;
-        let id = state.names.get(path).and_then(Entry::file).ok_or(io::ErrorKind::NotFound)?;
+        let mut state = self.0.lock();
+        state.read_step()?;
+        let id = state.names.get(path).and_then(Name::file).ok_or(io::ErrorKind::NotFound)?;
         let writable = access == Access::ReadWrite;
         Ok(Box::new(FaultyFile { disk: self.clone(), id, path: path.to_owned(), writable }))
     }
@@ -348,13 +433,13 @@ impl Disk for FaultyDisk {
         if !has_directory(&state.names, parent_of(path)) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        state.change(parent_of(path), NameChange::Add(path.to_owned(), Entry::Directory));
+        state.change(parent_of(path), NameChange::Add(path.to_owned(), Name::Directory));
         Ok(())
     }
 
     fn directory_exists(&self, path: &Path) -> io::Result<bool> {
-        let state = self.0.lock();
-        state.powered()?;
+        let mut state = self.0.lock();
+        state.read_step()?;
         Ok(has_directory(&state.names, path))
     }
 
@@ -387,16 +472,83 @@ impl Disk for FaultyDisk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.0.lock();
         state.whole_step()?;
-        if state.names.get(path).and_then(Entry::file).is_none() {
+        if state.names.get(path).and_then(Name::file).is_none() {
             return Err(io::ErrorKind::NotFound.into());
         }
         state.change(parent_of(path), NameChange::Remove(path.to_owned()));
         Ok(())
     }
 
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.0.lock();
+        state.whole_step()?;
+        let id = state.names.get(from).and_then(Name::file).ok_or(io::ErrorKind::NotFound)?;
+        if state.names.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        if !has_directory(&state.names, parent_of(to)) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        state.change(parent_of(to), NameChange::Add(to.to_owned(), Name::File(id)));
+        Ok(())
+    }
+
+    fn remove_directory(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.0.lock();
+        state.whole_step()?;
+        if state.names.get(path) != Some(&Name::Directory) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        if state.names.keys().any(|name| name != path && name.starts_with(path)) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        state.change(parent_of(path), NameChange::Remove(path.to_owned()));
+        Ok(())
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
+        let exists = {
+            let mut state = self.0.lock();
+            state.read_step()?;
+            state.names.get(path).and_then(Name::file).is_some()
+        };
+        if !exists {
+            match self.create(path) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+        let mut state = self.0.lock();
+        if state.locks.contains_key(path) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let number = state.next_lock;
+        state.next_lock += 1;
+        state.locks.insert(path.to_owned(), number);
+        Ok(Box::new(FaultyLock { disk: self.clone(), path: path.to_owned(), number }))
+    }
+
+    fn entries(&self, path: &Path) -> io::Result<Vec<Entry>> {
+        let mut state = self.0.lock();
+        state.read_step()?;
+        if !has_directory(&state.names, path) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let inside = state.names.iter().filter(|(name, _)| !is_root(name) && parent_of(name) == path);
+        let entries = inside.filter_map(|(name, what)| {
+            let contents = what.file().and_then(|id| state.files.get(&id));
+            Some(Entry {
+                name: name.file_name()?.to_str()?.to_owned(),
+                kind: if contents.is_some() { EntryKind::File } else { EntryKind::Directory },
+                status: contents.map_or(FileStatus { length: 0, modified_micros: 0 }, Contents::status),
+            })
+        });
+        Ok(entries.collect())
+    }
+
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        let state = self.0.lock();
-        state.powered()?;
+        let mut state = self.0.lock();
+        state.read_step()?;
         if !has_directory(&state.names, path) {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -404,11 +556,45 @@ impl Disk for FaultyDisk {
         Ok(inside.filter_map(|(name, _)| Some(name.file_name()?.to_str()?.to_owned())).collect())
     }
 
+    fn is_of_this_machine(&self) -> bool {
+        false
+    }
+
     fn space(&self, _path: &Path) -> io::Result<Space> {
         let state = self.0.lock();
         state.powered()?;
         let total = state.capacity.unwrap_or(1 << 50);
         Ok(Space { free: total.saturating_sub(state.used()), total })
+    }
+}
+
+impl FaultyLock {
+    /// The number of the file when the lock is still held.
+    fn held(&self) -> io::Result<u64> {
+        let state = self.disk.0.lock();
+        let id = state.names.get(&self.path).and_then(Name::file);
+        match state.locks.get(&self.path) {
+            Some(number) if *number == self.number => id.ok_or_else(|| io::ErrorKind::NotFound.into()),
+            _ => Err(io::Error::other("the lock is no longer held")),
+        }
+    }
+}
+
+impl DiskLock for FaultyLock {
+    fn describe(&mut self, text: &str) -> io::Result<()> {
+        let id = self.held()?;
+        let mut file = FaultyFile { disk: self.disk.clone(), id, path: self.path.clone(), writable: true };
+        file.truncate(0)?;
+        file.write_at(0, text.as_bytes())
+    }
+}
+
+impl Drop for FaultyLock {
+    fn drop(&mut self) {
+        let mut state = self.disk.0.lock();
+        if state.locks.get(&self.path) == Some(&self.number) {
+            state.locks.remove(&self.path);
+        }
     }
 }
 
@@ -448,15 +634,17 @@ impl DiskFile for FaultyFile {
         let bytes = if fault.is_some() { &bytes[..bytes.len() / 2] } else { bytes };
         let start = offset as usize;
         state.extend(self.id, start + bytes.len())?;
+        let now = state.now_micros;
         let contents = state.files.get_mut(&self.id).ok_or_else(|| self.no_file())?;
+        contents.modified_micros = now;
         contents.cached[start..start + bytes.len()].copy_from_slice(bytes);
         contents.mark(start, bytes.len());
         fault.map_or(Ok(()), |fault| Err(error_of(fault)))
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let state = self.disk.0.lock();
-        state.powered()?;
+        let mut state = self.disk.0.lock();
+        state.read_step()?;
         let contents = state.files.get(&self.id).ok_or_else(|| self.no_file())?;
         let start = (offset as usize).min(contents.cached.len());
         let count = buffer.len().min(contents.cached.len() - start);
@@ -499,6 +687,12 @@ impl DiskFile for FaultyFile {
         state.powered()?;
         Ok(state.files.get(&self.id).ok_or_else(|| self.no_file())?.cached.len() as u64)
     }
+
+    fn status(&self) -> io::Result<FileStatus> {
+        let state = self.disk.0.lock();
+        state.powered()?;
+        Ok(state.files.get(&self.id).ok_or_else(|| self.no_file())?.status())
+    }
 }
 
 fn error_of(fault: Fault) -> io::Error {
@@ -520,8 +714,8 @@ fn parent_of(path: &Path) -> &Path {
     }
 }
 
-fn has_directory(names: &BTreeMap<PathBuf, Entry>, path: &Path) -> bool {
-    is_root(path) || names.get(path) == Some(&Entry::Directory)
+fn has_directory(names: &BTreeMap<PathBuf, Name>, path: &Path) -> bool {
+    is_root(path) || names.get(path) == Some(&Name::Directory)
 }
 
 /// splitmix64 (Steele, Lea & Flood 2014): small, and the same everywhere.

@@ -1,4 +1,5 @@
-//! The few file operations that the log needs, as a trait: the real disk, and one that loses power and fails on demand.
+//! The few file operations that a lake needs, as a trait: the real disk, and one that loses power and fails on demand.
+//! Nothing else in this crate touches files, so that the tests can cut the power between any two operations.
 //!
 //! Names and contents become durable separately: [`DiskFile::sync_data`] and [`DiskFile::sync_all`] say nothing about
 //! the name of the file, which is durable only after [`Disk::sync_directory`] on its folder.
@@ -31,6 +32,44 @@ pub struct Space {
     pub free: u64,
     /// The size of the file system.
     pub total: u64,
+}
+
+/// What a name in a folder stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A regular file, or a link to one.
+    File,
+    /// A folder, or a link to one.
+    Directory,
+}
+
+/// Length and time of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileStatus {
+    /// Length in bytes.
+    pub length: u64,
+    /// When the contents last changed, microseconds since 1970 UTC.
+    pub modified_micros: i64,
+}
+
+/// One name in a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The name in the folder.
+    pub name: String,
+    /// What it stands for.
+    pub kind: EntryKind,
+    /// Length and time; of a folder they mean nothing.
+    pub status: FileStatus,
+}
+
+/// A lock on a file, held until it is dropped or the process ends.
+pub trait DiskLock: Send + Debug {
+    /// Replaces the contents of the locked file: who holds the lock, for those who cannot have it.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn describe(&mut self, text: &str) -> io::Result<()>;
 }
 
 /// A file system.
@@ -77,6 +116,32 @@ pub trait Disk: Send + Sync + Debug {
     /// `NotFound` when there is none; whatever else the file system says.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
+    /// Gives a file a second name, which must be new. Not durable until the folder is synced.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when the new name is taken; whatever else the file system says.
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes an empty folder. Not durable until its parent is synced.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none; `DirectoryNotEmpty`; whatever else the file system says.
+    fn remove_directory(&self, path: &Path) -> io::Result<()>;
+
+    /// Locks a file, which is made when it is not there. The lock ends when the value is dropped, and with the
+    /// process however it ends; names and contents of the file say nothing about it.
+    ///
+    /// # Errors
+    /// `WouldBlock` when somebody else holds the lock; whatever else the file system says.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>>;
+
+    /// The files and folders in a folder, sorted by name. Links are followed; names that are no Unicode, links that
+    /// lead nowhere and what is neither file nor folder are left out.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such folder; whatever else the file system says.
+    fn entries(&self, path: &Path) -> io::Result<Vec<Entry>>;
+
     /// The names of the regular files in a folder, sorted. Names that are no Unicode are left out.
     ///
     /// # Errors
@@ -88,6 +153,12 @@ pub trait Disk: Send + Sync + Debug {
     /// # Errors
     /// Whatever the file system says.
     fn space(&self, path: &Path) -> io::Result<Space>;
+
+    /// Whether the paths are those of the machine. The Delta library asks the machine itself whether the folder of a
+    /// `file://` table exists, so tables on another disk get another scheme.
+    fn is_of_this_machine(&self) -> bool {
+        true
+    }
 
     /// Makes a folder and every missing parent, each name durable when this returns.
     ///
@@ -153,6 +224,12 @@ pub trait DiskFile: Send + Debug {
     /// Whatever the file system says.
     fn length(&self) -> io::Result<u64>;
 
+    /// Length and time of the file.
+    ///
+    /// # Errors
+    /// `NotFound` when it is a folder; whatever else the file system says.
+    fn status(&self) -> io::Result<FileStatus>;
+
     /// An offset behind which everything reads as zero, because nothing was ever written there; the length where the
     /// file system cannot tell.
     ///
@@ -189,4 +266,32 @@ pub(crate) fn read_all(file: &dyn DiskFile, limit: u64) -> io::Result<(Vec<u8>, 
         filled += count;
     }
     Ok((bytes, filled))
+}
+
+/// Writes a small file anew: a temporary file beside it, synced, renamed, its folder synced. After a power cut the old
+/// contents or the new ones are there.
+///
+/// # Errors
+/// Whatever the file system says.
+pub(crate) fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let temporary = std::path::PathBuf::from(temporary);
+    match disk.remove(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = disk.create(&temporary)?;
+    file.write_at(0, bytes)?;
+    file.sync_all()?;
+    disk.rename(&temporary, path)?;
+    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => disk.sync_directory(parent),
+        None => disk.sync_directory(Path::new(".")),
+    }
+}
+
+/// Whether an error says that there is no room.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

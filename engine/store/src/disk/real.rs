@@ -1,11 +1,12 @@
 //! The disk of the machine.
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
+use std::io::{self, Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
-use super::{Access, Disk, DiskFile, Space};
+use super::{Access, Disk, DiskFile, DiskLock, Entry, EntryKind, FileStatus, Space};
 
 /// The file system of the machine, through the standard library and `rustix`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -13,6 +14,10 @@ pub struct RealDisk;
 
 #[derive(Debug)]
 struct RealFile(File);
+
+/// An advisory lock (`flock`), which the system releases with the file.
+#[derive(Debug)]
+struct RealLock(File);
 
 /// File systems (ext4, XFS, Btrfs, tmpfs; `statfs(2)`) whose holes are believed: others have called fresh data a hole,
 /// and a hole is not read.
@@ -54,6 +59,45 @@ impl Disk for RealDisk {
         fs::remove_file(path)
     }
 
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
+    }
+
+    fn remove_directory(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir(path)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Box::new(RealLock(file))),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn entries(&self, path: &Path) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let metadata = match fs::metadata(entry.path()) {
+                Ok(metadata) => metadata,
+                // Removed since, or a link that leads nowhere.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            let kind = match metadata.file_type() {
+                kind if kind.is_file() => EntryKind::File,
+                kind if kind.is_dir() => EntryKind::Directory,
+                _ => continue,
+            };
+            entries.push(Entry { name, kind, status: status_of(&metadata)? });
+        }
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(path)? {
@@ -75,6 +119,24 @@ impl Disk for RealDisk {
             total: status.f_blocks.saturating_mul(status.f_frsize),
         })
     }
+}
+
+impl DiskLock for RealLock {
+    fn describe(&mut self, text: &str) -> io::Result<()> {
+        self.0.set_len(0)?;
+        self.0.rewind()?;
+        self.0.write_all(text.as_bytes())
+    }
+}
+
+fn status_of(metadata: &Metadata) -> io::Result<FileStatus> {
+    let modified = metadata.modified()?;
+    // A time before 1970 is negative.
+    let micros = match modified.duration_since(UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_micros()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |micros| -micros),
+    };
+    Ok(FileStatus { length: metadata.len(), modified_micros: micros })
 }
 
 impl DiskFile for RealFile {
@@ -125,12 +187,22 @@ impl DiskFile for RealFile {
         Ok(self.0.metadata()?.len())
     }
 
+    fn status(&self) -> io::Result<FileStatus> {
+        let metadata = self.0.metadata()?;
+        if metadata.is_dir() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        status_of(&metadata)
+    }
+
     fn written_end(&self) -> io::Result<u64> {
         #[cfg(target_os = "linux")]
         {
             use rustix::fs::{SeekFrom, fstatfs, seek};
             use rustix::io::Errno;
-            if !HOLES_ARE_EXACT.contains(&i64::from(fstatfs(&self.0)?.f_type)) {
+            #[allow(clippy::useless_conversion, reason = "the type is another one on other processors")]
+            let kind = i64::from(fstatfs(&self.0)?.f_type);
+            if !HOLES_ARE_EXACT.contains(&kind) {
                 return self.length();
             }
             let mut end = 0;
@@ -194,5 +266,38 @@ mod tests {
         assert_eq!(RealDisk.open(&path, Access::Read).unwrap_err().kind(), io::ErrorKind::NotFound);
         let space = RealDisk.space(&deep).unwrap();
         assert!(space.total > 0 && space.free <= space.total);
+    }
+
+    #[test]
+    fn links_locks_and_entries_are_those_of_the_machine() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        RealDisk.create(&path("file")).unwrap().write_at(0, b"hello").unwrap();
+        RealDisk.create_directory(&path("sub")).unwrap();
+        RealDisk.hard_link(&path("file"), &path("link")).unwrap();
+        let taken = RealDisk.hard_link(&path("file"), &path("sub")).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
+        std::os::unix::fs::symlink("nowhere", path("dangling")).unwrap();
+        let mut lock = RealDisk.lock(&path("lock")).unwrap();
+        assert_eq!(RealDisk.lock(&path("lock")).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        lock.describe("a long text").unwrap();
+        lock.describe("me").unwrap();
+        drop(lock);
+        drop(RealDisk.lock(&path("lock")).unwrap());
+        let entries = RealDisk.entries(folder.path()).unwrap();
+        let found: Vec<_> = entries.iter().map(|e| (e.name.as_str(), e.kind)).collect();
+        let file = EntryKind::File;
+        let expected = [("file", file), ("link", file), ("lock", file), ("sub", EntryKind::Directory)];
+        assert_eq!(found, expected);
+        assert_eq!((entries[0].status.length, entries[2].status.length), (5, 2));
+        assert!(entries[0].status.modified_micros > 1_600_000_000_000_000);
+        let opened = RealDisk.open(&path("link"), Access::Read).unwrap();
+        assert_eq!(opened.status().unwrap(), entries[1].status);
+        assert_eq!(
+            RealDisk.remove_directory(folder.path()).unwrap_err().kind(),
+            io::ErrorKind::DirectoryNotEmpty
+        );
+        RealDisk.remove_directory(&path("sub")).unwrap();
+        assert_eq!(RealDisk.entries(&path("sub")).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

@@ -9,7 +9,7 @@ use super::file::MAX_FILE_BYTES;
 use super::format::{self, FILE_HEADER_BYTES, FORMAT, FRAME_HEADER_BYTES, FileHeader, FrameHeader};
 use super::record::Record;
 use super::recover::{self, KnownFile, Recovered};
-use crate::disk::{Access, Disk, DiskFile};
+use crate::disk::{Access, Disk, DiskFile, is_full};
 
 /// Flushed generations that stay, so that a damaged last commit of a table can be rebuilt.
 const KEPT_GENERATIONS: usize = 2;
@@ -377,7 +377,7 @@ impl Wal {
     /// Undoes a failed write, so that nothing follows a broken frame.
     fn undo(&mut self, part: &Part, end: u64, source: io::Error) -> WalError {
         let path = format::file_path(&self.config.directory, part.number);
-        let full = recover::is_full(&source);
+        let full = is_full(&source);
         let Some(current) = &mut self.current else {
             return self.poison("no log file is open".into());
         };
@@ -624,7 +624,7 @@ impl Wal {
     }
 
     fn create_failed(&self, path: PathBuf, source: io::Error) -> WalError {
-        if recover::is_full(&source) {
+        if is_full(&source) {
             let what = format!("no room for a log file of {} bytes", self.config.file_bytes);
             return WalError::DiskFull { path, what };
         }

@@ -9,7 +9,7 @@ use super::error::{Result, WalError};
 use super::file::{self, Ending, Headless, LogFile};
 use super::format::{self, FILE_HEADER_BYTES};
 use super::record::Record;
-use crate::disk::{Access, Disk, DiskFile};
+use crate::disk::{Access, Disk, DiskFile, is_full};
 
 /// Where the bytes go that recovery cuts off.
 const QUARANTINE: &str = "quarantine";
@@ -267,10 +267,6 @@ fn keep(disk: &dyn Disk, directory: &Path, torn: &Torn) -> Result<Option<PathBuf
         }
         Err(source) => Err(WalError::Write { file: path, offset: 0, source }),
     }
-}
-
-pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// The records that a log held when it was opened, in order, one file in memory at a time.

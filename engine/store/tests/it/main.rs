@@ -4,3 +4,5 @@
 
 mod lake;
 mod recovery;
+mod simulation;
+mod sources;

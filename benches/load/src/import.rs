@@ -78,20 +78,18 @@ fn write(folder: &Path, source: Source, points: usize) -> Result<PathBuf> {
             for run in 0..RUNS {
                 let rows =
                     || (0..steps).flat_map(|step| (0..METRICS.len()).map(move |metric| (step, metric)));
+                let numbers =
+                    |column: fn(i64) -> i64| rows().map(|(step, _)| column(step as i64)).collect::<Vec<_>>();
+                let names: Vec<String> = rows().map(|_| format!("run-{run}")).collect();
+                let metrics: Vec<&str> = rows().map(|(_, metric)| METRICS[metric]).collect();
+                let values: Vec<f64> = rows().map(|(step, metric)| value(run, step, metric)).collect();
+                let times = numbers(|step| START_MICROS + step * 250_000);
                 let columns: [(&str, ArrayRef); 5] = [
-                    ("run", Arc::new(StringArray::from_iter_values(rows().map(|_| format!("run-{run}"))))),
-                    ("metric", Arc::new(StringArray::from_iter_values(rows().map(|(_, m)| METRICS[m])))),
-                    ("step", Arc::new(Int64Array::from_iter_values(rows().map(|(step, _)| step as i64)))),
-                    (
-                        "time",
-                        Arc::new(TimestampMicrosecondArray::from_iter_values(
-                            rows().map(|(step, _)| START_MICROS + step as i64 * 250_000),
-                        )),
-                    ),
-                    (
-                        "value",
-                        Arc::new(Float64Array::from_iter_values(rows().map(|(s, m)| value(run, s, m)))),
-                    ),
+                    ("run", Arc::new(StringArray::from(names))),
+                    ("metric", Arc::new(StringArray::from(metrics))),
+                    ("step", Arc::new(Int64Array::from(numbers(|step| step)))),
+                    ("time", Arc::new(TimestampMicrosecondArray::from(times))),
+                    ("value", Arc::new(Float64Array::from(values))),
                 ];
                 let batch = RecordBatch::try_from_iter(columns)?;
                 if let Some(file) = file.take() {

@@ -67,7 +67,7 @@ pub async fn embedded(folder: &Path, load: Load) -> Result<Ingested> {
     let clients = (0..load.clients).map(|client| {
         let lake = lake.clone();
         tokio::spawn(async move {
-            let mut batches = Batches::new(new_run(client)?.run, load.shape, client as u64)?;
+            let mut batches = Batches::new(new_run(client)?.id, load.shape, client as u64)?;
             let (mut points, mut latency) = (0_u64, Latency::default());
             while start.elapsed() < load.time {
                 let batch = batches.next_batch()?;
@@ -188,7 +188,7 @@ async fn one_client(
     start: Instant,
 ) -> Result<(u64, Latency)> {
     let connection = Client::connect(url).await?;
-    let mut batches = Batches::new(new_run(client)?.run, load.shape, client as u64)?;
+    let mut batches = Batches::new(new_run(client)?.id, load.shape, client as u64)?;
     let (mut points, mut latency, mut number) = (0_u64, Latency::default(), 0_u64);
     let name = format!("writer-{client}");
     if door == Door::Unary {

@@ -107,7 +107,10 @@ impl Ingested {
         if let Some(cpu) = self.cpu_seconds {
             figure.push_str(&format!(", {:.2} CPU-s a million points", cpu / (self.points as f64 / 1e6)));
         }
-        figure.push_str(&format!(", p50 {} µs, p99 {} µs", self.latency.at(0.5), self.latency.at(0.99)));
+        if self.latency.count() > 0 {
+            let (median, tail) = (self.latency.at(0.5), self.latency.at(0.99));
+            figure.push_str(&format!(", p50 {median} µs, p99 {tail} µs"));
+        }
         if let Some(peak) = self.peak_bytes {
             figure.push_str(&format!(", peak {} MB", peak / 1_000_000));
         }

@@ -22,6 +22,12 @@ pub(crate) struct BenchArguments {
     /// Clients that send at once
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024))]
     clients: u16,
+    /// Points in a request; each shape in turn when not given
+    #[arg(long, value_enum)]
+    shape: Option<ShapeArgument>,
+    /// How points come in; each way in turn, and what they are compared with, when not given
+    #[arg(long, value_enum)]
+    door: Option<DoorArgument>,
     /// Seconds that each ingest is measured
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
@@ -48,6 +54,49 @@ enum What {
     /// Memory to segments, bytes per point, and questions
     Flush,
 }
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ShapeArgument {
+    /// 4 to 140 points, 11 in the mean
+    Small,
+    /// 1,000 points
+    Buffered,
+    /// 1 to 1,000 points
+    Mixed,
+}
+
+impl From<ShapeArgument> for Shape {
+    fn from(argument: ShapeArgument) -> Self {
+        match argument {
+            ShapeArgument::Small => Self::Small,
+            ShapeArgument::Buffered => Self::Buffered,
+            ShapeArgument::Mixed => Self::Mixed,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DoorArgument {
+    /// A gRPC call for each batch
+    Calls,
+    /// A gRPC stream, the next batch after the answer to the last
+    Stream,
+    /// A gRPC stream, as many batches under way as the server allows
+    Pipelined,
+}
+
+impl From<DoorArgument> for Door {
+    fn from(argument: DoorArgument) -> Self {
+        match argument {
+            DoorArgument::Calls => Self::Unary,
+            DoorArgument::Stream => Self::Stream,
+            DoorArgument::Pipelined => Self::Pipelined,
+        }
+    }
+}
+
+/// How long a bound is measured at most: it does not change with time.
+const BOUND: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(arguments: BenchArguments) -> anyhow::Result<u8> {
     let scratch = match &arguments.folder {
@@ -80,30 +129,35 @@ async fn measure_ingest(arguments: &BenchArguments, folder: &Path) -> anyhow::Re
     let program = std::env::current_exe().context("cannot find this program, to start a server of it")?;
     let clients = usize::from(arguments.clients);
     let time = Duration::from_secs(arguments.seconds);
-    for shape in Shape::ALL {
+    let shapes = arguments.shape.map_or(Shape::ALL.to_vec(), |shape| vec![shape.into()]);
+    for shape in shapes {
         let name = shape.name();
         let load = Load { clients, shape, time };
         let place = folder.to_owned();
-        let bound =
-            tokio::task::spawn_blocking(move || bounds::append_and_sync(&place, shape, clients, time))
-                .await??;
+        let bound = tokio::task::spawn_blocking(move || {
+            bounds::append_and_sync(&place, shape, clients, time.min(BOUND))
+        })
+        .await??;
         show(&bound.row(format!("{name}: a file and a sync for each batch"), None));
         let bound = Some(bound.rate());
-        let lake = folder.join(format!("embedded-{name}"));
-        let ingested = ingest::embedded(&lake, load).await?;
-        show(&ingested.row(format!("{name}: embedded"), bound));
-        for (number, door) in [Door::Unary, Door::Stream, Door::Pipelined].into_iter().enumerate() {
+        if arguments.door.is_none() {
+            let lake = folder.join(format!("embedded-{name}"));
+            let ingested = ingest::embedded(&lake, load).await?;
+            show(&ingested.row(format!("{name}: embedded"), bound));
+        }
+        let doors = arguments.door.map_or(Door::ALL.to_vec(), |door| vec![door.into()]);
+        for (number, door) in doors.into_iter().enumerate() {
             let lake = folder.join(format!("server-{name}-{number}"));
             let ingested = ingest::through_server(&program, &lake, door, load).await?;
             show(&ingested.row(format!("{name}: {}", door.name()), bound));
-            if arguments.histogram && door != Door::Pipelined {
+            if arguments.histogram {
                 for (micros, count) in ingested.latency.buckets() {
                     show(&Row::new(format!("    acknowledged within {micros} µs"), format!("{count:>9}")));
                 }
             }
         }
         #[cfg(feature = "peers")]
-        {
+        if arguments.door.is_none() {
             let place = folder.to_owned();
             let ingested =
                 tokio::task::spawn_blocking(move || load::peers::sqlite(&place, shape, clients, time))

@@ -12,7 +12,7 @@ use model::schema::Table;
 
 use crate::catalog::{Catalog, TableVersion};
 use crate::config::StoreConfig;
-use crate::disk::{Disk, RealDisk, replace_file};
+use crate::disk::{Disk, RealDisk, replace_file, sync_names};
 use crate::error::{Result, StoreError};
 use crate::flush::{EPOCH, chunk_of};
 use crate::lake_file::{FORMAT, LakeFile};
@@ -47,6 +47,7 @@ pub(crate) async fn open_for_writing(config: &StoreConfig, layout: &Layout) -> R
     let disk = &config.disk;
     make_folder(&**disk, layout.root())?;
     let lock = WriterLock::acquire(&**disk, &layout.lock_file(), &config.owner)?;
+    sync_names(&**disk, layout.root()).map_err(io_error("sync the folders of", layout.root()))?;
     let lake_file = match LakeFile::read(&**disk, &layout.lake_file())? {
         Some(lake_file) => lake_file,
         None => make_lake_file(&**disk, layout, (config.clock)())?,

@@ -73,7 +73,7 @@ impl Shared {
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Acquire)
+        self.stopped.load(Ordering::Acquire) || self.catalog.failed_sync().is_some()
     }
 
     pub(crate) fn stop(&self) {

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod lake;
+mod ledger;
+mod random;
 mod recovery;
 mod simulation;
 mod sources;

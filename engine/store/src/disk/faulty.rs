@@ -131,6 +131,11 @@ impl FaultyDisk {
         self.state.lock().now_micros = micros;
     }
 
+    /// The sum of all file lengths.
+    pub fn used(&self) -> u64 {
+        self.state.lock().used()
+    }
+
     /// Number of changing operations so far: create, write, sync, cut, reserve, link, rename, remove, folder sync.
     pub fn operations(&self) -> u64 {
         self.state.lock().operations

@@ -137,10 +137,6 @@ impl View {
         }
         marks
     }
-
-    pub(crate) fn points(&self) -> u64 {
-        self.series.values().map(|points| points.len() as u64).sum()
-    }
 }
 
 /// What is counted on the way, for the figures at the end.

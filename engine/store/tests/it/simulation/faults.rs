@@ -1,7 +1,5 @@
 //! Operations that fail, a full disk, and clocks that jump: what is acknowledged stays, what is refused leaves no trace.
 
-use std::sync::Arc;
-
 use store::disk::{Fault, FaultyDisk};
 use store::{Store, StoreConfig};
 
@@ -108,4 +106,91 @@ async fn failing_operations_lose_and_double_nothing() {
         live(seed, &young, &mut outcome).await;
     }
     println!("{outcome:#?} in {:?}", start.elapsed());
+}
+
+/// Fills the disk to the last byte, again and again at another place, and looks at everything that must still work.
+#[tokio::test]
+async fn a_full_disk_refuses_clearly_reads_go_on_and_writing_resumes_by_itself() {
+    let mut life = Life::new(young_lake().await, 3);
+    life.open().await.unwrap();
+    for _ in 0..4 {
+        life.perform(Operation::Apply).await;
+    }
+    let mut refused_flushes = 0;
+    for room in [0, 1_000, 10_000, 17_000, 33_000, 50_000] {
+        life.context = format!("room for {room} bytes");
+        life.disk.set_capacity(Some(life.disk.used() + room));
+        life.full = true;
+        let refusal = loop {
+            let acknowledged = life.model.figures.acknowledged;
+            life.perform(Operation::Append).await;
+            if life.model.figures.acknowledged == acknowledged {
+                break life.store().append(crate::lake::batch(1, "loss", &[]), None).await.unwrap_err();
+            }
+        };
+        assert_eq!(refusal.code(), "disk.full", "{}: {refusal}", life.context);
+        assert!(!life.is_lost(), "{}", life.context);
+        // Several more are refused, and nothing changes.
+        for _ in 0..3 {
+            life.perform(Operation::AppendTogether).await;
+        }
+        life.perform(Operation::Compare).await;
+        life.perform(Operation::Read).await;
+        if let Err(error) = life.store().flush().await {
+            refused_flushes += 1;
+            let text = error.to_string();
+            assert!(text.contains("full") || text.contains("No space"), "{}: {text}", life.context);
+        }
+        life.perform(Operation::Compare).await;
+        // A start on the full disk; then also after the power failed.
+        for cut in [false, true] {
+            life.close().await;
+            if cut {
+                life.disk.crash(room);
+            }
+            life.open().await.unwrap_or_else(|error| panic!("{}: {error}", life.context));
+            life.compare().await;
+            life.perform(Operation::Read).await;
+        }
+        life.disk.set_capacity(None);
+        life.full = false;
+        life.expect_success();
+        let acknowledged = life.model.figures.acknowledged;
+        for operation in [Operation::Append, Operation::Flush, Operation::Append, Operation::Compare] {
+            life.perform(operation).await;
+        }
+        assert_eq!(life.model.figures.acknowledged, acknowledged + 2, "{}", life.context);
+    }
+    assert!(refused_flushes > 0, "no flush met the full disk");
+    life.close().await;
+    life.verify().await;
+}
+
+/// Of many writers that open a lake at once, one gets it, and only that one can ever acknowledge anything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_writers_one_gets_the_lake() {
+    for round in 0..3 {
+        let life = Life::new(FaultyDisk::new(), round);
+        let real = tempfile::tempdir().unwrap();
+        for on_disk in [false, true] {
+            let opens = (0..6).map(|_| {
+                let config = match on_disk {
+                    true => StoreConfig { wal_file_bytes: 1 << 20, ..crate::lake::config(real.path()) },
+                    false => life.config(),
+                };
+                tokio::spawn(Store::open(config))
+            });
+            let opened: Vec<_> = futures::future::join_all(opens).await;
+            let (winners, losers): (Vec<_>, Vec<_>) =
+                opened.into_iter().map(Result::unwrap).partition(Result::is_ok);
+            assert_eq!(winners.len(), 1);
+            for loser in losers {
+                let error = loser.unwrap_err();
+                assert_eq!(error.code(), "lake.locked", "{error}");
+            }
+            let winner = winners.into_iter().next().unwrap().unwrap();
+            winner.apply(vec![crate::lake::create(1)], None).await.unwrap();
+            winner.close().await;
+        }
+    }
 }

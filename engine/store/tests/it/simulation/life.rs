@@ -79,6 +79,8 @@ pub(crate) struct Life {
     store: Option<Store>,
     /// Failures of the disk up to the last moment when all was well.
     sound_failures: u64,
+    /// Whether the disk has little room, so that writing may be refused.
+    pub(crate) full: bool,
 }
 
 impl Life {
@@ -92,6 +94,7 @@ impl Life {
             clock: Arc::new(AtomicI64::new(1_760_000_000_000_000)),
             store: None,
             sound_failures: 0,
+            full: false,
         }
     }
 
@@ -223,7 +226,7 @@ impl Life {
 
     /// Whether something may fail at this moment.
     fn faults_are_on(&self) -> bool {
-        self.disk.failures() > self.sound_failures || self.is_lost()
+        self.full || self.disk.failures() > self.sound_failures || self.is_lost()
     }
 
     pub(crate) fn is_open(&self) -> bool {

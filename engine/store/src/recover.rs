@@ -122,18 +122,19 @@ async fn read_state(
     catalog: &Catalog,
     lake_id: [u8; 16],
 ) -> Result<State> {
+    // What the log no longer has at this moment is in the tables that are loaded after it.
+    let log_start = wal::first_seq(&layout.wal(), lake_id, &**disk)?;
     let tables = load_versions(catalog).await?;
     let mut state = restore(catalog, &tables).await?;
     let mut windows = HashMap::new();
-    let committed = tables.get(&Table::Points).map_or(0, |version| version.last_seq);
-    let mut expected = None;
+    let mut first_seq = None;
     for record in wal::scan(layout.wal(), lake_id, Arc::clone(disk)) {
         let (seq, record) = record?;
-        // The log must reach back to what the tables hold, else a flush went on between the two reads.
-        if expected.is_none() && seq > committed + 1 {
+        // Files that were removed between the two looks may hold what the tables did not yet have.
+        if first_seq.is_none() && log_start.is_some_and(|log_start| seq > log_start) {
             return Err(WalError::Vanished { file: layout.wal() }.into());
         }
-        expected = Some(());
+        first_seq = Some(seq);
         replay(&mut state, &tables, &mut windows, seq, &record, 0)?;
         state.applied_seq = seq;
     }

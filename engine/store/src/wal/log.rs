@@ -536,6 +536,12 @@ impl Wal {
         self.written_seq > self.durable_seq
     }
 
+    /// The highest number that was written, 0 when there is none: what [`Wal::sync`] or [`Wal::write`] has kept also
+    /// when it failed later on.
+    pub fn written_seq(&self) -> u64 {
+        self.written_seq
+    }
+
     /// The highest number that is durable, 0 when there is none.
     pub fn durable_seq(&self) -> u64 {
         self.durable_seq

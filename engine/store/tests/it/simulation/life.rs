@@ -81,6 +81,8 @@ pub(crate) struct Life {
     sound_failures: u64,
     /// Whether the disk has little room, so that writing may be refused.
     pub(crate) full: bool,
+    /// The code of the last refusal.
+    pub(crate) refusal: &'static str,
 }
 
 impl Life {
@@ -95,6 +97,7 @@ impl Life {
             store: None,
             sound_failures: 0,
             full: false,
+            refusal: "",
         }
     }
 
@@ -187,16 +190,19 @@ impl Life {
             }
             Operation::Compare => {
                 if !self.is_lost() {
-                    self.compare().await;
+                    match View::of(&self.store().snapshot()).await {
+                        Ok(view) => self.model.compare(&view, &self.context),
+                        Err(error) => assert!(self.faults_are_on(), "{}: {error}", self.context),
+                    }
                 }
             }
             Operation::Read => {
                 let reader = open_snapshot_on(Path::new(ROOT), Arc::new(self.disk.process())).await;
                 match reader {
-                    Ok(snapshot) if !self.is_lost() => {
-                        let view = View::of(&snapshot).await.unwrap();
-                        self.model.compare(&view, &format!("{}, reader", self.context));
-                    }
+                    Ok(snapshot) if !self.is_lost() => match View::of(&snapshot).await {
+                        Ok(view) => self.model.compare(&view, &format!("{}, reader", self.context)),
+                        Err(error) => assert!(self.faults_are_on(), "{}: {error}", self.context),
+                    },
                     Ok(_) => {}
                     Err(error) => assert!(self.faults_are_on(), "{}: {error}", self.context),
                 }
@@ -263,6 +269,7 @@ impl Life {
                 Err(_) if self.is_lost() => self.model.unanswered(arrival, request),
                 Err(error) => {
                     assert!(self.faults_are_on(), "{}: {error}", self.context);
+                    self.refusal = error.code();
                     self.model.refused(request);
                 }
             }

@@ -175,7 +175,9 @@ impl Writer {
     /// the returned sequence number is in what the flush gets, everything after it is in newer log files.
     fn begin_flush(&mut self) -> Result<FlushInput> {
         let last_seq = self.shared.state.read().applied_seq;
-        self.rotate().map_err(|error| self.failed(error))?;
+        let rotated = self.rotate();
+        self.note_poison();
+        rotated.map_err(|error| self.failed(error))?;
         let applied = self.wal.durable_seq();
         let mut state = self.shared.state.write();
         state.applied_seq = applied;
@@ -223,6 +225,7 @@ impl Writer {
             SyncPolicy::EveryGroup => self.wal.sync(),
             SyncPolicy::Interval(_) => self.wal.write(),
         };
+        self.note_poison();
         let (durable_seq, failed) = match committed {
             Ok(durable_seq) => (durable_seq, Vec::new()),
             Err(error) => {
@@ -348,6 +351,13 @@ impl Writer {
         state.applied_seq = durable_seq;
         if state.active.bytes() >= self.shared.config.flush_bytes {
             self.shared.flush_wanted.notify_one();
+        }
+    }
+
+    /// A failed sync may show in what came after the group, which is itself durable.
+    fn note_poison(&self) {
+        if self.wal.is_poisoned() {
+            self.shared.stop();
         }
     }
 

@@ -376,14 +376,7 @@ impl Model {
                 });
             }
         }
-        commands.push(Command::AddNote(Note {
-            project: ProjectName::new("vision").unwrap(),
-            experiment: None,
-            run: None,
-            text: format!("request {number}"),
-            author: None,
-            time: 9,
-        }));
+        commands.push(mark(number));
         Request { number, writer: self.sequence(random), body: Body::Commands(commands) }
     }
 }
@@ -423,4 +416,41 @@ fn apply(view: &mut View, command: &Command) {
         Command::AddNote(note) => view.notes.push(note.text.clone()),
         other => panic!("the model does not know {other:?}"),
     }
+}
+
+/// The request that has a number, for a lake with the runs 1 to `runs`: points mostly, else tags.
+pub(crate) fn numbered_request(number: u64, runs: u128) -> Request {
+    let mut random = Random::new(number);
+    let run = |random: &mut Random| 1 + u128::from(random.below(runs as u64));
+    let body = if number % 7 == 3 {
+        let key = Key::new(format!("key{}", random.below(4))).unwrap();
+        let value = TagValue::new(number.to_string()).unwrap();
+        let run = RunId::from_u128(run(&mut random));
+        Body::Commands(vec![Command::SetTags { run, tags: vec![(key, value)] }, mark(number)])
+    } else {
+        let series = (0..1 + random.below(3)).map(|part| {
+            let points = (0..1 + random.below(60)).map(|index| Point {
+                step: random.below(8) as i64 - 4,
+                step_fraction: None,
+                time: random.below(3) as i64,
+                value: value(number, part << 8 | index),
+            });
+            (format!("metric {part}"), points.collect::<Vec<_>>())
+        });
+        let series: Vec<_> = series.collect();
+        Body::Points(series.into_iter().map(|(metric, points)| (run(&mut random), metric, points)).collect())
+    };
+    Request { number, writer: Some(WriterSequence::new("client", number).unwrap()), body }
+}
+
+/// The note that marks the commands of a request.
+pub(crate) fn mark(number: u64) -> Command {
+    Command::AddNote(Note {
+        project: ProjectName::new("vision").unwrap(),
+        experiment: None,
+        run: None,
+        text: format!("request {number}"),
+        author: None,
+        time: 9,
+    })
 }

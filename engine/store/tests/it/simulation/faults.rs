@@ -97,7 +97,7 @@ async fn live(seed: u64, young: &FaultyDisk, outcome: &mut Outcome) {
 
 #[tokio::test]
 async fn failing_operations_lose_and_double_nothing() {
-    let lives = count("RUNLAKE_TEST_FAULTS", 48).div_ceil(FAULTS_PER_LIFE);
+    let lives = count("RUNLAKE_TEST_FAULTS", 36).div_ceil(FAULTS_PER_LIFE);
     let young = young_lake().await;
     let mut outcome = Outcome::default();
     let start = std::time::Instant::now();
@@ -106,6 +106,42 @@ async fn failing_operations_lose_and_double_nothing() {
         live(seed, &young, &mut outcome).await;
     }
     println!("{outcome:#?} in {:?}", start.elapsed());
+}
+
+/// A failed sync of any file or folder ends the writer: nothing is acknowledged any more, and what was is there after
+/// the power failed as well.
+#[tokio::test]
+async fn after_a_failed_sync_nothing_is_acknowledged() {
+    let mut prepared = Life::new(young_lake().await, 5);
+    prepared.open().await.unwrap();
+    for _ in 0..4 {
+        prepared.perform(Operation::Apply).await;
+    }
+    prepared.perform(Operation::Append).await;
+    prepared.close().await;
+    let mut faults = 0;
+    let step = 60 / count("RUNLAKE_TEST_FAULTS", 36).clamp(6, 60);
+    for at in (0..80).step_by(step as usize * 2) {
+        let mut life = Life::new(prepared.disk.copy(), at);
+        life.model = prepared.model.clone();
+        life.context = format!("operation {at} of a flush");
+        life.open().await.unwrap();
+        let failed_syncs = life.disk.failed_syncs();
+        life.disk.fail_at(life.disk.operations() + at, Fault::Error);
+        life.perform(Operation::Append).await;
+        life.perform(Operation::Flush).await;
+        if life.disk.failed_syncs() > failed_syncs {
+            faults += 1;
+            assert!(life.is_lost(), "{}", life.context);
+            life.nothing_is_acknowledged().await;
+        }
+        life.die();
+        life.disk.crash_to_synced();
+        life.open().await.unwrap_or_else(|error| panic!("{}: {error}", life.context));
+        life.compare().await;
+        life.close().await;
+    }
+    assert!(faults > 2, "only {faults} syncs failed");
 }
 
 /// Fills the disk to the last byte, again and again at another place, and looks at everything that must still work.

@@ -76,6 +76,8 @@ pub(crate) struct Life {
     /// Settings that differ from the usual ones.
     pub(crate) adjust: fn(&mut StoreConfig),
     clock: Arc<AtomicI64>,
+    /// Small ones are often full, so that groups span two.
+    wal_file_bytes: u64,
     store: Option<Store>,
     /// Failures of the disk up to the last moment when all was well.
     sound_failures: u64,
@@ -94,6 +96,7 @@ impl Life {
             context: format!("seed {seed}"),
             adjust: |_| {},
             clock: Arc::new(AtomicI64::new(1_760_000_000_000_000)),
+            wal_file_bytes: [4 << 10, 16 << 10][seed as usize % 2],
             store: None,
             sound_failures: 0,
             full: false,
@@ -114,7 +117,7 @@ impl Life {
         let clock = Arc::clone(&self.clock);
         let mut config = StoreConfig {
             disk: Arc::new(self.disk.process()),
-            wal_file_bytes: 16 << 10,
+            wal_file_bytes: self.wal_file_bytes,
             ..StoreConfig::new(ROOT, Arc::new(move || clock.load(Ordering::Relaxed)))
         };
         (self.adjust)(&mut config);

@@ -84,7 +84,7 @@ async fn live(seed: u64, young: &FaultyDisk, outcome: &mut Outcome) {
 
 #[tokio::test]
 async fn power_cuts_lose_and_double_nothing() {
-    let wanted = count("RUNLAKE_TEST_CUTS", 200);
+    let wanted = count("RUNLAKE_TEST_CUTS", 60);
     let lives = wanted.div_ceil(CUTS_PER_LIFE * 3 / 4);
     let young = young_lake().await;
     let mut outcome = Outcome::default();

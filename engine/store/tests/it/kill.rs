@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use model::WriterSequence;
-use store::{Store, StoreConfig, StoreError, open_snapshot, verify};
+use store::{Store, StoreConfig, StoreError, SyncPolicy, open_snapshot, verify};
 
 use crate::lake::create;
 use crate::ledger::{Body, Figures, Model, Request, View, numbered_request};
@@ -30,6 +30,8 @@ const DIE_AT: &str = "RUNLAKE_TEST_CHILD_DIE_AT";
 /// The numbers of requests to send first, and the first new one.
 const RETRIES: &str = "RUNLAKE_TEST_CHILD_RETRIES";
 const FIRST: &str = "RUNLAKE_TEST_CHILD_FIRST";
+/// Set when the child syncs by the clock.
+const BY_THE_CLOCK: &str = "RUNLAKE_TEST_CHILD_BY_THE_CLOCK";
 /// Requests and flushes of one child, when it is not killed before.
 const MOST_REQUESTS: u64 = 4_000;
 const MOST_FLUSHES: u64 = 5;
@@ -40,6 +42,15 @@ const RUNS: u128 = 3;
 
 fn config(root: &Path) -> StoreConfig {
     StoreConfig { wal_file_bytes: 64 << 10, flush_bytes: 24 << 10, ..crate::lake::config(root) }
+}
+
+/// A writer that syncs by the clock keeps what it acknowledged when its process is killed, if not when power fails.
+fn config_of(root: &Path, by_the_clock: bool) -> StoreConfig {
+    let sync = match by_the_clock {
+        true => SyncPolicy::Interval(Duration::from_millis(5)),
+        false => SyncPolicy::EveryGroup,
+    };
+    StoreConfig { sync, ..config(root) }
 }
 
 fn tell(line: &str) {
@@ -61,7 +72,7 @@ fn die() -> ! {
 #[tokio::test]
 async fn child() {
     let Ok(root) = std::env::var(LAKE) else { return };
-    let mut config = config(Path::new(&root));
+    let mut config = config_of(Path::new(&root), std::env::var(BY_THE_CLOCK).is_ok());
     assert!(fail::has_failpoints(), "the tests must be built with fail points");
     if let Ok(at) = std::env::var(DIE_AT) {
         let (name, crossing) = at.rsplit_once(' ').unwrap();
@@ -192,6 +203,9 @@ impl Suite {
         let mut process = Process::new(std::env::current_exe().unwrap());
         process.args(["kill::child", "--exact", "--nocapture"]);
         process.env(LAKE, root).env(RETRIES, retries.join(" ")).env(FIRST, self.next.to_string());
+        if matches!(end, End::After(_)) && self.random.chance(4) {
+            process.env(BY_THE_CLOCK, "yes");
+        }
         if let End::At { fail_point, crossing } = end {
             process.env(DIE_AT, format!("{fail_point} {crossing}"));
         }

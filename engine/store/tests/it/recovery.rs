@@ -166,3 +166,16 @@ async fn many_writers_and_flushes_at_once_lose_and_double_nothing() {
     assert_eq!(report.findings, []);
     assert_eq!(report.points, 40_000);
 }
+
+#[tokio::test]
+async fn a_lake_into_which_only_the_registry_is_written_stays_readable_beside_its_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    for number in 1..8 {
+        store.apply(vec![create(number)], None).await.unwrap();
+        store.flush().await.unwrap();
+        let reader = open_snapshot(folder.path()).await.unwrap();
+        assert_eq!(reader.registry().runs().len() as u128, number);
+    }
+    store.close().await;
+}

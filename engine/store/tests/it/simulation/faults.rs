@@ -108,6 +108,46 @@ async fn failing_operations_lose_and_double_nothing() {
     println!("{outcome:#?} in {:?}", start.elapsed());
 }
 
+/// A read that fails in the middle of a flush leaves nobody in the dark for long: the next flush finds out what was
+/// committed, and nothing is written twice.
+#[tokio::test]
+async fn a_failed_read_in_a_flush_holds_up_only_that_flush() {
+    let mut prepared = Life::new(young_lake().await, 5);
+    prepared.open().await.unwrap();
+    for _ in 0..4 {
+        prepared.perform(Operation::Apply).await;
+    }
+    prepared.perform(Operation::Append).await;
+    prepared.close().await;
+    let (mut faults, mut failed) = (0, 0);
+    let mut random = crate::random::Random::new(seeds(1, 1)[0]);
+    let mut at = random.below(4);
+    loop {
+        let mut life = Life::new(prepared.disk.copy(), 0);
+        life.model = prepared.model.clone();
+        life.context = format!("reading operation {at} of a flush");
+        life.open().await.unwrap();
+        life.disk.fail_read_at(life.disk.reads() + at);
+        failed += u64::from(life.store().flush().await.is_err());
+        if life.disk.failures() == 0 {
+            break;
+        }
+        faults += 1;
+        life.expect_success();
+        for operation in [Operation::Compare, Operation::Append, Operation::Flush, Operation::Compare] {
+            life.perform(operation).await;
+        }
+        life.die();
+        life.disk.crash_to_synced();
+        life.open().await.unwrap();
+        life.compare().await;
+        life.close().await;
+        life.verify().await;
+        at += 1 + random.below(2 * 80 / count("RUNLAKE_TEST_FAULTS", 36).clamp(1, 80));
+    }
+    assert!(faults > 5 && failed > 2, "{faults} reads failed, {failed} flushes");
+}
+
 /// A failed sync of any file or folder ends the writer: nothing is acknowledged any more, and what was is there after
 /// the power failed as well.
 #[tokio::test]

@@ -78,6 +78,8 @@ pub(crate) struct Life {
     clock: Arc<AtomicI64>,
     /// Small ones are often full, so that groups span two.
     wal_file_bytes: u64,
+    /// Small ones let the store flush by itself while it is used.
+    flush_bytes: usize,
     store: Option<Store>,
     /// Failures of the disk up to the last moment when all was well.
     sound_failures: u64,
@@ -97,6 +99,7 @@ impl Life {
             adjust: |_| {},
             clock: Arc::new(AtomicI64::new(1_760_000_000_000_000)),
             wal_file_bytes: [4 << 10, 16 << 10][seed as usize % 2],
+            flush_bytes: if seed % 4 == 3 { 2_000 } else { 128 << 20 },
             store: None,
             sound_failures: 0,
             full: false,
@@ -118,6 +121,7 @@ impl Life {
         let mut config = StoreConfig {
             disk: Arc::new(self.disk.process()),
             wal_file_bytes: self.wal_file_bytes,
+            flush_bytes: self.flush_bytes,
             ..StoreConfig::new(ROOT, Arc::new(move || clock.load(Ordering::Relaxed)))
         };
         (self.adjust)(&mut config);

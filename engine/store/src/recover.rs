@@ -4,7 +4,7 @@
 //! the sequence number up to which it is complete (`txn`); a record of the log counts for a table when its number is
 //! larger. A table that a flush did not touch has an older number than the others, and no record in between concerns it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -68,7 +68,12 @@ pub(crate) async fn open_for_writing(config: &StoreConfig, layout: &Layout) -> R
         committed_seq: tables.values().map(|version| version.last_seq).max().unwrap_or_default(),
         ..defaults
     };
-    let (wal, recovered) = Wal::open(wal_config, Arc::clone(disk))?;
+    let (mut wal, recovered) = Wal::open(wal_config, Arc::clone(disk))?;
+    let mut flushed = BTreeSet::new();
+    for (table, version) in &tables {
+        flushed.append(&mut catalog.recent_seqs(*table, version, 3).await?);
+    }
+    wal.note_flushed(&flushed);
     let now = (config.clock)();
     let mut windows = HashMap::new();
     for record in recovered {

@@ -7,6 +7,7 @@
 mod data_file;
 pub mod durable;
 mod error;
+mod generations;
 mod log;
 #[cfg(test)]
 mod tests;

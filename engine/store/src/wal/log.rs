@@ -1,5 +1,6 @@
 //! The writer of the log.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -494,6 +495,15 @@ impl Wal {
             self.rotating = true;
         }
         Ok(())
+    }
+
+    /// Takes over from the writer before how far the last flushes got, so that log files go away also when no process
+    /// lives for long. `seqs` are numbers up to which some table was flushed; a few of the highest are kept.
+    pub fn note_flushed(&mut self, seqs: &BTreeSet<u64>) {
+        let durable_seq = self.durable_seq;
+        let newest = seqs.iter().rev().copied().filter(|seq| *seq <= durable_seq).take(KEPT_GENERATIONS + 1);
+        self.flushed = newest.collect();
+        self.flushed.reverse();
     }
 
     /// Removes whole files of which every record has been flushed twice over: `seq` is the number up to which every

@@ -54,6 +54,7 @@ pub struct FlushReport {
 /// Flushes what is there now. One flush runs at a time; another caller waits for its turn.
 pub(crate) async fn flush(shared: &Arc<Shared>) -> Result<FlushReport> {
     let mut versions = shared.tables.lock().await;
+    settle(shared, &mut versions).await?;
     let (reply, answer) = oneshot::channel();
     shared.send_control(Control::BeginFlush(reply))?;
     let input = answer.await.map_err(|_| StoreError::Stopped)??;
@@ -73,6 +74,7 @@ pub(crate) async fn flush(shared: &Arc<Shared>) -> Result<FlushReport> {
         }
         Err(error) => {
             shared.state.write().dirty.merge(input.dirty);
+            *shared.in_doubt.lock() = Some(InDoubt { last_seq: input.last_seq, frozen: input.frozen.len() });
             return Err(error);
         }
     }
@@ -81,6 +83,36 @@ pub(crate) async fn flush(shared: &Arc<Shared>) -> Result<FlushReport> {
     shared.send_control(Control::Trim { through: input.last_seq, reply })?;
     answer.await.map_err(|_| StoreError::Stopped)??;
     Ok(report)
+}
+
+/// A flush that failed, perhaps after one of its commits had got into the log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct InDoubt {
+    last_seq: u64,
+    /// How many frozen memtables, the oldest ones, it was writing.
+    frozen: usize,
+}
+
+/// Finds out what became of the commits of a flush that failed: what is in a table must not be written again.
+async fn settle(
+    shared: &Arc<Shared>,
+    versions: &mut std::collections::BTreeMap<Table, Arc<TableVersion>>,
+) -> Result<()> {
+    let Some(in_doubt) = *shared.in_doubt.lock() else { return Ok(()) };
+    for table in Table::ALL {
+        versions.insert(table, shared.catalog.load(table).await?);
+    }
+    if let Some(points) = versions.get(&Table::Points) {
+        let mut state = shared.state.write();
+        if points.last_seq >= in_doubt.last_seq && state.points.version < points.version {
+            for _ in 0..in_doubt.frozen {
+                state.frozen.pop_front();
+            }
+            state.points = Arc::clone(points);
+        }
+    }
+    *shared.in_doubt.lock() = None;
+    Ok(())
 }
 
 async fn write_tables(

@@ -4,7 +4,7 @@
 //! the sequence number up to which it is complete (`txn`); a record of the log counts for a table when its number is
 //! larger. A table that a flush did not touch has an older number than the others, and no record in between concerns it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use model::schema::Table;
 
 use crate::catalog::{Catalog, TableVersion};
 use crate::config::StoreConfig;
-use crate::disk::{Disk, RealDisk, replace_file};
+use crate::disk::{Disk, RealDisk, replace_file, sync_names};
 use crate::error::{Result, StoreError};
 use crate::flush::{EPOCH, chunk_of};
 use crate::lake_file::{FORMAT, LakeFile};
@@ -47,6 +47,7 @@ pub(crate) async fn open_for_writing(config: &StoreConfig, layout: &Layout) -> R
     let disk = &config.disk;
     make_folder(&**disk, layout.root())?;
     let lock = WriterLock::acquire(&**disk, &layout.lock_file(), &config.owner)?;
+    sync_names(&**disk, layout.root()).map_err(io_error("sync the folders of", layout.root()))?;
     let lake_file = match LakeFile::read(&**disk, &layout.lake_file())? {
         Some(lake_file) => lake_file,
         None => make_lake_file(&**disk, layout, (config.clock)())?,
@@ -67,7 +68,12 @@ pub(crate) async fn open_for_writing(config: &StoreConfig, layout: &Layout) -> R
         committed_seq: tables.values().map(|version| version.last_seq).max().unwrap_or_default(),
         ..defaults
     };
-    let (wal, recovered) = Wal::open(wal_config, Arc::clone(disk))?;
+    let (mut wal, recovered) = Wal::open(wal_config, Arc::clone(disk))?;
+    let mut flushed = BTreeSet::new();
+    for (table, version) in &tables {
+        flushed.append(&mut catalog.recent_seqs(*table, version, 3).await?);
+    }
+    wal.note_flushed(&flushed);
     let now = (config.clock)();
     let mut windows = HashMap::new();
     for record in recovered {
@@ -121,18 +127,19 @@ async fn read_state(
     catalog: &Catalog,
     lake_id: [u8; 16],
 ) -> Result<State> {
+    // What the log no longer has at this moment is in the tables that are loaded after it.
+    let log_start = wal::first_seq(&layout.wal(), lake_id, &**disk)?;
     let tables = load_versions(catalog).await?;
     let mut state = restore(catalog, &tables).await?;
     let mut windows = HashMap::new();
-    let committed = tables.get(&Table::Points).map_or(0, |version| version.last_seq);
-    let mut expected = None;
+    let mut first_seq = None;
     for record in wal::scan(layout.wal(), lake_id, Arc::clone(disk)) {
         let (seq, record) = record?;
-        // The log must reach back to what the tables hold, else a flush went on between the two reads.
-        if expected.is_none() && seq > committed + 1 {
+        // Files that were removed between the two looks may hold what the tables did not yet have.
+        if first_seq.is_none() && log_start.is_some_and(|log_start| seq > log_start) {
             return Err(WalError::Vanished { file: layout.wal() }.into());
         }
-        expected = Some(());
+        first_seq = Some(seq);
         replay(&mut state, &tables, &mut windows, seq, &record, 0)?;
         state.applied_seq = seq;
     }

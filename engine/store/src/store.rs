@@ -65,6 +65,8 @@ pub(crate) struct Shared {
     in_flight: Arc<Semaphore>,
     stopped: AtomicBool,
     flush_failure: Mutex<Option<String>>,
+    /// The last flush, when it failed and nobody has looked since at what it left.
+    pub(crate) in_doubt: Mutex<Option<flush::InDoubt>>,
 }
 
 impl Shared {
@@ -73,7 +75,7 @@ impl Shared {
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Acquire)
+        self.stopped.load(Ordering::Acquire) || self.catalog.failed_sync().is_some()
     }
 
     pub(crate) fn stop(&self) {
@@ -122,6 +124,7 @@ impl Store {
             in_flight: Arc::new(Semaphore::new(permits)),
             stopped: AtomicBool::new(false),
             flush_failure: Mutex::new(None),
+            in_doubt: Mutex::new(None),
             config,
         });
         let writer = start_writer(&shared, wal, windows, write_requests, control_requests)?;

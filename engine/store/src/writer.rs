@@ -54,6 +54,20 @@ pub(crate) enum Control {
     Stop,
 }
 
+/// A write that was checked; `taken` is `None` when it had been applied before.
+struct Accepted {
+    write: Write,
+    taken: Option<Taken>,
+}
+
+/// What a write was given.
+struct Taken {
+    /// Its number in the log.
+    seq: u64,
+    /// The exactly-once window that its client had before.
+    replaced: Option<(String, Option<WriterWindow>)>,
+}
+
 pub(crate) struct Writer {
     pub(crate) wal: Wal,
     pub(crate) windows: HashMap<String, WriterWindow>,
@@ -161,7 +175,9 @@ impl Writer {
     /// the returned sequence number is in what the flush gets, everything after it is in newer log files.
     fn begin_flush(&mut self) -> Result<FlushInput> {
         let last_seq = self.shared.state.read().applied_seq;
-        self.rotate().map_err(|error| self.failed(error))?;
+        let rotated = self.rotate();
+        self.note_poison();
+        rotated.map_err(|error| self.failed(error))?;
         let applied = self.wal.durable_seq();
         let mut state = self.shared.state.write();
         state.applied_seq = applied;
@@ -194,12 +210,11 @@ impl Writer {
             refuse(group, || StoreError::Stopped);
             return;
         }
-        let mut accepted: Vec<(Write, bool)> = Vec::with_capacity(group.len());
-        let mut replaced: Vec<(String, Option<WriterWindow>)> = Vec::new();
+        let mut accepted: Vec<Accepted> = Vec::with_capacity(group.len());
         let mut pending: Option<Registry> = None;
         for write in group {
-            match self.take(&write, &mut pending, &mut replaced) {
-                Ok(duplicate) => accepted.push((write, duplicate)),
+            match self.take(&write, &mut pending) {
+                Ok(taken) => accepted.push(Accepted { write, taken }),
                 Err(error) => drop(write.reply.send(Err(error))),
             }
         }
@@ -210,41 +225,52 @@ impl Writer {
             SyncPolicy::EveryGroup => self.wal.sync(),
             SyncPolicy::Interval(_) => self.wal.write(),
         };
-        let durable_seq = match committed {
-            Ok(durable_seq) => durable_seq,
+        self.note_poison();
+        let (durable_seq, failed) = match committed {
+            Ok(durable_seq) => (durable_seq, Vec::new()),
             Err(error) => {
-                // Nothing of this group is durable, so nothing of it may count as seen.
-                for (client_id, window) in replaced.into_iter().rev() {
-                    match window {
-                        Some(window) => drop(self.windows.insert(client_id, window)),
-                        None => drop(self.windows.remove(&client_id)),
-                    }
-                }
-                let error = Arc::new(error);
                 self.note_failure(&error);
-                for (write, _) in accepted {
-                    drop(write.reply.send(Err(StoreError::Wal(Arc::clone(&error)))));
-                }
-                return;
+                // A group that spans two log files may be in the first of them and not in the second.
+                let kept_seq = self.wal.written_seq();
+                let kept = |one: &Accepted| one.taken.as_ref().is_some_and(|t| t.seq <= kept_seq);
+                let failed;
+                (accepted, failed) = accepted.into_iter().partition(kept);
+                (kept_seq, self.undo(failed, error))
             }
         };
         self.apply(&accepted, durable_seq);
-        for (write, duplicate) in accepted {
+        for Accepted { write, taken } in accepted {
+            let duplicate = taken.is_none();
             drop(write.reply.send(Ok(Acknowledgement { durable_seq, duplicate })));
+        }
+        for (write, error) in failed {
+            drop(write.reply.send(Err(error)));
         }
     }
 
-    /// Checks one write and appends it to the log's buffer; `true` when it was applied before.
-    fn take(
-        &mut self,
-        write: &Write,
-        pending: &mut Option<Registry>,
-        replaced: &mut Vec<(String, Option<WriterWindow>)>,
-    ) -> Result<bool> {
+    /// Nothing of these writes is durable, so nothing of them may count as seen. Repeated ones are refused as well:
+    /// what they repeat may be among them.
+    fn undo(&mut self, failed: Vec<Accepted>, error: WalError) -> Vec<(Write, StoreError)> {
+        let error = Arc::new(error);
+        let mut refused = Vec::with_capacity(failed.len());
+        for Accepted { write, taken } in failed.into_iter().rev() {
+            if let Some((client_id, window)) = taken.and_then(|taken| taken.replaced) {
+                match window {
+                    Some(window) => drop(self.windows.insert(client_id, window)),
+                    None => drop(self.windows.remove(&client_id)),
+                }
+            }
+            refused.push((write, StoreError::Wal(Arc::clone(&error))));
+        }
+        refused
+    }
+
+    /// Checks one write and appends it to the log's buffer; `None` when it was applied before.
+    fn take(&mut self, write: &Write, pending: &mut Option<Registry>) -> Result<Option<Taken>> {
         let window = match writer_of(&write.record) {
             Some(writer) => match self.observe(writer)? {
                 Some(window) => Some(window),
-                None => return Ok(true),
+                None => return Ok(None),
             },
             None => None,
         };
@@ -254,16 +280,16 @@ impl Writer {
             Record::Writers(_) => Ok(None),
         };
         let registry = fitting?;
-        self.wal.append(&write.record).map_err(|error| self.failed(error))?;
+        let seq = self.wal.append(&write.record).map_err(|error| self.failed(error))?;
         if let Some(registry) = registry {
             *pending = Some(registry);
         }
-        if let Some(window) = window {
+        let replaced = window.map(|window| {
             let client_id = window.client_id().to_owned();
             let before = self.windows.insert(client_id.clone(), window);
-            replaced.push((client_id, before));
-        }
-        Ok(false)
+            (client_id, before)
+        });
+        Ok(Some(Taken { seq, replaced }))
     }
 
     /// The window of a writer after this batch, `None` when the batch was seen before.
@@ -305,10 +331,10 @@ impl Writer {
         Ok(Some(registry))
     }
 
-    fn apply(&self, accepted: &[(Write, bool)], durable_seq: u64) {
+    fn apply(&self, accepted: &[Accepted], durable_seq: u64) {
         let mut state = self.shared.state.write();
-        for (write, duplicate) in accepted {
-            if *duplicate {
+        for Accepted { write, taken } in accepted {
+            if taken.is_none() {
                 continue;
             }
             match &write.record {
@@ -325,6 +351,13 @@ impl Writer {
         state.applied_seq = durable_seq;
         if state.active.bytes() >= self.shared.config.flush_bytes {
             self.shared.flush_wanted.notify_one();
+        }
+    }
+
+    /// A failed sync may show in what came after the group, which is itself durable.
+    fn note_poison(&self) {
+        if self.wal.is_poisoned() {
+            self.shared.stop();
         }
     }
 

@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::path::{Path as FilePath, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -26,7 +26,7 @@ use object_store::{
 };
 use parking_lot::Mutex;
 
-use crate::disk::{Access, Disk, DiskFile, EntryKind, FileStatus, RealDisk};
+use crate::disk::{Access, Disk, DiskFile, EntryKind, FileStatus, RealDisk, is_full};
 
 /// Bytes that are read at once; what is asked for beyond them comes as a stream of such parts.
 const READ_BYTES: u64 = 8 << 20;
@@ -50,6 +50,7 @@ pub struct DurableStore {
     /// Only names files: object paths to paths of the machine.
     names: Arc<LocalFileSystem>,
     observer: Option<SyncObserver>,
+    failed_sync: Arc<OnceLock<String>>,
 }
 
 impl std::fmt::Debug for DurableStore {
@@ -78,7 +79,7 @@ impl DurableStore {
 
     /// A store of a whole disk.
     pub fn over(disk: Arc<dyn Disk>) -> Self {
-        Self { disk, names: Arc::new(LocalFileSystem::new()), observer: None }
+        Self { disk, names: Arc::new(LocalFileSystem::new()), observer: None, failed_sync: Arc::default() }
     }
 
     /// The store of the local file system with an observer of its syncs.
@@ -98,8 +99,12 @@ impl DurableStore {
     }
 
     fn sync_file(&self, file: &mut dyn DiskFile, path: &FilePath) -> io::Result<()> {
-        file.sync_all()?;
-        self.observe(Synced::File(path.to_owned()));
+        match file.sync_all() {
+            Ok(()) => self.observe(Synced::File(path.to_owned())),
+            // A new file that found no room is given up; the next attempt makes another one.
+            Err(error) if is_full(&error) => return Err(error),
+            Err(error) => return Err(self.note_failed_sync(path, error)),
+        }
         Ok(())
     }
 
@@ -111,13 +116,35 @@ impl DurableStore {
     }
 
     fn sync_directory(&self, path: &FilePath) -> io::Result<()> {
-        self.disk.sync_directory(path)?;
+        self.disk.sync_directory(path).map_err(|error| self.note_failed_sync(path, error))?;
         self.observe(Synced::Directory(path.to_owned()));
         Ok(())
     }
 
+    /// Why this store writes nothing more: after a failed sync, what is on the disk is unknown, and no later sync
+    /// would tell.
+    pub fn failed_sync(&self) -> Option<&str> {
+        self.failed_sync.get().map(String::as_str)
+    }
+
+    fn note_failed_sync(&self, path: &FilePath, error: io::Error) -> io::Error {
+        let reason = format!("cannot sync {}: {error}", path.display());
+        tracing::error!(reason, "nothing more is written");
+        // The first failure is the one to tell.
+        let _ = self.failed_sync.set(reason);
+        error
+    }
+
+    fn check_writable(&self) -> io::Result<()> {
+        match self.failed_sync() {
+            None => Ok(()),
+            Some(reason) => Err(io::Error::other(format!("nothing more is written since: {reason}"))),
+        }
+    }
+
     /// Creates the directories above `path` that are missing and makes each name durable.
     fn create_parents(&self, path: &FilePath) -> io::Result<()> {
+        self.check_writable()?;
         let mut missing = Vec::new();
         let mut parent = path.parent();
         while let Some(directory) = parent {
@@ -459,7 +486,12 @@ impl ObjectStore for DurableStore {
                 let store = store.clone();
                 async move {
                     let location = location?;
-                    blocking(store.file_path(&location)?, move |path| store.disk.remove(path)).await?;
+                    let path = store.file_path(&location)?;
+                    blocking(path, move |path| {
+                        store.check_writable()?;
+                        store.disk.remove(path)
+                    })
+                    .await?;
                     Ok(location)
                 }
             })

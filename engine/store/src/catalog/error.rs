@@ -78,6 +78,14 @@ pub enum CatalogError {
         /// Why not.
         reason: String,
     },
+    /// A sync failed: what is on the disk is unknown, and the writer stops.
+    #[error("table {table}: {reason}; nothing more is accepted, restart after checking the disk")]
+    Sync {
+        /// The table.
+        table: &'static str,
+        /// What could not be synced.
+        reason: String,
+    },
     /// The store failed.
     #[error("table {table}: the store failed: {source}")]
     Store {
@@ -110,6 +118,7 @@ impl CatalogError {
             Self::Fenced { .. } => "catalog.fenced",
             Self::Change { .. } => "catalog.change",
             Self::Location { .. } => "catalog.location",
+            Self::Sync { .. } => "catalog.sync",
             Self::Store { .. } => "catalog.store",
             Self::Delta { .. } => "catalog.delta",
             Self::Segment(error) => error.code(),

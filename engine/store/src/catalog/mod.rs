@@ -7,6 +7,7 @@
 mod data_file;
 pub mod durable;
 mod error;
+mod generations;
 mod log;
 #[cfg(test)]
 mod tests;
@@ -128,6 +129,8 @@ pub struct Catalog {
     root: Url,
     root_path: Path,
     store: Arc<dyn ObjectStore>,
+    /// The same store when it is a local disk, which tells of failed syncs.
+    local: Option<DurableStore>,
     /// Delta's view of each table, at the version that was committed or loaded last.
     delta: Mutex<HashMap<Table, DeltaTable>>,
     /// Our view of each table, to read only what is new.
@@ -165,7 +168,14 @@ impl Catalog {
             let elsewhere = format!("disk://{}", url.path());
             url = Url::parse(&elsewhere).map_err(|error| location(error.to_string()))?;
         }
-        Self::open_store(&url, Arc::new(store))
+        let mut catalog = Self::open_store(&url, Arc::new(store.clone()))?;
+        catalog.local = Some(store);
+        Ok(catalog)
+    }
+
+    /// Why nothing more may be acknowledged: a sync of the local disk failed.
+    pub fn failed_sync(&self) -> Option<&str> {
+        self.local.as_ref()?.failed_sync()
     }
 
     /// The catalog of a lake in any store. The store must be rooted where the path of the URL begins (a bucket), and
@@ -182,7 +192,14 @@ impl Catalog {
             location: root.to_string(),
             reason: error.to_string(),
         })?;
-        Ok(Self { root, root_path, store, delta: Mutex::default(), known: parking_lot::Mutex::default() })
+        Ok(Self {
+            root,
+            root_path,
+            store,
+            local: None,
+            delta: Mutex::default(),
+            known: parking_lot::Mutex::default(),
+        })
     }
 
     /// The root of the lake.
@@ -399,6 +416,10 @@ impl Catalog {
         for attempt in 1.. {
             let outcome = self.try_commit(table, base_version, &actions, &transaction, &stamp).await;
             fail::fail_point!("catalog::committed");
+            // What stands in the log after a failed sync may be gone after the next power cut.
+            if let Some(reason) = self.failed_sync() {
+                return Err(CatalogError::Sync { table: name, reason: reason.to_owned() });
+            }
             // Whatever the answer was: what stands in the log counts.
             match log::read_commit(self.store(table).as_ref(), name, version).await? {
                 Some(found) => {

@@ -26,7 +26,11 @@ pub enum Fault {
 
 /// A disk in memory. Clones share their state, as two processes share a disk.
 #[derive(Debug, Clone, Default)]
-pub struct FaultyDisk(Arc<Mutex<State>>);
+pub struct FaultyDisk {
+    state: Arc<Mutex<State>>,
+    /// The start of the machine or process in which this handle is good; `None` is good in all.
+    life: Option<u64>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -44,7 +48,12 @@ struct State {
     syncs: u64,
     faults: BTreeMap<u64, Fault>,
     read_faults: BTreeSet<u64>,
+    /// Operations that were made to fail.
+    failures: u64,
+    failed_syncs: u64,
     off: bool,
+    /// How often the power was cut or the process killed.
+    lives: u64,
     /// Who holds which lock: the number of the lock, so that a holder of long ago gives back nothing.
     locks: BTreeMap<PathBuf, u64>,
     next_lock: u64,
@@ -95,60 +104,93 @@ impl FaultyDisk {
         Self::default()
     }
 
+    /// A handle for one process: after the next [`FaultyDisk::crash`] or [`FaultyDisk::kill`] everything that is done
+    /// through it, or through files that were opened with it, fails. A thread of the dead process that is still at
+    /// work can then do no harm.
+    pub fn process(&self) -> Self {
+        let life = self.state.lock().lives;
+        Self { state: Arc::clone(&self.state), life: Some(life) }
+    }
+
+    /// The state, for an operation of the process that has this handle.
+    fn alive(&self) -> io::Result<parking_lot::MutexGuard<'_, State>> {
+        let state = self.state.lock();
+        match self.life {
+            Some(life) if life != state.lives => Err(io::Error::other("this process is dead")),
+            _ => Ok(state),
+        }
+    }
+
     /// Limits the sum of all file lengths; `None` lifts the limit.
     pub fn set_capacity(&self, bytes: Option<u64>) {
-        self.0.lock().capacity = bytes;
+        self.state.lock().capacity = bytes;
     }
 
     /// The time that files get which are written from now on, microseconds since 1970 UTC.
     pub fn set_time(&self, micros: i64) {
-        self.0.lock().now_micros = micros;
+        self.state.lock().now_micros = micros;
+    }
+
+    /// The sum of all file lengths.
+    pub fn used(&self) -> u64 {
+        self.state.lock().used()
     }
 
     /// Number of changing operations so far: create, write, sync, cut, reserve, link, rename, remove, folder sync.
     pub fn operations(&self) -> u64 {
-        self.0.lock().operations
+        self.state.lock().operations
     }
 
     /// Number of file and folder syncs so far.
     pub fn syncs(&self) -> u64 {
-        self.0.lock().syncs
+        self.state.lock().syncs
     }
 
     /// Lets the changing operation with this number fail, counted from 0 over the life of the disk
     /// (see [`FaultyDisk::operations`]).
     pub fn fail_at(&self, operation: u64, fault: Fault) {
-        self.0.lock().faults.insert(operation, fault);
+        self.state.lock().faults.insert(operation, fault);
     }
 
     /// Number of reading operations so far: open, read, list, and asking for a folder.
     pub fn reads(&self) -> u64 {
-        self.0.lock().reads
+        self.state.lock().reads
     }
 
     /// Lets the reading operation with this number fail with EIO, counted from 0 over the life of the disk
     /// (see [`FaultyDisk::reads`]).
     pub fn fail_read_at(&self, read: u64) {
-        self.0.lock().read_faults.insert(read);
+        self.state.lock().read_faults.insert(read);
     }
 
     /// Forgets all faults that were asked for and did not happen yet.
     pub fn clear_faults(&self) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.faults.clear();
         state.read_faults.clear();
     }
 
+    /// Number of operations so far that were made to fail, or for which there was no room.
+    pub fn failures(&self) -> u64 {
+        self.state.lock().failures
+    }
+
+    /// Number of syncs so far that were made to fail with EIO.
+    pub fn failed_syncs(&self) -> u64 {
+        self.state.lock().failed_syncs
+    }
+
     /// Whether the power is off: everything fails until [`FaultyDisk::crash`] or [`FaultyDisk::kill`].
     pub fn is_off(&self) -> bool {
-        self.0.lock().off
+        self.state.lock().off
     }
 
     /// Turns a power cut into the death of a process: what was written stays in memory, unsynced as it was, and all
     /// locks are free. Whoever still holds open files must not use them any more.
     pub fn kill(&self) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.off = false;
+        state.lives += 1;
         state.locks.clear();
         state.faults.clear();
         state.read_faults.clear();
@@ -158,10 +200,22 @@ impl FaultyDisk {
     /// lost as the seed decides, and blocks may be torn. Files that are still open see the state after the cut.
     pub fn crash(&self, seed: u64) {
         let mut random = Random(seed);
-        let mut state = self.0.lock();
+        // One choice for the whole cut between "nothing", "everything" and "anything", so that the two ends come up
+        // often enough.
+        let mood = random.below(4);
+        self.cut(random, mood);
+    }
+
+    /// Cuts the power and starts again, and all that was not synced is lost.
+    pub fn crash_to_synced(&self) {
+        self.cut(Random(0), 0);
+    }
+
+    fn cut(&self, mut random: Random, mood: u64) {
+        let mut state = self.state.lock();
         let state = &mut *state;
         for (_, change) in std::mem::take(&mut state.pending) {
-            if random.chance(2) {
+            if mood == 1 || (mood > 1 && random.chance(2)) {
                 change.apply(&mut state.durable_names);
             }
         }
@@ -178,15 +232,13 @@ impl FaultyDisk {
             };
         }
         state.names = state.durable_names.clone();
-        // One choice for the whole cut between "nothing", "everything" and "anything", so that the two ends come up
-        // often enough.
-        let mood = random.below(4);
         for contents in state.files.values_mut() {
             contents.crash(&mut random, mood);
         }
         let live: BTreeSet<u64> = state.names.values().filter_map(Name::file).collect();
         state.files.retain(|id, _| live.contains(id));
         state.off = false;
+        state.lives += 1;
         state.faults.clear();
         state.read_faults.clear();
         state.locks.clear();
@@ -194,21 +246,21 @@ impl FaultyDisk {
 
     /// The paths of all files, sorted.
     pub fn files(&self) -> Vec<PathBuf> {
-        let state = self.0.lock();
+        let state = self.state.lock();
         let files = state.names.iter().filter(|(_, name)| name.file().is_some());
         files.map(|(path, _)| path.clone()).collect()
     }
 
     /// The bytes of a file as a process sees them, `None` when there is none.
     pub fn bytes(&self, path: &Path) -> Option<Vec<u8>> {
-        let state = self.0.lock();
+        let state = self.state.lock();
         let id = state.names.get(path)?.file()?;
         Some(state.files.get(&id)?.cached.clone())
     }
 
     /// Replaces the bytes of a file, durably and past every fault: damage done from outside.
     pub fn damage(&self, path: &Path, bytes: Vec<u8>) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         if let Some(id) = state.names.get(path).and_then(Name::file)
             && let Some(contents) = state.files.get_mut(&id)
         {
@@ -218,16 +270,16 @@ impl FaultyDisk {
 
     /// Removes a file, durably and past every fault: damage done from outside.
     pub fn delete(&self, path: &Path) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.names.remove(path);
         state.durable_names.remove(path);
     }
 
     /// An independent copy of the disk as it is now, without its faults and locks.
     pub fn copy(&self) -> Self {
-        let state = self.0.lock();
+        let state = self.state.lock();
         let files = state.files.iter().map(|(id, c)| (*id, c.copy())).collect();
-        Self(Arc::new(Mutex::new(State {
+        let state = State {
             files,
             next_file: state.next_file,
             names: state.names.clone(),
@@ -239,11 +291,15 @@ impl FaultyDisk {
             syncs: state.syncs,
             faults: BTreeMap::new(),
             read_faults: BTreeSet::new(),
+            failures: state.failures,
+            failed_syncs: state.failed_syncs,
             off: state.off,
             locks: BTreeMap::new(),
             next_lock: state.next_lock,
             now_micros: state.now_micros,
-        })))
+            lives: state.lives,
+        };
+        Self { state: Arc::new(Mutex::new(state)), life: None }
     }
 }
 
@@ -255,6 +311,7 @@ impl State {
         }
         let fault = self.faults.remove(&self.operations);
         self.operations += 1;
+        self.failures += u64::from(fault.is_some());
         if fault == Some(Fault::PowerCut) {
             self.off = true;
             return Err(io::Error::other("the power is off"));
@@ -276,7 +333,11 @@ impl State {
         self.powered()?;
         let read = self.reads;
         self.reads += 1;
-        if self.read_faults.remove(&read) { Err(error_of(Fault::Error)) } else { Ok(()) }
+        if self.read_faults.remove(&read) {
+            self.failures += 1;
+            return Err(error_of(Fault::Error));
+        }
+        Ok(())
     }
 
     fn change(&mut self, folder: &Path, change: NameChange) {
@@ -299,6 +360,7 @@ impl State {
             return Ok(());
         }
         if capacity.is_some_and(|limit| used.saturating_add(more as u64) > limit) {
+            self.failures += 1;
             return Err(error_of(Fault::Full));
         }
         contents.cached.resize(length, 0);
@@ -375,7 +437,7 @@ impl Contents {
     }
 
     fn crash(&mut self, random: &mut Random, mood: u64) {
-        if self.length_dirty && random.chance(2) {
+        if self.length_dirty && mood > 0 && random.chance(2) {
             self.durable.resize(self.cached.len(), 0);
         }
         for block in std::mem::take(&mut self.dirty) {
@@ -401,7 +463,7 @@ impl Contents {
 
 impl Disk for FaultyDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let mut state = self.0.lock();
+        let mut state = self.alive()?;
         state.whole_step()?;
         if state.names.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
@@ -417,7 +479,7 @@ impl Disk for FaultyDisk {
     }
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
-        let mut state = self.0.lock();
+        let mut state = self.alive()?;
         state.read_step()?;
         let id = state.names.get(path).and_then(Name::file).ok_or(io::ErrorKind::NotFound)?;
         let writable = access == Access::ReadWrite;
@@ -425,7 +487,7 @@ impl Disk for FaultyDisk {
     }
 
     fn create_directory(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.0.lock();
+        let mut state = self.alive()?;
         state.whole_step()?;
         if state.names.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
@@ -438,16 +500,17 @@ impl Disk for FaultyDisk {
     }
 
     fn directory_exists(&self, path: &Path) -> io::Result<bool> {
-        let mut state = self.0.lock();
+        let mut state = self.alive()?;
         state.read_step()?;
         Ok(has_directory(&state.names, path))
     }
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.0.lock();
+        let mut state = self.alive()?;
         let fault = state.step()?;
         state.syncs += 1;
         if let Some(fault) = fault {
+            state.failed_syncs += u64::from(fault == Fault::Error);
             return Err(error_of(fault));
         }
         if !has_directory(&state.names, path) {
@@ -462,7 +525,7 @@ impl Disk for FaultyDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut state = self.0.lock();
+        let mut state = self.alive()?;
         state.whole_step()?;
         let entry = *state.names.get(from).ok_or(io::ErrorKind::NotFound)?;
         state.change(parent_of(to), NameChange::Rename(from.to_owned(), to.to_owned(), entry));
@@ -470,7 +533,7 @@ impl Disk for FaultyDisk {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.0.lock();
+        let mut state = self.alive()?;
         state.whole_step()?;
         if state.names.get(path).and_then(Name::file).is_none() {
             return Err(io::ErrorKind::NotFound.into());
@@ -480,7 +543,7 @@ impl Disk for FaultyDisk {
     }
 
     fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut state = self.0.lock();
+        let mut state = self.alive()?;
         state.whole_step()?;
         let id = state.names.get(from).and_then(Name::file).ok_or(io::ErrorKind::NotFound)?;
         if state.names.contains_key(to) {
@@ -494,7 +557,7 @@ impl Disk for FaultyDisk {
     }
 
     fn remove_directory(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.0.lock();
+        let mut state = self.alive()?;
         state.whole_step()?;
         if state.names.get(path) != Some(&Name::Directory) {
             return Err(io::ErrorKind::NotFound.into());
@@ -508,7 +571,7 @@ impl Disk for FaultyDisk {
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
         let exists = {
-            let mut state = self.0.lock();
+            let mut state = self.alive()?;
             state.read_step()?;
             state.names.get(path).and_then(Name::file).is_some()
         };
@@ -518,7 +581,7 @@ impl Disk for FaultyDisk {
                 _ => {}
             }
         }
-        let mut state = self.0.lock();
+        let mut state = self.alive()?;
         if state.locks.contains_key(path) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -529,7 +592,7 @@ impl Disk for FaultyDisk {
     }
 
     fn entries(&self, path: &Path) -> io::Result<Vec<Entry>> {
-        let mut state = self.0.lock();
+        let mut state = self.alive()?;
         state.read_step()?;
         if !has_directory(&state.names, path) {
             return Err(io::ErrorKind::NotFound.into());
@@ -547,7 +610,7 @@ impl Disk for FaultyDisk {
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        let mut state = self.0.lock();
+        let mut state = self.alive()?;
         state.read_step()?;
         if !has_directory(&state.names, path) {
             return Err(io::ErrorKind::NotFound.into());
@@ -561,7 +624,7 @@ impl Disk for FaultyDisk {
     }
 
     fn space(&self, _path: &Path) -> io::Result<Space> {
-        let state = self.0.lock();
+        let state = self.alive()?;
         state.powered()?;
         let total = state.capacity.unwrap_or(1 << 50);
         Ok(Space { free: total.saturating_sub(state.used()), total })
@@ -571,7 +634,7 @@ impl Disk for FaultyDisk {
 impl FaultyLock {
     /// The number of the file when the lock is still held.
     fn held(&self) -> io::Result<u64> {
-        let state = self.disk.0.lock();
+        let state = self.disk.alive()?;
         let id = state.names.get(&self.path).and_then(Name::file);
         match state.locks.get(&self.path) {
             Some(number) if *number == self.number => id.ok_or_else(|| io::ErrorKind::NotFound.into()),
@@ -591,7 +654,7 @@ impl DiskLock for FaultyLock {
 
 impl Drop for FaultyLock {
     fn drop(&mut self) {
-        let mut state = self.disk.0.lock();
+        let mut state = self.disk.state.lock();
         if state.locks.get(&self.path) == Some(&self.number) {
             state.locks.remove(&self.path);
         }
@@ -608,9 +671,10 @@ impl FaultyFile {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        let mut state = self.disk.0.lock();
+        let mut state = self.disk.alive()?;
         let fault = state.step()?;
         state.syncs += 1;
+        state.failed_syncs += u64::from(fault == Some(Fault::Error));
         let contents = state.files.get_mut(&self.id).ok_or_else(|| self.no_file())?;
         match fault {
             None => {
@@ -629,7 +693,7 @@ impl FaultyFile {
 impl DiskFile for FaultyFile {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.check_writable()?;
-        let mut state = self.disk.0.lock();
+        let mut state = self.disk.alive()?;
         let fault = state.step()?;
         let bytes = if fault.is_some() { &bytes[..bytes.len() / 2] } else { bytes };
         let start = offset as usize;
@@ -643,7 +707,7 @@ impl DiskFile for FaultyFile {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut state = self.disk.0.lock();
+        let mut state = self.disk.alive()?;
         state.read_step()?;
         let contents = state.files.get(&self.id).ok_or_else(|| self.no_file())?;
         let start = (offset as usize).min(contents.cached.len());
@@ -662,7 +726,7 @@ impl DiskFile for FaultyFile {
 
     fn truncate(&mut self, length: u64) -> io::Result<()> {
         self.check_writable()?;
-        let mut state = self.disk.0.lock();
+        let mut state = self.disk.alive()?;
         state.whole_step()?;
         let length = length as usize;
         state.extend(self.id, length)?;
@@ -677,19 +741,19 @@ impl DiskFile for FaultyFile {
 
     fn preallocate(&mut self, length: u64) -> io::Result<()> {
         self.check_writable()?;
-        let mut state = self.disk.0.lock();
+        let mut state = self.disk.alive()?;
         state.whole_step()?;
         state.extend(self.id, length as usize)
     }
 
     fn length(&self) -> io::Result<u64> {
-        let state = self.disk.0.lock();
+        let state = self.disk.alive()?;
         state.powered()?;
         Ok(state.files.get(&self.id).ok_or_else(|| self.no_file())?.cached.len() as u64)
     }
 
     fn status(&self) -> io::Result<FileStatus> {
-        let state = self.disk.0.lock();
+        let state = self.disk.alive()?;
         state.powered()?;
         Ok(state.files.get(&self.id).ok_or_else(|| self.no_file())?.status())
     }

@@ -10,10 +10,12 @@ use std::path::Path;
 
 #[cfg(any(test, feature = "testing"))]
 mod faulty;
+mod names;
 mod real;
 
 #[cfg(any(test, feature = "testing"))]
 pub use faulty::{Fault, FaultyDisk};
+pub(crate) use names::sync_names;
 pub use real::RealDisk;
 
 /// How a file is opened.

@@ -1,5 +1,6 @@
 //! The writer of the log.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -496,6 +497,15 @@ impl Wal {
         Ok(())
     }
 
+    /// Takes over from the writer before how far the last flushes got, so that log files go away also when no process
+    /// lives for long. `seqs` are numbers up to which some table was flushed; a few of the highest are kept.
+    pub fn note_flushed(&mut self, seqs: &BTreeSet<u64>) {
+        let durable_seq = self.durable_seq;
+        let newest = seqs.iter().rev().copied().filter(|seq| *seq <= durable_seq).take(KEPT_GENERATIONS + 1);
+        self.flushed = newest.collect();
+        self.flushed.reverse();
+    }
+
     /// Removes whole files of which every record has been flushed twice over: `seq` is the number up to which every
     /// table, re-read from a fresh snapshot, holds everything. The generations between the last three different
     /// numbers given here stay, also the newest file. Returns the number of files removed.
@@ -534,6 +544,12 @@ impl Wal {
     /// Whether [`Wal::write`] has left something for [`Wal::sync`].
     pub fn has_unsynced(&self) -> bool {
         self.written_seq > self.durable_seq
+    }
+
+    /// The highest number that was written, 0 when there is none: what [`Wal::sync`] or [`Wal::write`] has kept also
+    /// when it failed later on.
+    pub fn written_seq(&self) -> u64 {
+        self.written_seq
     }
 
     /// The highest number that is durable, 0 when there is none.

@@ -32,7 +32,7 @@ pub use error::{Result, WalError};
 pub use log::{Wal, WalConfig};
 pub use record::{Record, RecordError};
 pub use recover::{Recovered, TornTail};
-pub use scan::{Finding, Scan, scan, verify};
+pub use scan::{Finding, Scan, first_seq, scan, verify};
 pub use writer_window::{Observation, WriterWindow};
 
 #[cfg(test)]

@@ -168,6 +168,36 @@ pub struct Finding {
     pub what: String,
 }
 
+/// The number of the first record that a log still has, by its oldest file; `None` when there is no file or its
+/// header is broken. Everything before it was in tables when older files were removed.
+///
+/// # Errors
+/// When the folder or the file cannot be read.
+pub fn first_seq(directory: &Path, lake_id: [u8; 16], disk: &dyn Disk) -> Result<Option<u64>> {
+    let numbers = match file::list(disk, directory) {
+        Ok(numbers) => numbers,
+        Err(WalError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let Some(oldest) = numbers.first() else { return Ok(None) };
+    let path = format::file_path(directory, *oldest);
+    let read = |source| WalError::Read { file: path.clone(), source };
+    let file = match disk.open(&path, crate::disk::Access::Read) {
+        Ok(file) => file,
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => {
+            return Err(WalError::Vanished { file: path });
+        }
+        Err(source) => return Err(read(source)),
+    };
+    let mut bytes = [0; FILE_HEADER_BYTES];
+    file.read_at(0, &mut bytes).map_err(read)?;
+    Ok(format::FileHeader::decode(&bytes)
+        .filter(|header| header.lake_id == lake_id)
+        .map(|header| header.first_seq))
+}
+
 /// Checks every log file and every record of a log that nobody writes, and goes on after damage as far as it can.
 /// A tail that was never acknowledged is no damage: the next open cuts it off.
 pub fn verify(directory: &Path, lake_id: [u8; 16], disk: &dyn Disk) -> Vec<Finding> {

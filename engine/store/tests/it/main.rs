@@ -1,8 +1,13 @@
 //! The store through its front door.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod kill;
 mod lake;
+mod ledger;
+mod random;
 mod recovery;
 mod simulation;
 mod sources;
+mod stumbling;
+mod whole_batches;

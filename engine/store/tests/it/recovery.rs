@@ -166,3 +166,38 @@ async fn many_writers_and_flushes_at_once_lose_and_double_nothing() {
     assert_eq!(report.findings, []);
     assert_eq!(report.points, 40_000);
 }
+
+#[tokio::test]
+async fn a_lake_into_which_only_the_registry_is_written_stays_readable_beside_its_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    for number in 1..8 {
+        store.apply(vec![create(number)], None).await.unwrap();
+        store.flush().await.unwrap();
+        let reader = open_snapshot(folder.path()).await.unwrap();
+        assert_eq!(reader.registry().runs().len() as u128, number);
+    }
+    store.close().await;
+}
+
+#[tokio::test]
+async fn log_files_go_away_also_when_every_process_flushes_only_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sizes = Vec::new();
+    for number in 1..14 {
+        let store = open(folder.path()).await;
+        store.apply(vec![create(number)], None).await.unwrap();
+        store.append(batch(number, "loss", &[(0, 1.0)]), None).await.unwrap();
+        store.flush().await.unwrap();
+        store.close().await;
+        let is_log = |name: &String| name.ends_with(".log");
+        let names = std::fs::read_dir(folder.path().join("wal")).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        sizes.push(names.filter(is_log).count());
+    }
+    assert!(sizes.last() == sizes.get(8) && sizes[12] < 9, "numbers of log files: {sizes:?}");
+    let store = open(folder.path()).await;
+    assert_eq!(store.snapshot().registry().runs().len(), 13);
+    store.close().await;
+    assert_eq!(verify(folder.path()).await.unwrap().findings, []);
+}

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod corruption;
 mod lake;
 mod recovery;
+mod sample;
 mod simulation;
 mod sources;

@@ -4,8 +4,10 @@
 
 mod backup;
 mod corruption;
+mod golden;
 mod lake;
 mod recovery;
+mod salvage;
 mod sample;
 mod simulation;
 mod sources;

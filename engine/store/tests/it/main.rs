@@ -6,6 +6,7 @@ mod backup;
 mod corruption;
 mod golden;
 mod lake;
+mod much_log;
 mod recovery;
 mod salvage;
 mod sample;

@@ -7,6 +7,7 @@ mod corruption;
 mod golden;
 mod lake;
 mod much_log;
+mod quarantine;
 mod recovery;
 mod salvage;
 mod sample;

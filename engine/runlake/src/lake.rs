@@ -8,14 +8,15 @@ use arrow::array::RecordBatch;
 use datafusion::prelude::SessionContext;
 use model::{Command, PointBatch, WriterSequence};
 use query::{Answer, QueryOptions, SessionConfig, SessionFactory};
-use store::{Acknowledgement, FlushReport, Snapshot, Store, StoreConfig, SyncPolicy};
+use store::disk::RealDisk;
+use store::{Acknowledgement, FlushReport, ProgressSink, Snapshot, Store, StoreConfig, SyncPolicy};
 
 use crate::error::{Error, Result};
 use crate::location::Location;
 use crate::run::{ActiveRun, RunOptions};
 
 /// How a lake is opened.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct LakeOptions {
     /// Who opens it, for the message that a second writer sees.
     pub owner: Option<String>,
@@ -23,6 +24,14 @@ pub struct LakeOptions {
     pub flush_bytes: Option<usize>,
     /// When a write is acknowledged.
     pub sync: SyncPolicy,
+    /// Is told how far the open is when there is much log to read.
+    pub progress: Option<ProgressSink>,
+}
+
+impl std::fmt::Debug for LakeOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LakeOptions").field("owner", &self.owner).finish_non_exhaustive()
+    }
 }
 
 /// A lake, open for writing or for reading only. Clones are handles to the same lake.
@@ -68,6 +77,7 @@ impl Lake {
             config.flush_bytes = bytes;
             config.hard_limit_bytes = bytes.saturating_mul(4);
         }
+        config.progress = options.progress;
         let store = Store::open(config).await?;
         Self::new(location.clone(), Access::Write(store))
     }
@@ -78,7 +88,7 @@ impl Lake {
     /// When there is no lake, or it is damaged or of a newer format.
     pub async fn open_read_only(location: &Location) -> Result<Self> {
         let lake = Self::new(location.clone(), Access::Read)?;
-        lake.snapshot().await?;
+        lake.readable().await?;
         Ok(lake)
     }
 
@@ -103,12 +113,20 @@ impl Lake {
         }
     }
 
+    /// The lake at this moment for SQL, which refuses damaged tables by itself: the others can be read.
+    async fn readable(&self) -> Result<Snapshot> {
+        match &self.inner.access {
+            Access::Write(store) => Ok(store.snapshot()),
+            Access::Read => Ok(store::open_snapshot_tolerant(self.path(), Arc::new(RealDisk)).await?),
+        }
+    }
+
     /// A DataFusion session over the lake at this moment, to join with the embedder's own tables.
     ///
     /// # Errors
     /// As [`Self::snapshot`].
     pub async fn session(&self) -> Result<SessionContext> {
-        Ok(self.inner.sessions.session(&self.snapshot().await?))
+        Ok(self.inner.sessions.session(&self.readable().await?))
     }
 
     /// The factory of sessions, for callers that stream results.
@@ -135,7 +153,7 @@ impl Lake {
     /// # Errors
     /// As [`Self::sql`]; the stream gives the errors of running.
     pub async fn query(&self, sql: &str, options: QueryOptions) -> Result<Answer> {
-        Ok(query::run(&self.inner.sessions, &self.snapshot().await?, sql, options).await?)
+        Ok(query::run(&self.inner.sessions, &self.readable().await?, sql, options).await?)
     }
 
     /// The store, on a lake that is open for writing.

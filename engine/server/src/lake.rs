@@ -63,13 +63,16 @@ impl LakeService for Lake {
         }
         let snapshot = self.snapshot().await.map_err(error_from_lake)?;
         let answer = query::run(self.sessions(), &snapshot, &sql, options).await.map_err(error_from_query)?;
-        let notice = answer.settings.map(|_| {
-            Ok(QueryPart::Notice(
-                "a SET holds for its own call only; send the key with each statement".to_owned(),
-            ))
-        });
+        let set = answer
+            .settings
+            .map(|_| "a SET holds for its own call only; send the key with each statement".to_owned());
+        let notices = answer.notices;
+        // Known only when the rows have been read.
+        let notice = stream::once(async move { stream::iter(set.into_iter().chain(notices.all())) })
+            .flatten()
+            .map(|text| Ok(QueryPart::Notice(text)));
         let rows = answer.batches.map(|batch| batch.map(QueryPart::Rows).map_err(error_from_query));
-        Ok(QueryAnswer { schema: answer.schema, parts: rows.chain(stream::iter(notice)).boxed() })
+        Ok(QueryAnswer { schema: answer.schema, parts: rows.chain(notice).boxed() })
     }
 
     async fn flush(&self) -> Result<Flushed, ServiceError> {
@@ -82,10 +85,13 @@ impl LakeService for Lake {
         // It reads and hashes every byte: nothing for the threads that serve the network.
         let report = tokio::task::spawn_blocking(move || runtime.block_on(store::verify(&path))).await;
         let report = report.map_err(|error| internal("verify.ended", &error))?.map_err(error_from_store)?;
-        let problems = report
-            .findings
-            .into_iter()
-            .map(|finding| Problem { place: finding.place, message: finding.what });
+        let problems = report.findings.into_iter().map(|finding| {
+            let place = match &finding.part {
+                Some(part) => format!("{}, {part}", finding.place),
+                None => finding.place.clone(),
+            };
+            Problem { place, message: finding.detail() }
+        });
         Ok(Verified {
             files: report.files,
             bytes: report.bytes,

@@ -3,8 +3,10 @@
 //! A write goes [`Store::append`] → log, synced → acknowledged → memtable → (flush) Parquet segment → one Delta commit
 //! that carries the log's sequence number → log files deleted. Readers hold a [`Snapshot`].
 
+mod backup;
 pub mod catalog;
 mod config;
+mod damage;
 pub mod disk;
 mod error;
 mod flush;
@@ -13,8 +15,11 @@ mod layout;
 mod lock;
 mod memory_scan;
 mod memtable;
+mod quarantine;
+mod reach;
 mod recover;
 mod registry;
+mod salvage;
 pub mod segment;
 mod series_index;
 mod snapshot;
@@ -25,16 +30,20 @@ mod verify;
 pub mod wal;
 mod writer;
 
+pub use backup::{BackupReport, RestoreReport, backup, restore};
 pub use config::{Clock, StoreConfig, SyncPolicy};
+pub use damage::Damage;
 pub use error::{Result, StoreError};
 pub use flush::FlushReport;
 pub use lake_file::{FORMAT, LakeFile, LakeFileError};
 pub use layout::Layout;
 pub use lock::LockError;
-pub use recover::{open_snapshot, open_snapshot_on};
+pub use quarantine::{QuarantineReport, SetAside, quarantine};
+pub use recover::{open_snapshot, open_snapshot_on, open_snapshot_tolerant};
 pub use registry::{Registry, RegistryError, RunOrdinal, config_hash};
+pub use salvage::{SalvageReport, salvage};
 pub use series_index::{SeriesEntry, SeriesIndex, SeriesOrdinal};
 pub use snapshot::Snapshot;
 pub use store::Store;
-pub use verify::{Finding, VerifyReport, verify, verify_on};
+pub use verify::{Finding, Progress, ProgressSink, VerifyReport, verify, verify_on, verify_with};
 pub use writer::Acknowledgement;

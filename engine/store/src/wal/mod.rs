@@ -19,20 +19,27 @@
 //! assert_eq!(recovered.count(), 1);
 //! ```
 
+mod copy;
 mod error;
 mod file;
 mod format;
 mod log;
 pub mod record;
 mod recover;
+mod salvage;
 mod scan;
+mod survey;
 pub mod writer_window;
 
+pub(crate) use copy::whole_files;
 pub use error::{Result, WalError};
 pub use log::{Wal, WalConfig};
-pub use record::{Record, RecordError};
+pub use record::{FlushedTable, Record, RecordError};
 pub use recover::{Recovered, TornTail};
-pub use scan::{Finding, Scan, first_seq, scan, verify};
+pub use salvage::SalvagedFile;
+pub(crate) use salvage::plan as plan_salvage;
+pub use scan::{Scan, first_seq, scan, verify};
+pub use survey::{Finding, Survey, survey};
 pub use writer_window::{Observation, WriterWindow};
 
 #[cfg(test)]

@@ -2,11 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod backup;
+mod corruption;
+mod golden;
 mod kill;
 mod lake;
 mod ledger;
+mod much_log;
+mod quarantine;
 mod random;
 mod recovery;
+mod salvage;
+mod sample;
 mod simulation;
 mod sources;
 mod stumbling;

@@ -70,6 +70,38 @@ pub enum StoreError {
         /// The cause.
         source: arrow::error::ArrowError,
     },
+    /// The log begins behind what the tables hold: log files are missing.
+    #[error(
+        "the log begins at record {first_seq}, but the tables hold only what is up to record {last_seq} (table {table}): older log files are missing; restore them or a backup, or accept the loss with `runlake verify --salvage`"
+    )]
+    LogStartsLate {
+        /// The first record of the log.
+        first_seq: u64,
+        /// The table that holds most.
+        table: &'static str,
+        /// What it holds.
+        last_seq: u64,
+    },
+    /// A table holds less than the log says that it held: its newest commits are missing.
+    #[error(
+        "table {table} held everything up to log record {held} and now only up to {found}: tables/{table}/{file} and what follows it are missing; restore them or a backup"
+    )]
+    CommitsLost {
+        /// The table.
+        table: &'static str,
+        /// The first commit that is missing.
+        file: String,
+        /// What it held.
+        held: u64,
+        /// What it holds.
+        found: u64,
+    },
+    /// A part of the lake that is needed is damaged.
+    #[error("{damage}; `runlake verify` lists all damage, what is not named there is sound")]
+    Damaged {
+        /// What is damaged.
+        damage: crate::damage::Damage,
+    },
     /// A value is not valid.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -121,6 +153,9 @@ impl StoreError {
             Self::Wal(error) => error.code(),
             Self::Catalog(error) => error.code(),
             Self::Segment(error) => error.code(),
+            Self::LogStartsLate { .. } => "wal.starts_late",
+            Self::CommitsLost { .. } => "catalog.commits_lost",
+            Self::Damaged { .. } => "lake.part_damaged",
             Self::Row { .. } => "checkpoint.corrupt",
             Self::Encode { .. } => "checkpoint.encode",
             Self::Model(error) => error.code(),

@@ -21,6 +21,7 @@ use crate::segment::{EncodedSegment, points, rows};
 use crate::series_index::{SeriesIndex, SeriesOrdinal};
 use crate::state::{Dirty, RUNS_PER_CHUNK, SERIES_PER_CHUNK};
 use crate::store::Shared;
+use crate::wal::FlushedTable;
 use crate::writer::Control;
 use crate::{memory_scan, tables};
 
@@ -56,7 +57,10 @@ pub(crate) async fn flush(shared: &Arc<Shared>) -> Result<FlushReport> {
     let mut versions = shared.tables.lock().await;
     settle(shared, &mut versions).await?;
     let (reply, answer) = oneshot::channel();
-    shared.send_control(Control::BeginFlush(reply))?;
+    let held = versions
+        .iter()
+        .map(|(table, version)| FlushedTable { table: table.name().to_owned(), last_seq: version.last_seq });
+    shared.send_control(Control::BeginFlush { tables: held.collect(), reply })?;
     let input = answer.await.map_err(|_| StoreError::Stopped)??;
     let mut report = FlushReport { last_seq: input.last_seq, ..FlushReport::default() };
     let outcome = write_tables(shared, &input, &mut versions, &mut report).await;

@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use thiserror::Error;
 
+use crate::catalog::canonical_crc32c;
 use crate::disk::{Access, Disk, read_all};
 
 /// The format that this version writes. Readers take every format up to theirs and refuse newer ones.
@@ -30,7 +32,7 @@ pub struct LakeFile {
 pub enum LakeFileError {
     /// A newer version wrote the lake.
     #[error(
-        "the lake was written by Runlake {created_by}, format {format}; this version reads up to format {FORMAT}: use a newer Runlake"
+        "the lake was written by Runlake {created_by}, format {format} (runlake.json); this version reads up to format {FORMAT}: use a newer Runlake"
     )]
     TooNew {
         /// Its format.
@@ -54,6 +56,22 @@ pub enum LakeFileError {
         /// The cause.
         source: std::io::Error,
     },
+}
+
+/// The key of the checksum: CRC-32C of all other keys as JSON with sorted keys and no blanks, and a line end.
+const CHECKSUM: &str = "crc32c";
+
+/// Checks the checksum in a JSON object. One without a checksum is taken.
+fn check(value: &Value) -> Result<(), String> {
+    let mut rest = value.clone();
+    let Some(written) = rest.as_object_mut().and_then(|object| object.remove(CHECKSUM)) else {
+        return Ok(());
+    };
+    let found = format!("{:08x}", canonical_crc32c(&rest));
+    if written.as_str() == Some(&found) {
+        return Ok(());
+    }
+    Err(format!("its CRC32C is {found}, written was {written}"))
 }
 
 #[derive(Deserialize)]
@@ -94,6 +112,8 @@ impl LakeFile {
             path: shown.clone(),
             reason: error.to_string(),
         };
+        let value: Value = serde_json::from_slice(&bytes).map_err(damaged)?;
+        check(&value).map_err(|reason| LakeFileError::Damaged { path: shown.clone(), reason })?;
         let only: OnlyFormat = serde_json::from_slice(&bytes).map_err(damaged)?;
         if only.format > FORMAT {
             return Err(LakeFileError::TooNew { format: only.format, created_by: only.created_by });
@@ -106,7 +126,12 @@ impl LakeFile {
     /// The bytes of the file.
     pub fn to_bytes(&self) -> Vec<u8> {
         // A struct of texts and numbers cannot fail to serialise.
-        let mut bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
+        let mut value = serde_json::to_value(self).unwrap_or_default();
+        let checksum = format!("{:08x}", canonical_crc32c(&value));
+        if let Some(object) = value.as_object_mut() {
+            object.insert(CHECKSUM.to_owned(), checksum.into());
+        }
+        let mut bytes = serde_json::to_vec_pretty(&value).unwrap_or_default();
         bytes.push(b'\n');
         bytes
     }
@@ -125,6 +150,23 @@ mod tests {
         std::fs::write(&path, r#"{"format": 999, "created_by": "9.9.9", "new_field": []}"#).unwrap();
         let error = LakeFile::read(&RealDisk, &path).unwrap_err().to_string();
         assert!(error.contains("written by Runlake 9.9.9, format 999"), "{error}");
+    }
+
+    #[test]
+    fn a_flipped_bit_is_damage_or_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("runlake.json");
+        let lake_file =
+            LakeFile { format: FORMAT, lake_id: "1f".repeat(16), created_by: "0.1.0".into(), created: 5 };
+        let bytes = lake_file.to_bytes();
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, damaged).unwrap();
+            if let Ok(read) = LakeFile::read(&path) {
+                assert_eq!(read, Some(lake_file.clone()), "{bit}");
+            }
+        }
     }
 
     #[test]

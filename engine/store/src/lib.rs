@@ -5,6 +5,7 @@
 
 pub mod catalog;
 mod config;
+mod damage;
 pub mod disk;
 mod error;
 mod flush;
@@ -13,6 +14,7 @@ mod layout;
 mod lock;
 mod memory_scan;
 mod memtable;
+mod reach;
 mod recover;
 mod registry;
 pub mod segment;
@@ -26,12 +28,13 @@ pub mod wal;
 mod writer;
 
 pub use config::{Clock, StoreConfig, SyncPolicy};
+pub use damage::Damage;
 pub use error::{Result, StoreError};
 pub use flush::FlushReport;
 pub use lake_file::{FORMAT, LakeFile, LakeFileError};
 pub use layout::Layout;
 pub use lock::LockError;
-pub use recover::{open_snapshot, open_snapshot_on};
+pub use recover::{open_snapshot, open_snapshot_on, open_snapshot_tolerant};
 pub use registry::{Registry, RegistryError, RunOrdinal, config_hash};
 pub use series_index::{SeriesEntry, SeriesIndex, SeriesOrdinal};
 pub use snapshot::Snapshot;

@@ -11,6 +11,7 @@ use model::{Point, PointColumns, SeriesKey};
 use object_store::path::Path;
 
 use crate::catalog::{Catalog, DataFile};
+use crate::damage::Damage;
 use crate::error::Result;
 use crate::memory_scan;
 use crate::memtable::Memtable;
@@ -28,11 +29,33 @@ pub struct Snapshot {
     state: Arc<State>,
     catalog: Arc<Catalog>,
     readers: Arc<ReaderCache>,
+    damage: Arc<[Damage]>,
 }
 
 impl Snapshot {
     pub(crate) fn new(state: State, catalog: Arc<Catalog>, readers: Arc<ReaderCache>) -> Self {
-        Self { state: Arc::new(state), catalog, readers }
+        Self { state: Arc::new(state), catalog, readers, damage: Arc::default() }
+    }
+
+    pub(crate) fn with_damage(self, damage: Vec<Damage>) -> Self {
+        Self { damage: damage.into(), ..self }
+    }
+
+    /// What of the lake could not be read and is missing here. Always empty for a snapshot of an open store and of
+    /// [`crate::open_snapshot`].
+    pub fn damage(&self) -> &[Damage] {
+        &self.damage
+    }
+
+    /// Refuses when one of the tables is damaged.
+    ///
+    /// # Errors
+    /// [`crate::StoreError::Damaged`] names the first damaged file of these tables.
+    pub fn require(&self, tables: &[Table]) -> Result<()> {
+        match self.damage.iter().find(|damage| tables.contains(&damage.table)) {
+            Some(damage) => Err(crate::StoreError::Damaged { damage: damage.clone() }),
+            None => Ok(()),
+        }
     }
 
     /// Runs, params, tags, experiments, decisions, notes, imports.

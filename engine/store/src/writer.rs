@@ -20,7 +20,7 @@ use crate::error::{Result, StoreError};
 use crate::flush::FlushInput;
 use crate::registry::{Registry, RegistryError};
 use crate::store::Shared;
-use crate::wal::{Observation, Record, Wal, WalError, WriterWindow};
+use crate::wal::{FlushedTable, Observation, Record, Wal, WalError, WriterWindow};
 
 /// How long writers wait for a flush before they are refused.
 const WAIT_FOR_ROOM: Duration = Duration::from_secs(10);
@@ -47,7 +47,7 @@ pub(crate) struct Write {
 /// What else the thread is asked to do.
 pub(crate) enum Control {
     /// Freeze the memtable and hand over what a flush needs.
-    BeginFlush(oneshot::Sender<Result<FlushInput>>),
+    BeginFlush { tables: Vec<FlushedTable>, reply: oneshot::Sender<Result<FlushInput>> },
     /// Delete log files whose records are all in tables.
     Trim { through: u64, reply: oneshot::Sender<Result<()>> },
     /// End the thread.
@@ -90,6 +90,7 @@ impl Writer {
                 recv(control) -> request => match request {
                     Ok(Control::Stop) | Err(_) => {
                         self.drain(writes);
+                        self.end();
                         return;
                     }
                     Ok(request) => self.control(request),
@@ -128,6 +129,16 @@ impl Writer {
         }
     }
 
+    /// Proves what was written last, so that damage to it is not taken for a write that was torn.
+    fn end(&mut self) {
+        if let Err(error) = self.wal.prove_end()
+            && !self.shared.is_stopped()
+        {
+            // What was acknowledged is on disk; only damage to the last group would look like a torn write.
+            tracing::warn!(%error, "the end of the log could not be marked");
+        }
+    }
+
     fn gather(&self, first: Write, writes: &Receiver<Write>) -> Vec<Write> {
         let mut bytes = first.bytes;
         let mut group = vec![first];
@@ -159,7 +170,7 @@ impl Writer {
     fn control(&mut self, request: Control) {
         // A receiver that is gone has stopped waiting; that is its own affair.
         match request {
-            Control::BeginFlush(reply) => drop(reply.send(self.begin_flush())),
+            Control::BeginFlush { tables, reply } => drop(reply.send(self.begin_flush(tables))),
             Control::Trim { through, reply } => {
                 drop(
                     reply.send(
@@ -173,9 +184,9 @@ impl Writer {
 
     /// Starts a new log file that begins with the exactly-once windows, and freezes the memtable: everything up to
     /// the returned sequence number is in what the flush gets, everything after it is in newer log files.
-    fn begin_flush(&mut self) -> Result<FlushInput> {
+    fn begin_flush(&mut self, tables: Vec<FlushedTable>) -> Result<FlushInput> {
         let last_seq = self.shared.state.read().applied_seq;
-        let rotated = self.rotate();
+        let rotated = self.rotate(tables);
         self.note_poison();
         rotated.map_err(|error| self.failed(error))?;
         let applied = self.wal.durable_seq();
@@ -194,8 +205,9 @@ impl Writer {
         })
     }
 
-    fn rotate(&mut self) -> Result<(), WalError> {
+    fn rotate(&mut self, tables: Vec<FlushedTable>) -> Result<(), WalError> {
         self.wal.rotate()?;
+        self.wal.append(&Record::Flushed(tables))?;
         // In parts, so that a million clients do not make one frame that is over the limit.
         let windows: Vec<_> = self.windows.values().cloned().collect();
         for part in windows.chunks(10_000) {
@@ -277,7 +289,7 @@ impl Writer {
         let fitting = match &write.record {
             Record::Points { batch, .. } => self.check_points(batch, pending.as_ref()),
             Record::Commands { commands, .. } => self.check_commands(commands, pending),
-            Record::Writers(_) => Ok(None),
+            Record::Writers(_) | Record::Flushed(_) => Ok(None),
         };
         let registry = fitting?;
         let seq = self.wal.append(&write.record).map_err(|error| self.failed(error))?;
@@ -345,7 +357,7 @@ impl Writer {
                         tracing::error!(%error, "a checked command did not apply");
                     }
                 }
-                Record::Writers(_) => {}
+                Record::Writers(_) | Record::Flushed(_) => {}
             }
         }
         state.applied_seq = durable_seq;
@@ -379,7 +391,7 @@ impl Writer {
 pub(crate) fn writer_of(record: &Record) -> Option<&WriterSequence> {
     match record {
         Record::Points { writer, .. } | Record::Commands { writer, .. } => writer.as_ref(),
-        Record::Writers(_) => None,
+        Record::Writers(_) | Record::Flushed(_) => None,
     }
 }
 

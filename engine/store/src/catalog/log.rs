@@ -198,6 +198,11 @@ pub(crate) fn parse(bytes: &[u8], version: i64) -> std::result::Result<Commit, F
     Ok(commit)
 }
 
+/// The CRC32C of a JSON value with sorted keys and without blanks, and a line end.
+pub(crate) fn canonical_crc32c(value: &Value) -> u32 {
+    append_canonical(0, value)
+}
+
 /// Continues a CRC32C over a JSON value with sorted keys and without blanks, and a line end.
 pub(crate) fn append_canonical(checksum: u32, value: &Value) -> u32 {
     let mut text = String::new();

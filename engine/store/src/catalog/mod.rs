@@ -39,8 +39,9 @@ use durable::DurableStore;
 
 pub use data_file::DataFile;
 pub use error::CatalogError;
+pub(crate) use log::canonical_crc32c;
 pub use log::{APP_ID, CommitStamp};
-pub use verify::{Finding, FindingKind};
+pub use verify::{Finding, FindingKind, commit_file};
 
 /// Result of this module.
 pub type Result<T, E = CatalogError> = std::result::Result<T, E>;

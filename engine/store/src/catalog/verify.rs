@@ -5,7 +5,12 @@ use model::schema::Table;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
-use super::{Catalog, CatalogError, DataFile, Result};
+use super::{Catalog, CatalogError, DataFile, Result, TableVersion, log};
+
+/// The file of a commit, relative to the folder of its table.
+pub fn commit_file(version: i64) -> String {
+    log::commit_path(version).to_string()
+}
 
 /// What is wrong with a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +43,36 @@ pub struct Finding {
 }
 
 impl Catalog {
+    /// The table as its commits up to the first damaged or missing one make it, and what is wrong with that one.
+    ///
+    /// # Errors
+    /// Only when the store itself cannot be asked.
+    pub(crate) async fn load_whole_commits(
+        &self,
+        table: Table,
+    ) -> Result<(TableVersion, Option<CatalogError>)> {
+        let (store, name) = (self.store(table), table.name());
+        let versions = log::versions(store.as_ref(), name).await?;
+        let newest = versions.last().copied().unwrap_or_default();
+        let mut found = TableVersion::default();
+        for (expected, version) in (0..).zip(versions) {
+            let fault = if expected != version {
+                log::Fault::Damaged(format!("commit {expected} is missing, {version} is there"))
+            } else {
+                match log::read_commit(store.as_ref(), name, version).await? {
+                    Some(Ok(commit)) => {
+                        found.apply(version, commit);
+                        continue;
+                    }
+                    Some(Err(fault)) => fault,
+                    None => log::Fault::Damaged("it vanished".to_owned()),
+                }
+            };
+            return Ok((found, Some(fault.into_error(name, expected, expected == newest))));
+        }
+        Ok((found, None))
+    }
+
     /// Checks the log of a table and reads every byte of its data files.
     ///
     /// # Errors

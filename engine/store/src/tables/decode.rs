@@ -53,19 +53,22 @@ pub enum RowError {
 }
 
 /// Takes the rows of one checkpoint file into the state, in order.
+///
+/// Rows of runs that are not there are an error, or left out and counted when there is a count.
 pub(crate) fn decode_into(
     table: Table,
     batch: &RecordBatch,
     registry: &mut Registry,
     series: &mut SeriesIndex,
+    orphans: &mut Option<u64>,
 ) -> Result<(), RowError> {
     match table {
         Table::Runs => runs(batch, registry),
-        Table::Params => key_values(batch, registry, |run, key, text| {
+        Table::Params => key_values(batch, registry, orphans, |run, key, text| {
             run.params.insert(key, ParamValue::new(text)?);
             Ok(())
         }),
-        Table::Tags => key_values(batch, registry, |run, key, text| {
+        Table::Tags => key_values(batch, registry, orphans, |run, key, text| {
             run.tags.insert(key, TagValue::new(text)?);
             Ok(())
         }),
@@ -73,7 +76,7 @@ pub(crate) fn decode_into(
         Table::Decisions => decisions(batch, registry),
         Table::Notes => notes(batch, registry),
         Table::Imports => imports(batch, registry),
-        Table::Series => series_rows(batch, registry, series),
+        Table::Series => series_rows(batch, registry, series, orphans),
         Table::Points => Ok(()),
     }
 }
@@ -113,6 +116,7 @@ fn runs(batch: &RecordBatch, registry: &mut Registry) -> Result<(), RowError> {
 fn key_values(
     batch: &RecordBatch,
     registry: &mut Registry,
+    orphans: &mut Option<u64>,
     set: impl Fn(&mut Run, Key, &str) -> Result<(), ModelError>,
 ) -> Result<(), RowError> {
     let rows = Rows(batch);
@@ -124,7 +128,7 @@ fn key_values(
         let text = required("text", text, row)?;
         let mut outcome = Ok(());
         if !registry.restore_into_run(run, |run| outcome = set(run, key, text)) {
-            return Err(RowError::RunUnknown { row, run });
+            leave_out(orphans, RowError::RunUnknown { row, run })?;
         }
         outcome.map_err(wrong)?;
     }
@@ -208,7 +212,22 @@ fn imports(batch: &RecordBatch, registry: &mut Registry) -> Result<(), RowError>
     Ok(())
 }
 
-fn series_rows(batch: &RecordBatch, registry: &Registry, series: &mut SeriesIndex) -> Result<(), RowError> {
+fn leave_out(orphans: &mut Option<u64>, error: RowError) -> Result<(), RowError> {
+    match orphans {
+        Some(count) => {
+            *count += 1;
+            Ok(())
+        }
+        None => Err(error),
+    }
+}
+
+fn series_rows(
+    batch: &RecordBatch,
+    registry: &Registry,
+    series: &mut SeriesIndex,
+    orphans: &mut Option<u64>,
+) -> Result<(), RowError> {
     let rows = Rows(batch);
     let (id, metric, context) = (rows.text("run_id")?, rows.text("metric")?, rows.text("context")?);
     let (count, nan_count) = (rows.integer("count")?, rows.integer("nan_count")?);
@@ -227,7 +246,10 @@ fn series_rows(batch: &RecordBatch, registry: &Registry, series: &mut SeriesInde
     for row in 0..batch.num_rows() {
         let wrong = |source| RowError::Value { row, source };
         let run: RunId = required("run_id", id, row)?.parse().map_err(wrong)?;
-        let ordinal = registry.ordinal(run).ok_or(RowError::RunUnknown { row, run })?;
+        let Some(ordinal) = registry.ordinal(run) else {
+            leave_out(orphans, RowError::RunUnknown { row, run })?;
+            continue;
+        };
         let fraction = |column: &Int32Array| column.is_valid(row).then(|| column.value(row));
         series.restore(SeriesEntry {
             key: SeriesKey {

@@ -178,6 +178,15 @@ pub(crate) fn read_frame(file: &[u8], offset: usize, seed: u32) -> Option<Frame<
     Some(Frame { header, payload, end: offset.checked_add(padded)? })
 }
 
+/// Whether bytes are exactly one frame of a record that stands for nothing (no exactly-once windows).
+pub(crate) fn is_single_empty_record(bytes: &[u8]) -> bool {
+    let length = u32::try_from(FRAME_HEADER_BYTES).unwrap_or(0).saturating_add(1);
+    bytes.len() == FRAME_HEADER_BYTES.saturating_add(ALIGNMENT)
+        && bytes.get(4..8) == Some(&length.to_le_bytes())
+        && bytes.get(24..26) == Some(&super::record::KIND_WRITERS.to_le_bytes())
+        && bytes.get(FRAME_HEADER_BYTES) == Some(&0)
+}
+
 /// The highest durable number in whole frames at or after an offset, whose own numbers are above `seq`.
 ///
 /// This is how bytes that were acknowledged are told from bytes that were not: a frame that says "all up to n was

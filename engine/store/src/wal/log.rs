@@ -93,6 +93,8 @@ pub struct Wal {
     /// Whether the next record begins a new file.
     rotating: bool,
     low_space: bool,
+    /// Whether no later frame or file proves that the last frames were synced.
+    unproven: bool,
     /// Up to where tables were flushed, the last few times.
     flushed: Vec<u64>,
     poisoned: Option<String>,
@@ -144,6 +146,7 @@ impl Wal {
             let (directory, committed_seq) = (directory.clone(), config.committed_seq);
             return Err(WalError::EndsEarly { directory, last_seq, committed_seq });
         }
+        let unproven = analysis.has_unproven();
         let torn = recover::settle(&*disk, directory, &mut analysis)?;
         let recovered = Recovered::new(
             Arc::clone(&disk),
@@ -165,6 +168,7 @@ impl Wal {
             written_seq: last_seq,
             rotating: true,
             low_space: false,
+            unproven,
             flushed: Vec::new(),
             poisoned: None,
             config,
@@ -357,6 +361,7 @@ impl Wal {
             self.durable_seq = part.last_seq;
         }
         self.written_seq = part.last_seq;
+        self.unproven = true;
         if part.is_new {
             self.files.push(KnownFile {
                 number: part.number,
@@ -486,6 +491,21 @@ impl Wal {
             // A failed sync has poisoned the log; a full disk shows again when the file is needed.
             Err(error) => tracing::warn!(%error, "no spare log file could be made"),
         }
+    }
+
+    /// Proves that everything durable was synced, with one more record that stands for nothing. Called when a writer
+    /// ends: damage to its last records is then told from a torn write.
+    ///
+    /// # Errors
+    /// As [`Wal::append`] and [`Wal::sync`]; nothing that was durable is lost.
+    pub fn prove_end(&mut self) -> Result<()> {
+        if !self.unproven {
+            return Ok(());
+        }
+        self.append(&Record::Writers(Vec::new()))?;
+        self.sync()?;
+        self.unproven = false;
+        Ok(())
     }
 
     /// Lets the next record begin a new file, so that all records so far can be removed by whole files later.

@@ -26,13 +26,15 @@ mod log;
 pub mod record;
 mod recover;
 mod scan;
+mod survey;
 pub mod writer_window;
 
 pub use error::{Result, WalError};
 pub use log::{Wal, WalConfig};
-pub use record::{Record, RecordError};
+pub use record::{FlushedTable, Record, RecordError};
 pub use recover::{Recovered, TornTail};
-pub use scan::{Finding, Scan, first_seq, scan, verify};
+pub use scan::{Scan, first_seq, scan, verify};
+pub use survey::{Finding, Survey, survey};
 pub use writer_window::{Observation, WriterWindow};
 
 #[cfg(test)]

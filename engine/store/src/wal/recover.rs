@@ -49,6 +49,16 @@ pub(crate) struct Analysis {
     unproven: Option<Unproven>,
 }
 
+impl Analysis {
+    /// Whether records at the end have no later frame that proves that they were synced. One that stands for nothing
+    /// needs no proof.
+    pub(crate) fn has_unproven(&self) -> bool {
+        self.unproven.as_ref().is_some_and(|unproven| {
+            !unproven.bytes.is_empty() && !format::is_single_empty_record(&unproven.bytes)
+        })
+    }
+}
+
 /// Bytes to be written again: after a failed sync, bytes that are read may not be on the disk, and no later sync
 /// would put them there.
 #[derive(Debug)]
@@ -89,6 +99,15 @@ pub(crate) fn analyse(
     {
         analysis.spare = Some(last);
         numbers.pop();
+        // A spare is made only behind a file that was synced, and the newest file is never removed.
+        if numbers.is_empty() && last > 1 {
+            let file = format::file_path(directory, last - 1);
+            return Err(WalError::Corrupt {
+                file,
+                offset: 0,
+                what: "the file is missing, but the one made ahead of it is there".into(),
+            });
+        }
     }
     let last = numbers.last().copied();
     let mut next = None;

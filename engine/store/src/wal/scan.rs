@@ -8,6 +8,7 @@ use super::error::{Result, WalError};
 use super::file::{self, Ending, Headless, LogFile};
 use super::format::{self, FILE_HEADER_BYTES};
 use super::record::Record;
+use super::survey::Finding;
 use crate::disk::Disk;
 
 /// How often a file that looks broken is read again: its writer may have been in the middle of it.
@@ -125,16 +126,30 @@ impl Scan {
         let before = self.last_seq.unwrap_or(0);
         let header = match file.header(&self.lake_id, before)? {
             Ok(header) => header,
-            Err(Headless::Broken(Some(durable))) if durable > before => {
-                return Err(file.corrupt(0, "the header is broken"));
+            Err(headless) => {
+                // A file is followed by another, also by a spare one, only after it was synced once; and one without
+                // a file before it is the first of its log.
+                let first_of_all = self.last_seq.is_some() || file.number == 1;
+                let durable = match headless {
+                    Headless::Broken(durable) => durable.is_some_and(|durable| durable > before),
+                    Headless::NeverWritten => false,
+                };
+                if durable || !first_of_all || !self.numbers.is_empty() {
+                    return Err(file.corrupt(0, "the header is broken or missing"));
+                }
+                return Ok(None);
             }
-            Err(_) => return Ok(None),
         };
+        let is_short = limit.is_none() && (file.bytes.len() as u64) < header.file_bytes;
         let summary = file.summary(header, limit)?;
         match summary.ending {
             Ending::Broken(Some(durable)) if durable > summary.last_seq => {
                 let what = format!("record {} is broken", summary.last_seq.saturating_add(1));
                 Err(file.corrupt(summary.end, what))
+            }
+            ending if is_short && (ending != Ending::Clean || summary.end != file.bytes.len()) => {
+                let what = format!("the file was cut: it had {} bytes", header.file_bytes);
+                Err(file.corrupt(file.bytes.len(), what))
             }
             _ => {
                 self.last_seq = self.last_seq.or(Some(header.previous_seq));
@@ -155,17 +170,6 @@ impl Iterator for Scan {
         }
         step.transpose()
     }
-}
-
-/// One thing that is wrong with a log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// The file, or the folder.
-    pub file: PathBuf,
-    /// Where in the file, in bytes.
-    pub offset: u64,
-    /// What is wrong there.
-    pub what: String,
 }
 
 /// The number of the first record that a log still has, by its oldest file; `None` when there is no file or its
@@ -201,28 +205,7 @@ pub fn first_seq(directory: &Path, lake_id: [u8; 16], disk: &dyn Disk) -> Result
 /// Checks every log file and every record of a log that nobody writes, and goes on after damage as far as it can.
 /// A tail that was never acknowledged is no damage: the next open cuts it off.
 pub fn verify(directory: &Path, lake_id: [u8; 16], disk: &dyn Disk) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let numbers = match file::list(disk, directory) {
-        Ok(numbers) => numbers,
-        Err(error) => return vec![finding(directory, error)],
-    };
-    if let Err(error) = file::check_numbers(directory, &numbers) {
-        findings.push(finding(directory, error));
-    }
-    // The open's judgement covers what only shows between files: it is the authority on whether a tail is torn.
-    let overall = super::recover::analyse(disk, directory, &lake_id, 0).err();
-    for number in numbers {
-        if let Err(error) = verify_file(disk, directory, &lake_id, number, &mut findings) {
-            findings.push(finding(&format::file_path(directory, number), error));
-        }
-    }
-    if let Some(error) = overall {
-        let found = finding(directory, error);
-        if !findings.contains(&found) {
-            findings.push(found);
-        }
-    }
-    findings
+    super::survey::survey(directory, lake_id, disk, &mut |_, _| {}, &mut |_| {}).findings
 }
 
 /// The number that the next file follows, when its header is whole: where the file before ends.
@@ -230,52 +213,4 @@ fn limit(disk: &dyn Disk, directory: &Path, lake_id: &[u8; 16], next: u64) -> Re
     let next = LogFile::read(disk, directory, next)?;
     // What is wrong with it shows when it is read itself.
     Ok(next.header(lake_id, 0).ok().and_then(std::result::Result::ok).map(|header| header.previous_seq))
-}
-
-fn verify_file(
-    disk: &dyn Disk,
-    directory: &Path,
-    lake_id: &[u8; 16],
-    number: u64,
-    findings: &mut Vec<Finding>,
-) -> Result<()> {
-    let file = LogFile::read(disk, directory, number)?;
-    let Ok(header) = file.header(lake_id, 0)? else { return Ok(()) };
-    let next = number.saturating_add(1);
-    let limit = if file::list(disk, directory)?.contains(&next) {
-        limit(disk, directory, lake_id, next)?
-    } else {
-        None
-    };
-    let summary = file.summary(header, limit)?;
-    let mut offset = FILE_HEADER_BYTES;
-    while offset < summary.end {
-        match file.record(lake_id, offset) {
-            Ok((_, _, next)) => offset = next,
-            Err(error) => {
-                findings.push(finding(&file.path, error));
-                let seed = format::frame_seed(lake_id, number);
-                offset = format::read_frame(&file.bytes, offset, seed).map_or(summary.end, |f| f.end);
-            }
-        }
-    }
-    let acknowledged = match summary.ending {
-        Ending::Clean => false,
-        Ending::Broken(later) => limit.max(later).is_some_and(|durable| durable > summary.last_seq),
-    };
-    if acknowledged {
-        let what = format!("record {} is broken", summary.last_seq.saturating_add(1));
-        findings.push(finding(&file.path, file.corrupt(summary.end, what)));
-    }
-    Ok(())
-}
-
-fn finding(file: &Path, error: WalError) -> Finding {
-    match error {
-        WalError::Corrupt { file, offset, what } => Finding { file, offset, what },
-        WalError::Record { file, offset, seq, source } => {
-            Finding { file, offset, what: format!("record {seq} cannot be read: {source}") }
-        }
-        other => Finding { file: file.to_owned(), offset: 0, what: other.to_string() },
-    }
 }

@@ -13,7 +13,7 @@ use model::{
     Command, Context, MetricName, PointBatch, PointColumns, RunId, SeriesPoints, WriterSequence, limits,
 };
 
-use super::{COLUMN_DELTAS, COLUMN_STRIDE, FLAG_WRITER, Record, RecordError};
+use super::{COLUMN_DELTAS, COLUMN_STRIDE, FLAG_WRITER, FlushedTable, Record, RecordError};
 use crate::wal::writer_window::{WINDOW, WORDS, WriterWindow};
 
 type Result<T> = std::result::Result<T, RecordError>;
@@ -22,6 +22,8 @@ type Result<T> = std::result::Result<T, RecordError>;
 const TEXT_BYTES: usize = 4 * limits::CONTEXT_CHARACTERS;
 /// The fewest bytes that a writer's window takes.
 const WINDOW_BYTES: usize = 4;
+/// The fewest bytes that what a table holds takes.
+const FLUSHED_BYTES: usize = 2;
 /// The fewest bytes that a series takes.
 const SERIES_BYTES: usize = 5;
 
@@ -252,6 +254,18 @@ pub(super) fn commands(payload: &[u8]) -> Result<Record> {
         .map_err(|error| RecordError::Json { reason: error.to_string() })?;
     commands.iter().try_for_each(Command::check)?;
     Ok(Record::Commands { writer, commands })
+}
+
+pub(super) fn flushed(payload: &[u8]) -> Result<Record> {
+    let mut reader = Reader::new(payload);
+    let count = reader.count("the number of tables", usize::MAX, FLUSHED_BYTES)?;
+    let mut tables = Vec::with_capacity(count);
+    for _ in 0..count {
+        let table = reader.text("the name of a table")?.to_owned();
+        tables.push(FlushedTable { table, last_seq: reader.number("what a table holds")? });
+    }
+    reader.end()?;
+    Ok(Record::Flushed(tables))
 }
 
 pub(super) fn writers(payload: &[u8]) -> Result<Record> {

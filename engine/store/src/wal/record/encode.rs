@@ -5,7 +5,7 @@ use std::hash::Hash;
 
 use model::{Command, PointBatch, PointColumns, WriterSequence};
 
-use super::{COLUMN_DELTAS, COLUMN_STRIDE, FLAG_WRITER};
+use super::{COLUMN_DELTAS, COLUMN_STRIDE, FLAG_WRITER, FlushedTable};
 use crate::wal::writer_window::{WINDOW, WriterWindow};
 
 /// Runs, metrics or contexts of one record: each is written where it occurs first and named by number afterwards.
@@ -128,6 +128,14 @@ pub(super) fn commands(writer: Option<&WriterSequence>, commands: &[Command], ou
         reason = "commands are plain data with text keys, and a Vec takes every byte"
     )]
     serde_json::to_writer(out, commands).expect("commands are always representable as JSON");
+}
+
+pub(super) fn flushed(tables: &[FlushedTable], out: &mut Vec<u8>) {
+    write_number(tables.len() as u64, out);
+    for FlushedTable { table, last_seq } in tables {
+        write_text(table, out);
+        write_number(*last_seq, out);
+    }
 }
 
 pub(super) fn writers(windows: &[WriterWindow], out: &mut Vec<u8>) {

@@ -26,8 +26,20 @@ pub enum Record {
         /// The commands.
         commands: Vec<Command>,
     },
-    /// Exactly-once windows, carried over when the log files they came from are deleted.
+    /// Exactly-once windows, carried over when the log files they came from are deleted. An empty one stands for
+    /// nothing: it proves that what is before it was synced, or keeps the place of records that were lost.
     Writers(Vec<WriterWindow>),
+    /// How far each table held the log when this was written. A table that is found to hold less has lost commits.
+    Flushed(Vec<FlushedTable>),
+}
+
+/// How far a table held the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlushedTable {
+    /// The name of the table.
+    pub table: String,
+    /// Everything up to this number was in the table.
+    pub last_seq: u64,
 }
 
 /// The kind of [`Record::Points`], first layout.
@@ -36,8 +48,10 @@ pub const KIND_POINTS: u16 = 1;
 pub const KIND_COMMANDS: u16 = 2;
 /// The kind of [`Record::Writers`], first layout.
 pub const KIND_WRITERS: u16 = 3;
+/// The kind of [`Record::Flushed`], first layout.
+pub const KIND_FLUSHED: u16 = 4;
 /// The highest kind that this version reads.
-pub const HIGHEST_KIND: u16 = KIND_WRITERS;
+pub const HIGHEST_KIND: u16 = KIND_FLUSHED;
 
 /// Why a payload is no record.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -103,6 +117,7 @@ impl Record {
             Self::Points { .. } => KIND_POINTS,
             Self::Commands { .. } => KIND_COMMANDS,
             Self::Writers(_) => KIND_WRITERS,
+            Self::Flushed(_) => KIND_FLUSHED,
         }
     }
 
@@ -112,6 +127,7 @@ impl Record {
             Self::Points { writer, batch } => encode::points(writer.as_ref(), batch, out),
             Self::Commands { writer, commands } => encode::commands(writer.as_ref(), commands, out),
             Self::Writers(windows) => encode::writers(windows, out),
+            Self::Flushed(tables) => encode::flushed(tables, out),
         }
     }
 
@@ -125,6 +141,7 @@ impl Record {
             KIND_POINTS => decode::points(payload),
             KIND_COMMANDS => decode::commands(payload),
             KIND_WRITERS => decode::writers(payload),
+            KIND_FLUSHED => decode::flushed(payload),
             _ => Err(RecordError::UnknownKind { kind }),
         }
     }

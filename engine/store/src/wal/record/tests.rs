@@ -50,6 +50,14 @@ fn arbitrary_points() -> impl Strategy<Value = Record> {
         })
 }
 
+fn arbitrary_flushed() -> impl Strategy<Value = Record> {
+    prop::collection::vec(("[a-z]{1,12}", any::<u64>()), 0..12).prop_map(|tables| {
+        Record::Flushed(
+            tables.into_iter().map(|(table, last_seq)| FlushedTable { table, last_seq }).collect(),
+        )
+    })
+}
+
 fn arbitrary_windows() -> impl Strategy<Value = Record> {
     let window = ("[a-z]{1,9}", prop::collection::vec(0..3000_u64, 1..50), any::<i64>(), any::<bool>())
         .prop_map(|(id, numbers, time, contiguous)| {
@@ -113,7 +121,7 @@ proptest! {
     }
 
     #[test]
-    fn windows_round_trip(record in arbitrary_windows()) {
+    fn windows_round_trip(record in prop_oneof![arbitrary_windows(), arbitrary_flushed()]) {
         assert_same(&Record::decode(record.kind(), &encoded(&record)).unwrap(), &record);
     }
 
@@ -126,7 +134,7 @@ proptest! {
 
     #[test]
     fn damaged_records_do_no_harm(
-        record in prop_oneof![arbitrary_points(), arbitrary_windows()],
+        record in prop_oneof![arbitrary_points(), arbitrary_windows(), arbitrary_flushed()],
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
         cut in any::<prop::sample::Index>(),
     ) {

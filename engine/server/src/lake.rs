@@ -85,7 +85,13 @@ impl LakeService for Lake {
         let problems = report
             .findings
             .into_iter()
-            .map(|finding| Problem { place: finding.place, message: finding.what });
+            .map(|finding| {
+                let place = match &finding.part {
+                    Some(part) => format!("{}, {part}", finding.place),
+                    None => finding.place.clone(),
+                };
+                Problem { place, message: finding.detail() }
+            });
         Ok(Verified {
             files: report.files,
             bytes: report.bytes,

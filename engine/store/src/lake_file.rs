@@ -163,7 +163,7 @@ mod tests {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
             std::fs::write(&path, damaged).unwrap();
-            if let Ok(read) = LakeFile::read(&path) {
+            if let Ok(read) = LakeFile::read(&RealDisk, &path) {
                 assert_eq!(read, Some(lake_file.clone()), "{bit}");
             }
         }

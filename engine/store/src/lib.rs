@@ -39,5 +39,5 @@ pub use registry::{Registry, RegistryError, RunOrdinal, config_hash};
 pub use series_index::{SeriesEntry, SeriesIndex, SeriesOrdinal};
 pub use snapshot::Snapshot;
 pub use store::Store;
-pub use verify::{Finding, VerifyReport, verify, verify_on};
+pub use verify::{Finding, Progress, ProgressSink, VerifyReport, verify, verify_on, verify_with};
 pub use writer::Acknowledgement;

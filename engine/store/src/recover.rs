@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use model::schema::Table;
+use model::{Command, ExperimentUpdate};
 
 use crate::catalog::{Catalog, CatalogError, TableVersion};
 use crate::config::StoreConfig;

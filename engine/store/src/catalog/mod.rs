@@ -41,6 +41,7 @@ pub use data_file::DataFile;
 pub use error::CatalogError;
 pub(crate) use log::canonical_crc32c;
 pub use log::{APP_ID, CommitStamp};
+pub(crate) use verify::AddedFile;
 pub use verify::{Finding, FindingKind, commit_file};
 
 /// Result of this module.

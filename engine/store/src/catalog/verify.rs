@@ -5,6 +5,8 @@ use model::schema::Table;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
+use std::collections::{BTreeMap, HashSet};
+
 use super::{Catalog, CatalogError, DataFile, Result, TableVersion, log};
 
 /// The file of a commit, relative to the folder of its table.
@@ -42,7 +44,207 @@ pub struct Finding {
     pub rows: u64,
 }
 
+/// A data file and the commit that added it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AddedFile {
+    pub(crate) file: DataFile,
+    /// WAL numbers of the commit.
+    pub(crate) first_seq: u64,
+    pub(crate) last_seq: u64,
+    /// Whether the commit only added files: its rows came from the log.
+    pub(crate) is_flush: bool,
+}
+
+/// What every commit and checkpoint of a table was found to be.
+#[derive(Debug, Default)]
+pub(crate) struct LogAudit {
+    /// Commits that were read and are whole.
+    pub(crate) commits: u64,
+    /// Commits that are damaged or missing.
+    pub(crate) faults: Vec<(String, String)>,
+    /// Commits that are whole and cannot be true.
+    pub(crate) contradictions: Vec<(String, String)>,
+    /// Checkpoints that are damaged.
+    pub(crate) checkpoint_faults: Vec<(String, String)>,
+    /// The table as all whole commits make it.
+    pub(crate) version: TableVersion,
+    /// Its data files.
+    pub(crate) files: Vec<AddedFile>,
+    /// Every data file that any commit named.
+    pub(crate) named: HashSet<String>,
+}
+
+impl LogAudit {
+    fn take(&mut self, version: i64, commit: log::Commit) {
+        let file = commit_file(version);
+        let before = &self.version;
+        let (mut first_seq, mut last_seq) = (0, 0);
+        if let Some(stamp) = &commit.stamp {
+            (first_seq, last_seq) = (stamp.first_seq, stamp.last_seq);
+            let rows: u64 = commit.add.iter().map(|added| added.rows).sum();
+            let mut contradict = |what: String| self.contradictions.push((file.clone(), what));
+            if stamp.last_seq < before.last_seq {
+                contradict(format!(
+                    "it holds up to log record {}, the commit before up to {}",
+                    stamp.last_seq, before.last_seq
+                ));
+            }
+            if stamp.epoch < before.epoch {
+                contradict(format!("its epoch {} is lower than {}", stamp.epoch, before.epoch));
+            }
+            if stamp.rows != rows {
+                contradict(format!("it says {} rows, its files have {rows}", stamp.rows));
+            }
+        }
+        for path in &commit.remove {
+            if !self.files.iter().any(|added| added.file.path == *path) {
+                self.contradictions.push((file.clone(), format!("it removes {path}, which is not in the table")));
+            }
+        }
+        self.files.retain(|added| !commit.remove.contains(&added.file.path));
+        let is_flush = commit.remove.is_empty();
+        for added in &commit.add {
+            if !self.named.insert(added.path.clone()) {
+                self.contradictions.push((file.clone(), format!("it adds {} a second time", added.path)));
+            }
+            self.files.push(AddedFile { file: added.clone(), first_seq, last_seq, is_flush });
+        }
+        self.commits += 1;
+        self.version.apply(version, commit);
+    }
+}
+
 impl Catalog {
+    /// Reads every commit and every checkpoint of a table, also behind damage.
+    ///
+    /// # Errors
+    /// Only when the store itself cannot be asked.
+    pub(crate) async fn audit_log(&self, table: Table) -> Result<LogAudit> {
+        let (store, name) = (self.store(table), table.name());
+        let versions = log::versions(store.as_ref(), name).await?;
+        let mut audit = LogAudit::default();
+        let mut expected = 0;
+        for version in versions {
+            for missing in expected..version {
+                audit.faults.push((commit_file(missing), "the commit is missing, later ones are there".into()));
+            }
+            expected = version + 1;
+            match log::read_commit(store.as_ref(), name, version).await? {
+                Some(Ok(commit)) => audit.take(version, commit),
+                Some(Err(log::Fault::Damaged(reason) | log::Fault::Foreign(reason))) => {
+                    audit.faults.push((commit_file(version), reason));
+                }
+                None => {}
+            }
+            if version == 0
+                && let Err(reason) = self.check_creation(table, store.as_ref()).await?
+            {
+                audit.faults.push((commit_file(0), reason));
+            }
+        }
+        self.audit_checkpoints(table, store.as_ref(), &mut audit).await?;
+        Ok(audit)
+    }
+
+    /// The commit that creates a table has no checksum: it is compared with what it must say.
+    async fn check_creation(
+        &self,
+        table: Table,
+        store: &dyn ObjectStore,
+    ) -> Result<std::result::Result<(), String>> {
+        let read = async { store.get(&log::commit_path(0)).await?.bytes().await };
+        let bytes = match read.await {
+            Ok(bytes) => bytes,
+            Err(object_store::Error::NotFound { .. }) => return Ok(Ok(())),
+            Err(error) => return Err(CatalogError::store(table.name(), error)),
+        };
+        Ok(created_as(&bytes, table))
+    }
+
+    async fn audit_checkpoints(
+        &self,
+        table: Table,
+        store: &dyn ObjectStore,
+        audit: &mut LogAudit,
+    ) -> Result<()> {
+        let failed = |error| CatalogError::store(table.name(), error);
+        let listed = match store.list_with_delimiter(Some(&Path::from(log::LOG_FOLDER))).await {
+            Ok(listed) => listed.objects,
+            Err(object_store::Error::NotFound { .. }) => return Ok(()),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut sizes = BTreeMap::new();
+        for object in &listed {
+            let name = object.location.filename().unwrap_or_default();
+            if !name.contains(".checkpoint.") || !name.ends_with(".parquet") {
+                continue;
+            }
+            let Some(version) = name.split('.').next().and_then(|digits| digits.parse::<i64>().ok()) else {
+                continue;
+            };
+            sizes.insert(version, object.size);
+            let bytes = store.get(&object.location).await.map_err(failed)?.bytes().await.map_err(failed)?;
+            if let Err(reason) = self.check_checkpoint(table, store, version, bytes).await? {
+                audit.checkpoint_faults.push((object.location.to_string(), reason));
+            }
+        }
+        let Some(last) = listed.iter().find(|object| object.location.filename() == Some("_last_checkpoint"))
+        else {
+            return Ok(());
+        };
+        let bytes = store.get(&last.location).await.map_err(failed)?.bytes().await.map_err(failed)?;
+        let version = serde_json::from_slice::<serde_json::Value>(&bytes)
+            .map_err(|error| error.to_string())
+            .and_then(|value| {
+                value.get("version").and_then(serde_json::Value::as_i64).ok_or("it has no version".to_owned())
+            });
+        let fault = match version {
+            Ok(version) if sizes.contains_key(&version) => None,
+            Ok(version) => Some(format!("it names version {version}, of which there is no checkpoint")),
+            Err(reason) => Some(reason),
+        };
+        if let Some(reason) = fault {
+            audit.checkpoint_faults.push((last.location.to_string(), reason));
+        }
+        Ok(())
+    }
+
+    /// A checkpoint must hold the files that the commits up to its version make.
+    async fn check_checkpoint(
+        &self,
+        table: Table,
+        store: &dyn ObjectStore,
+        version: i64,
+        bytes: bytes::Bytes,
+    ) -> Result<std::result::Result<(), String>> {
+        let found = match checkpoint_adds(bytes) {
+            Ok(found) => found,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let mut expected = TableVersion::default();
+        for commit in 0..=version {
+            match log::read_commit(store, table.name(), commit).await? {
+                Some(Ok(read)) => expected.apply(commit, read),
+                // The commits are gone or damaged: there is nothing to compare with, and they are told themselves.
+                _ => return Ok(Ok(())),
+            }
+        }
+        let expected: BTreeMap<String, i64> = expected
+            .files
+            .into_iter()
+            .map(|file| (file.path, i64::try_from(file.bytes).unwrap_or(i64::MAX)))
+            .collect();
+        if found == expected {
+            return Ok(Ok(()));
+        }
+        let wrong = expected
+            .iter()
+            .find(|(path, bytes)| found.get(*path) != Some(bytes))
+            .or_else(|| found.iter().find(|(path, bytes)| expected.get(*path) != Some(bytes)));
+        let path = wrong.map_or("a file", |(path, _)| path.as_str());
+        Ok(Err(format!("{path} stands differently in it than in the commits")))
+    }
+
     /// The table as its commits up to the first damaged or missing one make it, and what is wrong with that one.
     ///
     /// # Errors
@@ -136,4 +338,73 @@ impl Catalog {
             Err(error) => Ok(Some((FindingKind::Structure, error.to_string()))),
         }
     }
+}
+
+/// Whether the commit that creates a table says what it must: our schema, and nothing that changes how rows are read.
+fn created_as(bytes: &[u8], table: Table) -> std::result::Result<(), String> {
+    use deltalake_core::kernel::StructType;
+    use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel;
+    let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+    let (mut schema_found, mut protocol_found) = (false, false);
+    for (number, line) in text.lines().enumerate() {
+        let at = |what: &dyn std::fmt::Display| format!("line {}: {what}", number + 1);
+        let action: serde_json::Value = serde_json::from_str(line).map_err(|error| at(&error))?;
+        if let Some(metadata) = action.get("metaData") {
+            let schema: StructType = metadata
+                .get("schemaString")
+                .and_then(serde_json::Value::as_str)
+                .ok_or_else(|| at(&"it has no schema"))
+                .and_then(|schema| serde_json::from_str(schema).map_err(|error| at(&error)))?;
+            let expected: StructType =
+                table.schema().as_ref().try_into_kernel().map_err(|error| at(&error))?;
+            if schema != expected {
+                return Err(at(&"the schema is not that of the table"));
+            }
+            if metadata.get("partitionColumns").and_then(serde_json::Value::as_array).is_none_or(|c| !c.is_empty())
+            {
+                return Err(at(&"the table has no partitions, but it names some"));
+            }
+            schema_found = true;
+        } else if let Some(protocol) = action.get("protocol") {
+            let version = |key| protocol.get(key).and_then(serde_json::Value::as_i64);
+            if version("minReaderVersion").is_none_or(|v| !(1..=3).contains(&v))
+                || version("minWriterVersion").is_none_or(|v| !(1..=7).contains(&v))
+            {
+                return Err(at(&format!("the protocol {protocol} is not one that Runlake writes")));
+            }
+            protocol_found = true;
+        } else if action.get("commitInfo").is_none() {
+            return Err(at(&"an action that does not belong here"));
+        }
+    }
+    match (schema_found, protocol_found) {
+        (true, true) => Ok(()),
+        _ => Err("it has no schema or no protocol".to_owned()),
+    }
+}
+
+/// The `add` paths and sizes in a checkpoint of a Delta log.
+fn checkpoint_adds(bytes: bytes::Bytes) -> std::result::Result<BTreeMap<String, i64>, String> {
+    use arrow::array::{Array, AsArray};
+    use arrow::datatypes::Int64Type;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
+        .and_then(ParquetRecordBatchReaderBuilder::build)
+        .map_err(|error| text(&error))?;
+    let mut adds = BTreeMap::new();
+    for batch in reader {
+        let batch = batch.map_err(|error| text(&error))?;
+        let add = batch.column_by_name("add").and_then(|column| column.as_struct_opt());
+        let add = add.ok_or("it has no column add")?;
+        let path = add.column_by_name("path").and_then(|column| column.as_string_opt::<i32>());
+        let size = add.column_by_name("size").and_then(|column| column.as_primitive_opt::<Int64Type>());
+        let (path, size) = path.zip(size).ok_or("its column add has no path and size")?;
+        for row in 0..batch.num_rows() {
+            if add.is_valid(row) && path.is_valid(row) {
+                adds.insert(path.value(row).to_owned(), size.value(row));
+            }
+        }
+    }
+    Ok(adds)
 }

@@ -104,6 +104,24 @@ pub struct SealedFile {
     chunks: Vec<Chunk>,
 }
 
+/// A column chunk that is not as written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DamagedChunk {
+    /// The row group.
+    pub row_group: usize,
+    /// The column.
+    pub column: String,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl DamagedChunk {
+    /// The part of the file, as errors name it.
+    pub fn part(&self) -> String {
+        format!("row group {}, column {}", self.row_group, self.column)
+    }
+}
+
 #[derive(Debug)]
 struct Chunk {
     range: Range<u64>,
@@ -284,6 +302,25 @@ impl SealedFile {
         }
         // The tail was checked at opening; it is read again, since the opened file may be an old one.
         Self::open(store, &self.path, self.size, self.table).await.map(|_| ())
+    }
+
+    /// Reads every column chunk and gives those that are not as written.
+    pub(crate) async fn damaged_chunks(&self, store: &dyn ObjectStore) -> Vec<DamagedChunk> {
+        let mut damaged = Vec::new();
+        for chunk in &self.chunks {
+            if chunk.checked.load(Ordering::Relaxed) {
+                continue;
+            }
+            if let Err(error) = self.fetch_checked(store, chunk).await {
+                let reason = match error {
+                    SegmentError::Corrupt { reason, .. } => reason,
+                    other => other.to_string(),
+                };
+                damaged.push(DamagedChunk { row_group: chunk.row_group, column: chunk.column.clone(), reason });
+            }
+        }
+        damaged.sort_by_key(|chunk| chunk.row_group);
+        damaged
     }
 
     async fn fetch_checked(&self, store: &dyn ObjectStore, chunk: &Chunk) -> Result<Bytes> {

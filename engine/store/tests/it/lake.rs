@@ -50,3 +50,8 @@ pub(crate) fn batch(run: u128, metric: &str, points: &[(i64, f64)]) -> PointBatc
     }])
     .unwrap()
 }
+
+/// The seed of a randomized test, from `RUNLAKE_TEST_SEED` or a fixed one.
+pub(crate) fn seed() -> u64 {
+    std::env::var("RUNLAKE_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(20_261_121)
+}

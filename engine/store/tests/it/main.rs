@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod corruption;
 mod kill;
 mod lake;
 mod ledger;
 mod random;
 mod recovery;
+mod sample;
 mod simulation;
 mod sources;
 mod stumbling;

@@ -1,5 +1,6 @@
 //! Segments of the table `points`.
 
+mod audit;
 mod read;
 mod write;
 

@@ -12,6 +12,7 @@ use arrow::array::{
 use arrow::compute;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use futures::{Stream, StreamExt, TryStreamExt};
+use model::RunId;
 use model::schema::Table;
 use object_store::ObjectStore;
 use object_store::path::Path;
@@ -22,7 +23,7 @@ use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 
 use crate::segment::chunk_index::{self, ChunkIndex, IndexedSeries};
-use crate::segment::seal::{CheckedBytes, SealedFile};
+use crate::segment::seal::{CheckedBytes, DamagedChunk, SealedFile};
 use crate::segment::{Result, SegmentError};
 
 /// Position of `step` in the schema of `points`.
@@ -118,6 +119,11 @@ impl Reader {
     /// [`SegmentError::Missing`] and [`SegmentError::Corrupt`] name the file and its damaged part.
     pub async fn open(store: Arc<dyn ObjectStore>, path: &Path, size: u64) -> Result<Self> {
         let file = SealedFile::open(store.as_ref(), path, size, Table::Points.name()).await?;
+        Self::of(store, file)
+    }
+
+    /// The reader of an opened file.
+    pub(crate) fn of(store: Arc<dyn ObjectStore>, file: SealedFile) -> Result<Self> {
         let text =
             file.value(chunk_index::KEY).ok_or_else(|| file.corrupt("footer", "it has no chunk index"))?;
         let index = ChunkIndex::decode(text).map_err(|reason| file.corrupt("chunk index", reason))?;
@@ -134,6 +140,32 @@ impl Reader {
             return Err(file.corrupt("schema", "it is not that of points"));
         }
         Ok(Self { store, file: Arc::new(file), index: Arc::new(index) })
+    }
+
+    pub(super) fn parts(&self) -> (&Arc<dyn ObjectStore>, &Arc<SealedFile>) {
+        (&self.store, &self.file)
+    }
+
+    /// The rows of a row group.
+    pub fn group_rows(&self, row_group: usize) -> Range<u64> {
+        let groups = self.file.metadata().metadata().row_groups();
+        let rows = |group: &parquet::file::metadata::RowGroupMetaData| group.num_rows() as u64;
+        let start: u64 = groups.iter().take(row_group).map(rows).sum();
+        start..start + groups.get(row_group).map_or(0, rows)
+    }
+
+    /// The runs that have points in a range of rows; a run may come more than once.
+    pub fn runs_in(&self, rows: &Range<u64>) -> impl Iterator<Item = RunId> + '_ {
+        let rows = rows.clone();
+        self.index.iter().filter_map(move |series| {
+            let range = series.rows.range();
+            (range.start < rows.end && range.end > rows.start).then_some(series.run)
+        })
+    }
+
+    /// Checks every column chunk and gives the damaged ones.
+    pub async fn damaged_chunks(&self) -> Vec<DamagedChunk> {
+        self.file.damaged_chunks(self.store.as_ref()).await
     }
 
     /// The series of the segment and their rows.

@@ -21,7 +21,7 @@ use crate::error::{QueryError, Result};
 use crate::explain_error::{Vocabulary, explain};
 use crate::guard::{LimitedStream, QueryLimits, Request, check_plan, read_statement};
 use crate::session::{SessionFactory, Settings};
-use crate::tables::{Access, SnapshotCatalog};
+use crate::tables::{Access, Notices, SnapshotCatalog};
 
 /// Who asks, and what it may cost.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +42,8 @@ pub struct Answer {
     pub batches: Pin<Box<dyn Stream<Item = Result<RecordBatch>> + Send>>,
     /// After `SET`: the settings to give to the next statements.
     pub settings: Option<Settings>,
+    /// What the reader should know, such as files that were skipped; complete when the last row is taken.
+    pub notices: Notices,
 }
 
 impl std::fmt::Debug for Answer {
@@ -89,8 +91,10 @@ pub async fn run(
         return Err(QueryError::Internal { message: "the engine is stopping".to_owned() });
     };
     let started = Instant::now();
+    let notices = Notices::default();
+    let memory = Some(options.limits.memory);
     let (state, catalog) =
-        factory.state(snapshot, &options.access, options.settings, Some(options.limits.memory));
+        factory.state(snapshot, &options.access, options.settings, memory, notices.clone());
     let words = Arc::new(Words { sql: sql.to_owned(), state, catalog, memory_limit: options.limits.memory });
 
     let mut work: JoinSet<()> = JoinSet::new();
@@ -142,7 +146,7 @@ pub async fn run(
             yield Err(ended(Some(Err(error))));
         }
     };
-    Ok(Answer { schema, batches: Box::pin(batches), settings })
+    Ok(Answer { schema, batches: Box::pin(batches), settings, notices })
 }
 
 fn ended(joined: Option<std::result::Result<(), JoinError>>) -> QueryError {

@@ -15,4 +15,4 @@ pub use error::{Located, Place, QueryError, Result};
 pub use execute::{Answer, QueryOptions, run};
 pub use guard::QueryLimits;
 pub use session::{Device, SessionConfig, SessionFactory, Settings};
-pub use tables::Access;
+pub use tables::{Access, Notices, OnCorrupt};

@@ -22,7 +22,9 @@ use url::Url;
 use crate::error::{Located, QueryError, Result};
 use crate::functions;
 use crate::guard::{StatementMemory, guarded_scalar_functions, guarded_table_functions};
-use crate::tables::{Access, CATALOG, KeyCache, NameNeededKeys, PUBLIC, SnapshotCatalog};
+use crate::tables::{
+    Access, CATALOG, KeyCache, NameNeededKeys, Notices, OnCorrupt, PUBLIC, Reading, SnapshotCatalog,
+};
 
 /// Stack of the threads that plan: what the limits on nesting let through fits.
 const STACK_BYTES: usize = 16 << 20;
@@ -90,6 +92,8 @@ pub struct Settings {
     pub device: Device,
     /// `runlake.seed`.
     pub seed: u64,
+    /// `runlake.on_corrupt`.
+    pub on_corrupt: OnCorrupt,
 }
 
 impl Settings {
@@ -105,10 +109,16 @@ impl Settings {
                     setting(format!("runlake.seed cannot be '{value}'"), "Give a whole number of at least 0.")
                 })?;
             }
+            "runlake.on_corrupt" => {
+                self.on_corrupt = value.parse().map_err(|()| {
+                    setting(format!("runlake.on_corrupt cannot be '{value}'"), "Give 'fail' or 'skip'.")
+                })?;
+            }
             _ => {
-                let known = ["runlake.device".to_owned(), "runlake.seed".to_owned()];
-                let hint = crate::explain_error::suggestion(key, &known)
-                    .unwrap_or_else(|| "The settings are runlake.device and runlake.seed.".to_owned());
+                let known = ["runlake.device", "runlake.seed", "runlake.on_corrupt"].map(str::to_owned);
+                let hint = crate::explain_error::suggestion(key, &known).unwrap_or_else(|| {
+                    "The settings are runlake.device, runlake.seed and runlake.on_corrupt.".to_owned()
+                });
                 return Err(setting(format!("unknown setting '{key}'"), &hint));
             }
         }
@@ -204,7 +214,7 @@ impl SessionFactory {
     /// the guard of [`crate::run`]. Named arguments of our functions may leave no gaps here: `run` fills them, the
     /// engine does not.
     pub fn session(&self, snapshot: &Snapshot) -> SessionContext {
-        let (state, _) = self.state(snapshot, &Access::All, Settings::default(), None);
+        let (state, _) = self.state(snapshot, &Access::All, Settings::default(), None, Notices::default());
         SessionContext::new_with_state(state)
     }
 
@@ -215,8 +225,11 @@ impl SessionFactory {
         access: &Access,
         settings: Settings,
         memory: Option<usize>,
+        notices: Notices,
     ) -> (SessionState, SnapshotCatalog) {
-        let catalog = SnapshotCatalog::new(snapshot.clone(), access.clone(), Arc::clone(&self.keys));
+        let reading = Reading { on_corrupt: settings.on_corrupt, notices };
+        let catalog =
+            SnapshotCatalog::new(snapshot.clone(), access.clone(), Arc::clone(&self.keys), reading);
         let catalogs = MemoryCatalogProviderList::new();
         catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog.clone()));
         let mut environment = self.environment.as_ref().clone();

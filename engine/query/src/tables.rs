@@ -7,6 +7,7 @@ mod keys;
 mod keys_needed;
 mod points;
 mod points_scan;
+mod reading;
 mod rows;
 mod runs;
 mod system;
@@ -29,6 +30,8 @@ pub(crate) use catalog::{CATALOG, PUBLIC, SnapshotCatalog};
 use constraints::Constraints;
 pub(crate) use keys::{KeyCache, KeyTypes};
 pub(crate) use keys_needed::{NameNeededKeys, NeededKeys};
+pub(crate) use reading::Reading;
+pub use reading::{Notices, OnCorrupt};
 
 /// Which projects a caller sees.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -70,6 +73,7 @@ enum Content {
 pub(crate) struct SnapshotTable {
     snapshot: Snapshot,
     access: Access,
+    reading: Reading,
     content: Content,
     schema: SchemaRef,
 }
@@ -114,9 +118,13 @@ impl TableProvider for SnapshotTable {
         match &self.content {
             Content::Points => points::scan(self, partitions, projection, &constraints, limit).await,
             Content::Runs { types, needed } => {
+                self.reading.check(&self.snapshot, &runs::tables_of(&self.schema, projection))?;
                 runs::scan(self, types, needed.as_ref(), partitions, projection, &constraints, limit)
             }
-            Content::Rows(table) => rows::scan(self, *table, partitions, projection, &constraints, limit),
+            Content::Rows(table) => {
+                self.reading.check(&self.snapshot, &[*table])?;
+                rows::scan(self, *table, partitions, projection, &constraints, limit)
+            }
             Content::Files => system::files(self, projection, limit),
             Content::Functions => system::functions(self, projection, limit),
             Content::Limits => system::limits(self, projection, limit),

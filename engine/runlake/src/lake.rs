@@ -8,6 +8,7 @@ use arrow::array::RecordBatch;
 use datafusion::prelude::SessionContext;
 use model::{Command, PointBatch, WriterSequence};
 use query::{Answer, QueryOptions, SessionConfig, SessionFactory};
+use store::disk::RealDisk;
 use store::{Acknowledgement, FlushReport, Snapshot, Store, StoreConfig, SyncPolicy};
 
 use crate::error::{Error, Result};
@@ -78,7 +79,7 @@ impl Lake {
     /// When there is no lake, or it is damaged or of a newer format.
     pub async fn open_read_only(location: &Location) -> Result<Self> {
         let lake = Self::new(location.clone(), Access::Read)?;
-        lake.snapshot().await?;
+        lake.readable().await?;
         Ok(lake)
     }
 
@@ -103,12 +104,20 @@ impl Lake {
         }
     }
 
+    /// The lake at this moment for SQL, which refuses damaged tables by itself: the others can be read.
+    async fn readable(&self) -> Result<Snapshot> {
+        match &self.inner.access {
+            Access::Write(store) => Ok(store.snapshot()),
+            Access::Read => Ok(store::open_snapshot_tolerant(self.path(), Arc::new(RealDisk)).await?),
+        }
+    }
+
     /// A DataFusion session over the lake at this moment, to join with the embedder's own tables.
     ///
     /// # Errors
     /// As [`Self::snapshot`].
     pub async fn session(&self) -> Result<SessionContext> {
-        Ok(self.inner.sessions.session(&self.snapshot().await?))
+        Ok(self.inner.sessions.session(&self.readable().await?))
     }
 
     /// The factory of sessions, for callers that stream results.
@@ -135,7 +144,7 @@ impl Lake {
     /// # Errors
     /// As [`Self::sql`]; the stream gives the errors of running.
     pub async fn query(&self, sql: &str, options: QueryOptions) -> Result<Answer> {
-        Ok(query::run(&self.inner.sessions, &self.snapshot().await?, sql, options).await?)
+        Ok(query::run(&self.inner.sessions, &self.readable().await?, sql, options).await?)
     }
 
     /// The store, on a lake that is open for writing.

@@ -63,13 +63,16 @@ impl LakeService for Lake {
         }
         let snapshot = self.snapshot().await.map_err(error_from_lake)?;
         let answer = query::run(self.sessions(), &snapshot, &sql, options).await.map_err(error_from_query)?;
-        let notice = answer.settings.map(|_| {
-            Ok(QueryPart::Notice(
-                "a SET holds for its own call only; send the key with each statement".to_owned(),
-            ))
-        });
+        let set = answer
+            .settings
+            .map(|_| "a SET holds for its own call only; send the key with each statement".to_owned());
+        let notices = answer.notices;
+        // Known only when the rows have been read.
+        let notice = stream::once(async move { stream::iter(set.into_iter().chain(notices.all())) })
+            .flatten()
+            .map(|text| Ok(QueryPart::Notice(text)));
         let rows = answer.batches.map(|batch| batch.map(QueryPart::Rows).map_err(error_from_query));
-        Ok(QueryAnswer { schema: answer.schema, parts: rows.chain(stream::iter(notice)).boxed() })
+        Ok(QueryAnswer { schema: answer.schema, parts: rows.chain(notice).boxed() })
     }
 
     async fn flush(&self) -> Result<Flushed, ServiceError> {

@@ -1,13 +1,14 @@
 //! A snapshot: the lake at one moment. It never changes, whatever is written, flushed or compacted meanwhile, and a
 //! clone is cheap.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use futures::TryStreamExt;
 use model::schema::Table;
-use model::{Point, PointColumns, SeriesKey};
+use model::{Point, PointColumns, RunId, SeriesKey};
 use object_store::path::Path;
 
 use crate::catalog::{Catalog, DataFile};
@@ -95,6 +96,27 @@ impl Snapshot {
     pub async fn open_segment(&self, file: &DataFile) -> Result<Reader> {
         let store = self.catalog.store(Table::Points);
         Ok(self.readers.open(&store, &Path::from(file.path.as_str()), file.bytes).await?)
+    }
+
+    /// The runs that have fewer points without a segment than their statistics count. Segments that cannot be read count
+    /// as empty.
+    pub async fn runs_short_without(&self, file: &DataFile) -> BTreeSet<RunId> {
+        let mut found: HashMap<RunId, u64> = HashMap::new();
+        for other in self.point_files().iter().filter(|other| other.path != file.path) {
+            let Ok(reader) = self.open_segment(other).await else { continue };
+            for series in reader.series().iter() {
+                *found.entry(series.run).or_default() += series.rows.rows;
+            }
+        }
+        for series in self.memtable_series(|_| true) {
+            *found.entry(series.key.run).or_default() += series.points.len() as u64;
+        }
+        let mut expected: HashMap<RunId, u64> = HashMap::new();
+        for entry in self.series().entries() {
+            *expected.entry(entry.key.run).or_default() += entry.statistics.count;
+        }
+        let is_short = |(run, count): (RunId, u64)| (found.get(&run).copied() < Some(count)).then_some(run);
+        expected.into_iter().filter_map(is_short).collect()
     }
 
     /// The points in memory of the series that `wanted` takes: series by (run, metric, context), points sorted by

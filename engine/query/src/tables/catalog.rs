@@ -12,7 +12,7 @@ use model::ProjectName;
 use model::schema::Table;
 use store::Snapshot;
 
-use super::{Access, Content, KeyCache, SnapshotTable, points, runs, system};
+use super::{Access, Content, KeyCache, Reading, SnapshotTable, points, runs, system};
 
 /// The name of the catalog.
 pub(crate) const CATALOG: &str = "runlake";
@@ -35,11 +35,12 @@ pub(crate) struct SnapshotCatalog {
     snapshot: Snapshot,
     access: Access,
     keys: Arc<KeyCache>,
+    reading: Reading,
 }
 
 impl SnapshotCatalog {
-    pub(crate) fn new(snapshot: Snapshot, access: Access, keys: Arc<KeyCache>) -> Self {
-        Self { snapshot, access, keys }
+    pub(crate) fn new(snapshot: Snapshot, access: Access, keys: Arc<KeyCache>, reading: Reading) -> Self {
+        Self { snapshot, access, keys, reading }
     }
 
     fn projects(&self) -> BTreeSet<ProjectName> {
@@ -121,8 +122,8 @@ impl SchemaProvider for SnapshotSchema {
             ),
         };
         Ok(found.map(|(content, schema)| {
-            let snapshot = self.catalog.snapshot.clone();
-            Arc::new(SnapshotTable { snapshot, access, content, schema }) as Arc<dyn TableProvider>
+            let (snapshot, reading) = (self.catalog.snapshot.clone(), self.catalog.reading.clone());
+            Arc::new(SnapshotTable { snapshot, access, reading, content, schema }) as Arc<dyn TableProvider>
         }))
     }
 

@@ -9,11 +9,13 @@ use datafusion::common::Result;
 use datafusion::physical_plan::ExecutionPlan;
 use model::RunId;
 use model::schema::Table;
+use store::segment::SegmentError;
 use store::segment::chunk_index::IndexedSeries;
 use store::segment::points::{Reader, Scan, SeriesSelection, TextColumns};
 
 use super::constraints::Constraints;
 use super::points_scan::{Order, Part, Piece, PointsExec, Selected};
+use super::reading::lost_with;
 use super::rows::series_fits;
 use super::{Access, SnapshotTable, storage};
 
@@ -39,10 +41,21 @@ pub(super) async fn scan(
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let columns = projection.cloned().unwrap_or_else(|| (0..shown.schema.fields().len()).collect());
     let wanted = Wanted::new(shown, constraints);
+    shown.reading.check(&shown.snapshot, &[Table::Points])?;
     let mut chosen = Vec::new();
+    let mut skips = false;
     let mut selected = Selected { files: shown.snapshot.point_files().len(), ..Selected::default() };
     for file in shown.snapshot.point_files() {
-        let reader = shown.snapshot.open_segment(file).await.map_err(storage)?;
+        let reader = match shown.snapshot.open_segment(file).await {
+            Ok(reader) => reader,
+            Err(store::StoreError::Segment(
+                error @ (SegmentError::Corrupt { .. } | SegmentError::Missing { .. }),
+            )) => {
+                shown.reading.take(lost_with(&shown.snapshot, file, &error).await)?;
+                continue;
+            }
+            Err(error) => return Err(storage(error)),
+        };
         let positions = reader.series().matching(|series| wanted.takes(series));
         selected.series += reader.series().len();
         selected.series_read += positions.len();
@@ -50,18 +63,20 @@ pub(super) async fn scan(
             continue;
         }
         selected.files_read += 1;
-        chosen.push((reader, positions));
+        let damaged = shown.reading.damaged_rows(&reader).await?;
+        skips = skips || !damaged.is_empty();
+        chosen.push((reader, positions, damaged));
     }
     let rows =
         |reader: &Reader, position: usize| reader.series().get(position).map_or(0, |series| series.rows.rows);
     let total: u64 =
-        chosen.iter().flat_map(|(reader, positions)| positions.iter().map(|p| rows(reader, *p))).sum();
+        chosen.iter().flat_map(|(reader, positions, _)| positions.iter().map(|p| rows(reader, *p))).sum();
     selected.rows = total;
     let rows_each = (total / partitions.max(1) as u64).max(PARTITION_ROWS);
 
     let mut order = Order::both();
     let mut pieces: Vec<(u64, Piece)> = Vec::new();
-    for (reader, positions) in chosen {
+    for (reader, positions, damaged) in chosen {
         order = order.and(order_of(&reader, &positions));
         let mut current: Vec<usize> = Vec::new();
         let mut current_rows = 0;
@@ -72,6 +87,7 @@ pub(super) async fn scan(
                     projection: columns.clone(),
                     steps: constraints.steps(),
                     texts: TextColumns::Utf8View,
+                    without: damaged.clone(),
                     ..Scan::all()
                 };
                 pieces.push((rows, Piece { reader: reader.clone(), scan }));
@@ -113,7 +129,7 @@ pub(super) async fn scan(
         order = order.and(Order::run_first());
         selected.memtable_points = shown.snapshot.memtable_points();
     }
-    selected.exact = constraints.steps().is_none() && selected.memtable_points == 0;
+    selected.exact = constraints.steps().is_none() && selected.memtable_points == 0 && !skips;
     Ok(Arc::new(PointsExec::new(&shown.schema, columns, parts, order, selected, constraints, limit)?))
 }
 

@@ -27,6 +27,7 @@ use store::segment::points::{Reader, Scan, SortedSeries};
 use store::{SeriesEntry, Snapshot};
 
 use super::constraints::Constraints;
+use super::reading::with_rows;
 use super::rows::BATCH_ROWS;
 use super::storage;
 
@@ -249,7 +250,8 @@ impl ExecutionPlan for PointsExec {
                     counter("pages_read").add(pruning.pages_read as usize);
                     counter("pages_total").add(pruning.pages as usize);
                     counter("rows_selected").add(pruning.rows_read as usize);
-                    streams.push(batches.map_err(storage));
+                    let reader = piece.reader.clone();
+                    streams.push(batches.map_err(move |error| with_rows(error, &reader)));
                 }
                 stream::iter(streams).flatten().boxed()
             }

@@ -30,6 +30,22 @@ pub(super) fn schema(types: &KeyTypes) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
+/// The tables on disk that the columns of a scan come from.
+pub(super) fn tables_of(schema: &SchemaRef, projection: Option<&Vec<usize>>) -> Vec<Table> {
+    let mut tables = vec![Table::Runs];
+    let all: Vec<usize> = (0..schema.fields().len()).collect();
+    for column in projection.unwrap_or(&all) {
+        match schema.fields().get(*column).map(|field| field.name().as_str()) {
+            Some("params" | "config_hash") => tables.push(Table::Params),
+            Some("seed") => tables.extend([Table::Params, Table::Tags]),
+            Some("tags") => tables.push(Table::Tags),
+            Some("metrics") => tables.push(Table::Series),
+            _ => {}
+        }
+    }
+    tables
+}
+
 /// A scan; structs are made only where they are asked for, and in them only the keys that the statement names.
 pub(super) fn scan(
     shown: &SnapshotTable,

@@ -178,7 +178,7 @@ async fn damage_to_any_file_is_named_and_never_gives_a_wrong_value() {
     let seed = seed();
     let wanted = std::env::var("RUNLAKE_CORRUPTION").unwrap_or_default();
     let all = wanted == "all";
-    let most = if all { usize::MAX } else { wanted.parse().unwrap_or(40) };
+    let most = if all { usize::MAX } else { wanted.parse().unwrap_or(24) };
     let mut numbers = Numbers(seed);
     let folder = tempfile::tempdir().unwrap();
     let sound = folder.path().join("sound");

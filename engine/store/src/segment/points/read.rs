@@ -68,6 +68,8 @@ pub struct Scan {
     pub steps: Option<RangeInclusive<i64>>,
     /// The type of texts.
     pub texts: TextColumns,
+    /// Rows to leave out, rising: those of damaged row groups.
+    pub without: Vec<Range<u64>>,
 }
 
 impl Scan {
@@ -79,6 +81,7 @@ impl Scan {
             batch_size: crate::segment::PAGE_ROWS,
             steps: None,
             texts: TextColumns::Utf8,
+            without: Vec::new(),
         }
     }
 }
@@ -287,6 +290,9 @@ impl Reader {
                 }
             }
         }
+        for without in &scan.without {
+            pieces = pieces.into_iter().flat_map(|piece| piece.cut(without)).collect();
+        }
         Ok(pieces)
     }
 
@@ -415,6 +421,17 @@ impl Reader {
 struct Piece {
     position: usize,
     rows: Range<u64>,
+}
+
+impl Piece {
+    /// What is left without a range of rows.
+    fn cut(self, without: &Range<u64>) -> impl Iterator<Item = Self> {
+        let Range { start, end } = self.rows;
+        let before = start..end.min(without.start);
+        let behind = start.max(without.end)..end;
+        let position = self.position;
+        [before, behind].into_iter().filter(|rows| rows.start < rows.end).map(move |rows| Self { position, rows })
+    }
 }
 
 /// Joins the columns from Parquet with the texts from the chunk index.

@@ -96,6 +96,14 @@ pub enum StoreError {
         /// What it holds.
         found: u64,
     },
+    /// A backup cannot be made or restored.
+    #[error("{place}: {reason}")]
+    Backup {
+        /// The file or folder.
+        place: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
     /// A part of the lake that is needed is damaged.
     #[error("{damage}; `runlake verify` lists all damage, what is not named there is sound")]
     Damaged {
@@ -155,6 +163,7 @@ impl StoreError {
             Self::Segment(error) => error.code(),
             Self::LogStartsLate { .. } => "wal.starts_late",
             Self::CommitsLost { .. } => "catalog.commits_lost",
+            Self::Backup { .. } => "backup.refused",
             Self::Damaged { .. } => "lake.part_damaged",
             Self::Row { .. } => "checkpoint.corrupt",
             Self::Encode { .. } => "checkpoint.encode",

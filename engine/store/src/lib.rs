@@ -3,6 +3,7 @@
 //! A write goes [`Store::append`] → log, synced → acknowledged → memtable → (flush) Parquet segment → one Delta commit
 //! that carries the log's sequence number → log files deleted. Readers hold a [`Snapshot`].
 
+mod backup;
 pub mod catalog;
 mod config;
 mod damage;
@@ -27,6 +28,7 @@ mod verify;
 pub mod wal;
 mod writer;
 
+pub use backup::{BackupReport, RestoreReport, backup, restore};
 pub use config::{Clock, StoreConfig, SyncPolicy};
 pub use damage::Damage;
 pub use error::{Result, StoreError};

@@ -19,6 +19,7 @@
 //! assert_eq!(recovered.count(), 1);
 //! ```
 
+mod copy;
 mod error;
 mod file;
 mod format;
@@ -29,6 +30,7 @@ mod scan;
 mod survey;
 pub mod writer_window;
 
+pub(crate) use copy::whole_files;
 pub use error::{Result, WalError};
 pub use log::{Wal, WalConfig};
 pub use record::{FlushedTable, Record, RecordError};

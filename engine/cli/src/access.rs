@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use runlake::query::{QueryOptions, Settings};
+use runlake::query::{Notices, QueryOptions, Settings};
 use runlake::{Lake, LakeOptions, Location};
 use server::client::Client;
 
@@ -20,6 +20,8 @@ pub(crate) struct Rows {
     pub(crate) batches: BoxStream<'static, anyhow::Result<RecordBatch>>,
     /// After `SET`: what to give to the next statements.
     pub(crate) settings: Option<Settings>,
+    /// What to tell beside the rows; complete when they are taken.
+    pub(crate) notices: Notices,
 }
 
 /// Where SQL is asked.
@@ -37,23 +39,40 @@ impl Source {
         }
     }
 
-    pub(crate) async fn query(&self, sql: &str, options: QueryOptions) -> anyhow::Result<Rows> {
+    /// Answers a statement; `settings` are given to a server, and are in `options` for a lake.
+    pub(crate) async fn query_with(
+        &self,
+        sql: &str,
+        options: QueryOptions,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<Rows> {
         match self {
             Self::Lake(lake) => {
                 let answer = lake.query(sql, options).await?;
                 let batches = answer.batches.map_err(|error| runlake::Error::from(error).into()).boxed();
-                Ok(Rows { schema: answer.schema, batches, settings: answer.settings })
+                let (settings, notices) = (answer.settings, answer.notices);
+                Ok(Rows { schema: answer.schema, batches, settings, notices })
             }
             Self::Server(client) => {
-                let rows = client.sql_rows(sql, &[]).await?;
+                let rows = client.sql_rows(sql, settings).await?;
                 let schema = rows.schema();
-                let batches = stream::try_unfold(rows, |mut rows| async move {
+                let notices = Notices::default();
+                let told = notices.clone();
+                let batches = stream::try_unfold((rows, told), |(mut rows, told)| async move {
                     let batch = rows.next().await?;
-                    anyhow::Ok(batch.map(|batch| (batch, rows)))
+                    if batch.is_none() {
+                        let summary = rows.summary();
+                        summary.into_iter().flat_map(|s| &s.notices).for_each(|text| told.add(text.clone()));
+                    }
+                    anyhow::Ok(batch.map(|batch| (batch, (rows, told))))
                 });
-                Ok(Rows { schema, batches: batches.boxed(), settings: None })
+                Ok(Rows { schema, batches: batches.boxed(), settings: None, notices })
             }
         }
+    }
+
+    pub(crate) async fn query(&self, sql: &str, options: QueryOptions) -> anyhow::Result<Rows> {
+        self.query_with(sql, options, &[]).await
     }
 
     pub(crate) async fn rows(&self, sql: &str) -> anyhow::Result<Vec<RecordBatch>> {

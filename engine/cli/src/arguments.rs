@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
-use crate::{bench, decide, demo, functions, gate, import, note, runs, serve, show, sql};
+use crate::{backup, bench, decide, demo, functions, gate, import, note, runs, serve, show, sql, verify};
 
 /// Every training run a team ever made, in one place, one SQL query away, with the statistics to say what was learned.
 #[derive(Debug, Parser)]
@@ -65,7 +65,11 @@ pub(crate) enum Command {
     /// Write everything that is only in the log into tables that any Delta reader reads
     Flush,
     /// Check every file, log record and invariant
-    Verify,
+    Verify(verify::VerifyArguments),
+    /// Copy the lake into a folder of backups, also while a server writes; only what is new is copied
+    Backup(backup::BackupArguments),
+    /// Make a lake of a backup
+    Restore(backup::RestoreArguments),
     /// Measure this machine: ingest, import, flush, beside what disk and memory allow
     Bench(bench::BenchArguments),
     /// List the SQL functions of Runlake with their documentation

@@ -2,6 +2,7 @@
 
 mod access;
 mod arguments;
+mod backup;
 mod bench;
 mod decide;
 mod demo;
@@ -12,6 +13,7 @@ mod gate;
 mod import;
 mod note;
 mod output;
+mod progress;
 mod prompt;
 mod runs;
 mod serve;
@@ -67,7 +69,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<u8> {
         Command::Decide(arguments) => decide::run(place, arguments).await,
         Command::Note(arguments) => note::run(place, arguments).await,
         Command::Flush => flush::run(place).await,
-        Command::Verify => verify::run(place).await,
+        Command::Verify(arguments) => verify::run(place, arguments).await,
+        Command::Backup(arguments) => backup::back_up(place, arguments).await,
+        Command::Restore(arguments) => backup::restore(arguments).await,
         Command::Bench(arguments) => bench::run(arguments).await,
         Command::Functions(arguments) => functions::run(arguments).await,
     }

@@ -48,14 +48,19 @@ pub(crate) async fn write(rows: Rows, format: Format) -> anyhow::Result<()> {
         );
     }
     let out = std::io::BufWriter::new(out);
-    match format {
+    let notices = rows.notices.clone();
+    let written = match format {
         Format::Table | Format::Markdown => write_table(rows, format, out).await,
         Format::Csv => write_csv(rows, out).await,
         Format::Json => write_json(rows, out).await,
         Format::Ndjson => write_ndjson(rows, out).await,
         Format::Arrow => write_arrow(rows, out).await,
         Format::Parquet => write_parquet(rows, out).await,
+    };
+    for notice in notices.all() {
+        eprintln!("notice: {notice}");
     }
+    written
 }
 
 async fn write_table(mut rows: Rows, format: Format, mut out: impl Write) -> anyhow::Result<()> {

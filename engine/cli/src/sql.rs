@@ -9,6 +9,7 @@ use runlake::query::{QueryLimits, QueryOptions};
 
 use crate::access::Source;
 use crate::arguments::{FormatArgument, Place};
+use crate::exit::UsageError;
 use crate::{exit, output, prompt};
 
 #[derive(Debug, Args)]
@@ -21,6 +22,9 @@ pub(crate) struct SqlArguments {
     /// A file with one statement
     #[arg(short, long, conflicts_with = "statement")]
     file: Option<PathBuf>,
+    /// A setting for the statement, such as runlake.on_corrupt=skip; may be given more than once
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
     #[command(flatten)]
     format: FormatArgument,
 }
@@ -42,7 +46,16 @@ pub(crate) async fn run(place: &Place, arguments: SqlArguments) -> anyhow::Resul
             statement
         }
     };
-    let rows = source.query(&statement, local_options()).await?;
+    let mut options = local_options();
+    let mut settings = Vec::new();
+    for text in &arguments.settings {
+        let (key, value) = text.split_once('=').ok_or_else(|| {
+            UsageError(format!("--set takes KEY=VALUE, such as runlake.on_corrupt=skip, not {text:?}"))
+        })?;
+        options.settings.set(key, value).map_err(runlake::Error::from)?;
+        settings.push((key, value));
+    }
+    let rows = source.query_with(&statement, options, &settings).await?;
     output::write(rows, format).await?;
     Ok(exit::DONE)
 }

@@ -1,23 +1,116 @@
 //! `runlake verify`.
 
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use runlake::store::disk::RealDisk;
+use runlake::store::{self, Finding, VerifyReport};
+
 use crate::arguments::Place;
+use crate::progress::Bar;
 use crate::{access, exit};
 
-pub(crate) async fn run(place: &Place) -> anyhow::Result<u8> {
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  runlake verify\n  runlake --lake ./lake verify --format json\n  runlake verify --salvage         (a damaged log: keep what is readable, the lake opens again)\n\nExit codes: 0 sound, 4 something is damaged."
+)]
+pub(crate) struct VerifyArguments {
+    /// How findings are written
+    #[arg(long, value_enum, default_value_t = VerifyFormat::Text)]
+    format: VerifyFormat,
+    /// Make a damaged log readable: damaged ranges are copied to wal/quarantine and given up, everything else is kept
+    #[arg(long)]
+    salvage: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum VerifyFormat {
+    /// One line a finding
+    Text,
+    /// One JSON object
+    Json,
+}
+
+pub(crate) async fn run(place: &Place, arguments: VerifyArguments) -> anyhow::Result<u8> {
+    if arguments.salvage {
+        access::lake_only(place, "verify --salvage")?;
+    }
     if let Some(url) = &place.url {
         let verified = access::connect(url).await?.verify().await?;
+        let findings = verified.problems.iter().map(|problem| (problem.place.as_str(), problem.message.as_str()));
+        if arguments.format == VerifyFormat::Json {
+            let findings: Vec<_> =
+                findings.map(|(place, what)| serde_json::json!({ "place": place, "what": what })).collect();
+            let count = findings.len();
+            let report = serde_json::json!({
+                "files": verified.files, "bytes": verified.bytes, "log_records": verified.log_records,
+                "findings": findings,
+            });
+            print_json(&report)?;
+            return Ok(if count == 0 { exit::DONE } else { exit::INTERNAL });
+        }
         println!("{} files ({} bytes), {} log records", verified.files, verified.bytes, verified.log_records);
-        return Ok(conclude(
-            verified.problems.iter().map(|problem| (problem.place.as_str(), problem.message.as_str())),
-        ));
+        return Ok(conclude(findings));
     }
     let location = runlake::Location::parse(&place.lake)?;
-    let report = runlake::store::verify(location.path()).await.map_err(runlake::Error::from)?;
+    if arguments.salvage {
+        salvage(location.path()).await?;
+    }
+    let bar = Bar::new("checking");
+    let report = store::verify_with(location.path(), Arc::new(RealDisk), Some(bar.sink())).await;
+    bar.finish();
+    let report = report.map_err(runlake::Error::from)?;
+    match arguments.format {
+        VerifyFormat::Json => {
+            print_json(&serde_json::to_value(&report)?)?;
+            Ok(if report.is_sound() { exit::DONE } else { exit::INTERNAL })
+        }
+        VerifyFormat::Text => Ok(print(&report)),
+    }
+}
+
+async fn salvage(path: &Path) -> anyhow::Result<()> {
+    let salvaged = store::salvage(path, Arc::new(RealDisk), "runlake verify --salvage").await;
+    let salvaged = salvaged.map_err(runlake::Error::from)?;
+    if salvaged.files.is_empty() {
+        eprintln!("salvage: the log is readable, nothing was changed");
+    }
+    for file in &salvaged.files {
+        eprintln!("salvage: {}, the original is kept as {}", file.file, file.kept);
+    }
+    for lost in &salvaged.lost {
+        eprintln!("salvage: log records {} to {} are lost", lost.start(), lost.end());
+    }
+    for left in &salvaged.left_out {
+        eprintln!("salvage: {left}");
+    }
+    Ok(())
+}
+
+fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
+    writeln!(std::io::stdout().lock(), "{value:#}")?;
+    Ok(())
+}
+
+fn print(report: &VerifyReport) -> u8 {
     println!(
-        "{} runs, {} points, {} files ({} bytes), {} log records",
-        report.runs, report.points, report.files, report.bytes, report.log_records
+        "{} runs, {} series, {} points, {} files ({} bytes), {} commits, {} log records",
+        report.runs, report.series, report.points, report.files, report.bytes, report.commits, report.log_records
     );
-    Ok(conclude(report.findings.iter().map(|finding| (finding.place.as_str(), finding.what.as_str()))))
+    for note in &report.notes {
+        println!("note  {note}");
+    }
+    let places: Vec<(String, String)> = report.findings.iter().map(|f| (place_of(f), f.detail())).collect();
+    conclude(places.iter().map(|(place, what)| (place.as_str(), what.as_str())))
+}
+
+fn place_of(finding: &Finding) -> String {
+    match &finding.part {
+        Some(part) => format!("{}, {part}", finding.place),
+        None => finding.place.clone(),
+    }
 }
 
 fn conclude<'a>(findings: impl Iterator<Item = (&'a str, &'a str)>) -> u8 {
@@ -30,6 +123,6 @@ fn conclude<'a>(findings: impl Iterator<Item = (&'a str, &'a str)>) -> u8 {
         println!("sound");
         return exit::DONE;
     }
-    println!("{count} findings; what is not named here is sound. Restore the named files from a backup.");
+    println!("{count} findings; what is not named here is sound.");
     exit::INTERNAL
 }

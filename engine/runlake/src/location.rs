@@ -1,6 +1,6 @@
 //! Where a lake is.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, Result};
 
@@ -39,13 +39,30 @@ impl Location {
         if text.is_empty() {
             return Err(Error::Location { text: String::new(), reason: "the location is empty".to_owned() });
         }
-        Ok(Self { path: PathBuf::from(text) })
+        Ok(Self { path: without_parents(PathBuf::from(text)) })
     }
 
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Resolves `..` in a path as far as its folders exist: the URL of a table has none.
+fn without_parents(path: PathBuf) -> PathBuf {
+    if !path.components().any(|part| part == Component::ParentDir) {
+        return path;
+    }
+    for ancestor in path.ancestors() {
+        let ancestor = if ancestor.as_os_str().is_empty() { Path::new(".") } else { ancestor };
+        if let Ok(resolved) = ancestor.canonicalize() {
+            return match path.strip_prefix(ancestor) {
+                Ok(rest) => resolved.join(rest),
+                Err(_) => resolved.join(&path),
+            };
+        }
+    }
+    path
 }
 
 impl From<PathBuf> for Location {
@@ -62,6 +79,9 @@ mod tests {
     fn folders_and_file_urls_are_taken_and_the_rest_is_explained() {
         assert_eq!(Location::parse("./lake").unwrap().path(), Path::new("./lake"));
         assert_eq!(Location::parse("file:///a/b").unwrap().path(), Path::new("/a/b"));
+        let folder = std::env::current_dir().unwrap().canonicalize().unwrap();
+        let parent = folder.parent().unwrap();
+        assert_eq!(Location::parse("../new-lake").unwrap().path(), parent.join("new-lake"));
         for (text, word) in [
             ("s3://bucket/x", "object storage"),
             ("http://x", "unknown"),

@@ -44,7 +44,7 @@ pub struct Notices(Arc<Mutex<Vec<String>>>);
 
 impl Notices {
     /// Adds a notice, once.
-    pub(crate) fn add(&self, text: String) {
+    pub fn add(&self, text: String) {
         let mut notices = self.0.lock();
         if !notices.contains(&text) {
             notices.push(text);

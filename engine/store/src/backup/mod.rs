@@ -65,7 +65,8 @@ pub async fn backup(
     };
     disk.create_directories(destination).map_err(io_error("create folder", destination))?;
     let catalog = Catalog::open_on(root, Arc::clone(&disk))?;
-    let target = Target { disk: Arc::clone(&disk), root: destination.to_owned() };
+    let copied = parking_lot::Mutex::default();
+    let target = Target { disk: Arc::clone(&disk), root: destination.to_owned(), copied };
     let mut last = StoreError::Stopped;
     for _ in 0..TRIES {
         let mut meter = Meter::new(progress.clone());
@@ -100,6 +101,8 @@ pub(crate) fn refuse(place: &FilePath, reason: impl Into<String>) -> StoreError 
 struct Target {
     disk: Arc<dyn Disk>,
     root: PathBuf,
+    /// Files and bytes that were copied, over all tries.
+    copied: parking_lot::Mutex<(u64, u64)>,
 }
 
 impl Target {
@@ -133,7 +136,10 @@ impl Target {
     fn end(&self, mut file: Box<dyn DiskFile>, temporary: &FilePath, path: &str, checksum: u32) -> Result<()> {
         let place = self.place(path, checksum);
         file.sync_all().map_err(io_error("sync", temporary))?;
+        let length = file.length().map_err(io_error("read", temporary))?;
         self.disk.rename(temporary, &place).map_err(io_error("rename", temporary))?;
+        let mut copied = self.copied.lock();
+        *copied = (copied.0 + 1, copied.1 + length);
         let folder = place.parent().unwrap_or(&self.root);
         self.disk.sync_directory(folder).map_err(io_error("sync folder", folder))
     }
@@ -168,16 +174,16 @@ impl Copy<'_> {
             versions.push((table, version));
         }
         for (table, version) in &versions {
-            self.copy_table(*table, version, &mut files, &mut report, meter).await?;
+            self.copy_table(*table, version, &mut files, meter).await?;
         }
         let newest = versions.iter().map(|(_, version)| version.last_seq).max().unwrap_or_default();
-        report.last_seq = self.copy_log(&**disk, lake_id, log_start, &mut files, &mut report, meter)?;
+        report.last_seq = self.copy_log(&**disk, lake_id, log_start, &mut files, meter)?;
         if report.last_seq < newest {
             let reason = format!("the log ends at record {}, tables hold up to {newest}", report.last_seq);
             return Err(refuse(&self.layout.wal(), reason));
         }
         let lake_file = self.lake_file.to_bytes();
-        self.copy_bytes("runlake.json", &lake_file, &mut files, &mut report)?;
+        self.copy_bytes("runlake.json", &lake_file, &mut files)?;
         let manifest = Manifest {
             format: manifest::FORMAT,
             lake_format: self.lake_file.format,
@@ -188,6 +194,7 @@ impl Copy<'_> {
             tables,
             files,
         };
+        (report.copied_files, report.copied_bytes) = *self.target.copied.lock();
         report.files = manifest.files.len() as u64;
         report.bytes = manifest.files.iter().map(|file| file.bytes).sum();
         // Everything it names is durable: from here on this is a backup.
@@ -200,7 +207,6 @@ impl Copy<'_> {
         table: Table,
         version: &TableVersion,
         files: &mut Vec<BackupFile>,
-        report: &mut BackupReport,
         meter: &mut Meter,
     ) -> Result<()> {
         let store = self.catalog.store(table);
@@ -214,8 +220,6 @@ impl Copy<'_> {
             })?;
             if !self.target.has(&path, checksum, file.bytes) {
                 self.copy_object(table, &store, &file.path, &path, checksum, file.bytes).await?;
-                report.copied_files += 1;
-                report.copied_bytes += file.bytes;
             }
             meter.done(file.bytes, &path);
             files.push(BackupFile { path, bytes: file.bytes, crc32c: format!("{checksum:08x}") });
@@ -229,7 +233,7 @@ impl Copy<'_> {
                 Err(object_store::Error::NotFound { .. }) if commit < newest => continue,
                 Err(error) => return Err(CatalogError::store(table.name(), error).into()),
             };
-            self.copy_bytes(&format!("{folder}/{name}"), &bytes, files, report)?;
+            self.copy_bytes(&format!("{folder}/{name}"), &bytes, files)?;
         }
         let listed = store
             .list_with_delimiter(Some(&Path::from("_delta_log")))
@@ -241,7 +245,7 @@ impl Copy<'_> {
             if name.contains(".checkpoint.") && of.is_some_and(|version| version <= newest) {
                 let read = async { store.get(&object.location).await?.bytes().await };
                 let bytes = read.await.map_err(|error| CatalogError::store(table.name(), error))?;
-                self.copy_bytes(&format!("{folder}/{}", object.location), &bytes, files, report)?;
+                self.copy_bytes(&format!("{folder}/{}", object.location), &bytes, files)?;
             }
         }
         Ok(())
@@ -289,15 +293,12 @@ impl Copy<'_> {
         path: &str,
         bytes: &[u8],
         files: &mut Vec<BackupFile>,
-        report: &mut BackupReport,
     ) -> Result<()> {
         let (checksum, length) = (crc32c::crc32c(bytes), bytes.len() as u64);
         if !self.target.has(path, checksum, length) {
             let (mut file, temporary) = self.target.begin(path)?;
             file.write_at(0, bytes).map_err(io_error("write", &temporary))?;
             self.target.end(file, &temporary, path, checksum)?;
-            report.copied_files += 1;
-            report.copied_bytes += length;
         }
         files.push(BackupFile { path: path.to_owned(), bytes: length, crc32c: format!("{checksum:08x}") });
         Ok(())
@@ -310,7 +311,6 @@ impl Copy<'_> {
         lake_id: [u8; 16],
         log_start: Option<u64>,
         files: &mut Vec<BackupFile>,
-        report: &mut BackupReport,
         meter: &mut Meter,
     ) -> Result<u64> {
         let folder = self.layout.wal();
@@ -322,7 +322,7 @@ impl Copy<'_> {
             let path = format!("wal/{:020}.log", file.number);
             meter.expect(file.bytes.len() as u64);
             meter.done(file.bytes.len() as u64, &path);
-            self.copy_bytes(&path, file.bytes, files, report)
+            self.copy_bytes(&path, file.bytes, files)
         })?;
         if first_seq > log_start && log_start.is_some() {
             return Err(WalError::Vanished { file: folder }.into());

@@ -4,11 +4,13 @@
 
 mod backup;
 mod corruption;
+mod golden;
 mod kill;
 mod lake;
 mod ledger;
 mod random;
 mod recovery;
+mod salvage;
 mod sample;
 mod simulation;
 mod sources;

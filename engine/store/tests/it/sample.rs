@@ -12,7 +12,7 @@ use store::{Snapshot, Store, StoreConfig};
 use crate::lake::{config, create, key, run_id};
 
 pub(crate) fn sample_config(root: &Path) -> StoreConfig {
-    StoreConfig { wal_file_bytes: 17 << 20, ..config(root) }
+    StoreConfig { wal_file_bytes: 64 << 10, ..config(root) }
 }
 
 fn odd_points(run: u128, from: i64, count: i64) -> PointBatch {

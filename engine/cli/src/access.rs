@@ -13,6 +13,7 @@ use server::client::Client;
 
 use crate::arguments::Place;
 use crate::exit::UsageError;
+use crate::progress::Bar;
 
 /// Rows on their way.
 pub(crate) struct Rows {
@@ -93,8 +94,12 @@ pub(crate) async fn read(place: &Place) -> anyhow::Result<Lake> {
 
 /// The lake, open for writing.
 pub(crate) async fn write(place: &Place, owner: &str) -> anyhow::Result<Lake> {
-    let options = LakeOptions { owner: Some(owner.to_owned()), ..LakeOptions::default() };
-    Ok(Lake::open_with(&Location::parse(&place.lake)?, options).await?)
+    let bar = Bar::new("reading the log");
+    let progress = Some(bar.sink());
+    let options = LakeOptions { owner: Some(owner.to_owned()), progress, ..LakeOptions::default() };
+    let opened = Lake::open_with(&Location::parse(&place.lake)?, options).await;
+    bar.finish();
+    Ok(opened?)
 }
 
 /// A server.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
-use runlake::store::disk::{Disk, RealDisk};
 use runlake::store;
+use runlake::store::disk::{Disk, RealDisk};
 
 use crate::arguments::Place;
 use crate::progress::Bar;
@@ -40,14 +40,9 @@ pub(crate) async fn back_up(place: &Place, arguments: BackupArguments) -> anyhow
     let location = runlake::Location::parse(&place.lake)?;
     let (start, bar) = (Instant::now(), Bar::new("copying"));
     let clock = Arc::new(access::now_micros);
-    let report = store::backup(
-        location.path(),
-        &arguments.destination,
-        Arc::new(RealDisk),
-        clock,
-        Some(bar.sink()),
-    )
-    .await;
+    let report =
+        store::backup(location.path(), &arguments.destination, Arc::new(RealDisk), clock, Some(bar.sink()))
+            .await;
     bar.finish();
     let report = report.map_err(runlake::Error::from)?;
     println!(

@@ -39,7 +39,8 @@ pub(crate) async fn run(place: &Place, arguments: VerifyArguments) -> anyhow::Re
     }
     if let Some(url) = &place.url {
         let verified = access::connect(url).await?.verify().await?;
-        let findings = verified.problems.iter().map(|problem| (problem.place.as_str(), problem.message.as_str()));
+        let findings =
+            verified.problems.iter().map(|problem| (problem.place.as_str(), problem.message.as_str()));
         if arguments.format == VerifyFormat::Json {
             let findings: Vec<_> =
                 findings.map(|(place, what)| serde_json::json!({ "place": place, "what": what })).collect();
@@ -97,7 +98,13 @@ fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
 fn print(report: &VerifyReport) -> u8 {
     println!(
         "{} runs, {} series, {} points, {} files ({} bytes), {} commits, {} log records",
-        report.runs, report.series, report.points, report.files, report.bytes, report.commits, report.log_records
+        report.runs,
+        report.series,
+        report.points,
+        report.files,
+        report.bytes,
+        report.commits,
+        report.log_records
     );
     for note in &report.notes {
         println!("note  {note}");

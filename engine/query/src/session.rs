@@ -228,8 +228,7 @@ impl SessionFactory {
         notices: Notices,
     ) -> (SessionState, SnapshotCatalog) {
         let reading = Reading { on_corrupt: settings.on_corrupt, notices };
-        let catalog =
-            SnapshotCatalog::new(snapshot.clone(), access.clone(), Arc::clone(&self.keys), reading);
+        let catalog = SnapshotCatalog::new(snapshot.clone(), access.clone(), Arc::clone(&self.keys), reading);
         let catalogs = MemoryCatalogProviderList::new();
         catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog.clone()));
         let mut environment = self.environment.as_ref().clone();

@@ -9,14 +9,14 @@ use datafusion::prelude::SessionContext;
 use model::{Command, PointBatch, WriterSequence};
 use query::{Answer, QueryOptions, SessionConfig, SessionFactory};
 use store::disk::RealDisk;
-use store::{Acknowledgement, FlushReport, Snapshot, Store, StoreConfig, SyncPolicy};
+use store::{Acknowledgement, FlushReport, ProgressSink, Snapshot, Store, StoreConfig, SyncPolicy};
 
 use crate::error::{Error, Result};
 use crate::location::Location;
 use crate::run::{ActiveRun, RunOptions};
 
 /// How a lake is opened.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct LakeOptions {
     /// Who opens it, for the message that a second writer sees.
     pub owner: Option<String>,
@@ -24,6 +24,14 @@ pub struct LakeOptions {
     pub flush_bytes: Option<usize>,
     /// When a write is acknowledged.
     pub sync: SyncPolicy,
+    /// Is told how far the open is when there is much log to read.
+    pub progress: Option<ProgressSink>,
+}
+
+impl std::fmt::Debug for LakeOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LakeOptions").field("owner", &self.owner).finish_non_exhaustive()
+    }
 }
 
 /// A lake, open for writing or for reading only. Clones are handles to the same lake.
@@ -69,6 +77,7 @@ impl Lake {
             config.flush_bytes = bytes;
             config.hard_limit_bytes = bytes.saturating_mul(4);
         }
+        config.progress = options.progress;
         let store = Store::open(config).await?;
         Self::new(location.clone(), Access::Write(store))
     }

@@ -85,16 +85,13 @@ impl LakeService for Lake {
         // It reads and hashes every byte: nothing for the threads that serve the network.
         let report = tokio::task::spawn_blocking(move || runtime.block_on(store::verify(&path))).await;
         let report = report.map_err(|error| internal("verify.ended", &error))?.map_err(error_from_store)?;
-        let problems = report
-            .findings
-            .into_iter()
-            .map(|finding| {
-                let place = match &finding.part {
-                    Some(part) => format!("{}, {part}", finding.place),
-                    None => finding.place.clone(),
-                };
-                Problem { place, message: finding.detail() }
-            });
+        let problems = report.findings.into_iter().map(|finding| {
+            let place = match &finding.part {
+                Some(part) => format!("{}, {part}", finding.place),
+                None => finding.place.clone(),
+            };
+            Problem { place, message: finding.detail() }
+        });
         Ok(Verified {
             files: report.files,
             bytes: report.bytes,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::disk::{Disk, RealDisk};
+use crate::verify::ProgressSink;
 
 /// Where the time comes from: microseconds since 1970 UTC. Only data carries times; order never depends on them.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -41,6 +42,8 @@ pub struct StoreConfig {
     pub clock: Clock,
     /// Where every local file is: the log, the lock, and the tables of a local lake. Tests put one here that fails.
     pub disk: Arc<dyn Disk>,
+    /// Is told how far an open is that has much log to read.
+    pub progress: Option<ProgressSink>,
     /// Who opens the lake, for the message that a second writer sees, such as `runlake serve on 127.0.0.1:7070`.
     pub owner: String,
 }
@@ -58,6 +61,7 @@ impl StoreConfig {
             sync: SyncPolicy::EveryGroup,
             clock,
             disk: Arc::new(RealDisk),
+            progress: None,
             owner: "runlake".to_owned(),
         }
     }
@@ -75,6 +79,7 @@ impl std::fmt::Debug for StoreConfig {
             sync,
             clock: _,
             disk,
+            progress: _,
             owner,
         } = self;
         f.debug_struct("StoreConfig")

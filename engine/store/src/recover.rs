@@ -27,6 +27,7 @@ use crate::snapshot::Snapshot;
 use crate::state::{State, table_of};
 use crate::store::READER_CACHE_BYTES;
 use crate::tables::decode_into;
+use crate::verify::{Progress, ProgressSink};
 use crate::wal::{self, Record, Wal, WalConfig, WalError, WriterWindow};
 use crate::writer::writer_of;
 
@@ -87,8 +88,10 @@ pub(crate) async fn open_for_writing(config: &StoreConfig, layout: &Layout) -> R
     let first_seq = recovered.first_seq();
     let now = (config.clock)();
     let mut windows = HashMap::new();
+    let mut told = Told::new(config.progress.clone(), first_seq, recovered.last_seq(), wal.total_bytes());
     for record in recovered {
         let (seq, record) = record?;
+        told.at(seq);
         if let Record::Flushed(held) = &record {
             reach::check_flushed(&tables, first_seq, held)?;
         }
@@ -96,6 +99,32 @@ pub(crate) async fn open_for_writing(config: &StoreConfig, layout: &Layout) -> R
     }
     state.applied_seq = wal.durable_seq();
     Ok(Opened { lock, catalog, tables, state, wal, windows })
+}
+
+/// Tells how far the replay of the log is, at most a hundred times.
+struct Told {
+    sink: Option<ProgressSink>,
+    first_seq: u64,
+    records: u64,
+    bytes: u64,
+    percent: u64,
+}
+
+impl Told {
+    fn new(sink: Option<ProgressSink>, first_seq: u64, last_seq: u64, bytes: u64) -> Self {
+        let records = last_seq.saturating_add(1).saturating_sub(first_seq).max(1);
+        Self { sink, first_seq, records, bytes, percent: 0 }
+    }
+
+    fn at(&mut self, seq: u64) {
+        let Some(sink) = &self.sink else { return };
+        let percent = (seq.saturating_sub(self.first_seq) + 1).saturating_mul(100) / self.records;
+        if percent > self.percent {
+            self.percent = percent;
+            let bytes_done = self.bytes / 100 * percent;
+            sink(Progress { bytes_done, bytes_total: self.bytes, place: format!("log record {seq}") });
+        }
+    }
 }
 
 /// The lake at this moment, for readers that take no lock and may run beside a writer in another process.
@@ -161,7 +190,8 @@ async fn read_state(
     // What the log no longer has at this moment is in the tables that are loaded after it.
     let log_start = wal::first_seq(&layout.wal(), lake_id, &**disk)?;
     let tables = load_readable_versions(catalog, log_start, reading).await?;
-    let mut state = restore(catalog, &tables, wal::scan(layout.wal(), lake_id, Arc::clone(disk)), reading).await?;
+    let mut state =
+        restore(catalog, &tables, wal::scan(layout.wal(), lake_id, Arc::clone(disk)), reading).await?;
     let mut windows = HashMap::new();
     let mut first_seq = None;
     for record in wal::scan(layout.wal(), lake_id, Arc::clone(disk)) {

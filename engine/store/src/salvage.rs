@@ -61,40 +61,42 @@ pub async fn salvage(root: &Path, disk: Arc<dyn Disk>, owner: &str) -> Result<Sa
         state.registry.experiments().map(|e| (e.project.clone(), e.name.clone())).collect();
     let mut missing_runs: BTreeSet<RunId> = BTreeSet::new();
     let mut missing_experiments: BTreeMap<(ProjectName, ExperimentName), ()> = BTreeMap::new();
-    let plan = wal::plan_salvage(&*disk, &layout.wal(), &lake_id, committed, &mut |seq, record| match record {
-        Record::Points { batch, .. } if seq > held(Table::Points) => {
-            missing_runs.extend(batch.series().iter().map(|part| part.run).filter(|run| !known.contains(run)));
-        }
-        Record::Commands { commands, .. } => {
-            for command in commands.iter().filter(|command| seq > held(table_of(command))) {
-                match command {
-                    Command::CreateRun(new) => {
-                        known.insert(new.id);
-                        experiments.insert((new.project.clone(), new.experiment.clone()));
+    let plan =
+        wal::plan_salvage(&*disk, &layout.wal(), &lake_id, committed, &mut |seq, record| match record {
+            Record::Points { batch, .. } if seq > held(Table::Points) => {
+                missing_runs
+                    .extend(batch.series().iter().map(|part| part.run).filter(|run| !known.contains(run)));
+            }
+            Record::Commands { commands, .. } => {
+                for command in commands.iter().filter(|command| seq > held(table_of(command))) {
+                    match command {
+                        Command::CreateRun(new) => {
+                            known.insert(new.id);
+                            experiments.insert((new.project.clone(), new.experiment.clone()));
+                        }
+                        Command::UpdateExperiment(update) => {
+                            experiments.insert((update.project.clone(), update.name.clone()));
+                        }
+                        Command::Decide(decision) => {
+                            let key = (decision.project.clone(), decision.experiment.clone());
+                            if !experiments.contains(&key) {
+                                missing_experiments.insert(key, ());
+                            }
+                        }
+                        other => missing_runs.extend(run_of(other).filter(|run| !known.contains(run))),
                     }
-                    Command::UpdateExperiment(update) => {
-                        experiments.insert((update.project.clone(), update.name.clone()));
-                    }
-                    Command::Decide(decision) => {
-                        let key = (decision.project.clone(), decision.experiment.clone());
+                    if let Command::AddNote(note) = command
+                        && let Some(experiment) = &note.experiment
+                    {
+                        let key = (note.project.clone(), experiment.clone());
                         if !experiments.contains(&key) {
                             missing_experiments.insert(key, ());
                         }
                     }
-                    other => missing_runs.extend(run_of(other).filter(|run| !known.contains(run))),
-                }
-                if let Command::AddNote(note) = command
-                    && let Some(experiment) = &note.experiment
-                {
-                    let key = (note.project.clone(), experiment.clone());
-                    if !experiments.contains(&key) {
-                        missing_experiments.insert(key, ());
-                    }
                 }
             }
-        }
-        _ => {}
-    })?;
+            _ => {}
+        })?;
     let mut report = SalvageReport { lost: plan.lost.clone(), ..SalvageReport::default() };
     let stand_in = stand_in(&missing_runs, &missing_experiments, lake_file.created)?;
     if let Some(Record::Commands { commands, .. }) = &stand_in {
@@ -137,7 +139,13 @@ fn stand_in(
     for run in runs {
         let experiment = ExperimentName::new(EXPERIMENT)?;
         let name = format!("salvaged {run}");
-        commands.push(Command::CreateRun(NewRun::named(*run, ProjectName::default(), experiment, name, time)));
+        commands.push(Command::CreateRun(NewRun::named(
+            *run,
+            ProjectName::default(),
+            experiment,
+            name,
+            time,
+        )));
     }
     Ok((!commands.is_empty()).then_some(Record::Commands { writer: None, commands }))
 }

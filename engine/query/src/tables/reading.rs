@@ -81,9 +81,7 @@ impl Reading {
                 Ok(())
             }
             OnCorrupt::Fail => {
-                let message = format!(
-                    "{what}; the rest can be read after SET runlake.on_corrupt = 'skip'"
-                );
+                let message = format!("{what}; the rest can be read after SET runlake.on_corrupt = 'skip'");
                 Err(DataFusionError::External(Box::new(QueryError::Storage { message })))
             }
         }

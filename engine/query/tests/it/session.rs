@@ -47,7 +47,7 @@ fn set_gives_back_the_settings_of_the_next_statement() {
     let settings = set("SET runlake.seed = 42", Settings::default());
     assert_eq!(settings.seed, 42);
     let settings = set("SET runlake.device = 'cpu'", settings);
-    assert_eq!(settings, Settings { device: Device::Cpu, seed: 42 });
+    assert_eq!(settings, Settings { device: Device::Cpu, seed: 42, ..Settings::default() });
 
     let sql = "SELECT bootstrap_ci(v)['low'] FROM range(30) AS t(v)";
     let low = |sql: &str, settings| {

@@ -89,7 +89,10 @@ impl Manifest {
         let written = value.as_object_mut().and_then(|object| object.remove("crc32c"));
         let found = format!("{:08x}", canonical_crc32c(&value));
         if written.as_ref().and_then(Value::as_str) != Some(&found) {
-            return Err(damaged(format!("its CRC32C is {found}, written was {}", written.unwrap_or_default())));
+            return Err(damaged(format!(
+                "its CRC32C is {found}, written was {}",
+                written.unwrap_or_default()
+            )));
         }
         if let Some(format) = value.get("format").and_then(Value::as_u64)
             && format > u64::from(FORMAT)

@@ -133,7 +133,13 @@ impl Target {
     }
 
     /// Gives a file its name, durably.
-    fn end(&self, mut file: Box<dyn DiskFile>, temporary: &FilePath, path: &str, checksum: u32) -> Result<()> {
+    fn end(
+        &self,
+        mut file: Box<dyn DiskFile>,
+        temporary: &FilePath,
+        path: &str,
+        checksum: u32,
+    ) -> Result<()> {
         let place = self.place(path, checksum);
         file.sync_all().map_err(io_error("sync", temporary))?;
         let length = file.length().map_err(io_error("read", temporary))?;
@@ -262,7 +268,8 @@ impl Copy<'_> {
         length: u64,
     ) -> Result<()> {
         let from = Path::from(name);
-        let failed = |error| StoreError::from(crate::segment::SegmentError::store(&from, table.name(), error));
+        let failed =
+            |error| StoreError::from(crate::segment::SegmentError::store(&from, table.name(), error));
         let mut parts = store.get(&from).await.map_err(failed)?.into_stream();
         let (mut file, temporary) = self.target.begin(path)?;
         let (mut offset, mut found) = (0, 0);
@@ -288,12 +295,7 @@ impl Copy<'_> {
         self.target.end(file, &temporary, path, checksum)
     }
 
-    fn copy_bytes(
-        &self,
-        path: &str,
-        bytes: &[u8],
-        files: &mut Vec<BackupFile>,
-    ) -> Result<()> {
+    fn copy_bytes(&self, path: &str, bytes: &[u8], files: &mut Vec<BackupFile>) -> Result<()> {
         let (checksum, length) = (crc32c::crc32c(bytes), bytes.len() as u64);
         if !self.target.has(path, checksum, length) {
             let (mut file, temporary) = self.target.begin(path)?;

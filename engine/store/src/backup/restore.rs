@@ -88,7 +88,10 @@ fn check_target(disk: &dyn Disk, target: &Path) -> Result<bool> {
         Ok(entries) if entries.is_empty() => Ok(true),
         Ok(entries) => {
             let first = entries.first().map_or("something", |entry| entry.name.as_str());
-            Err(refuse(target, format!("it is not empty (it holds {first}): restore into a new or empty folder")))
+            Err(refuse(
+                target,
+                format!("it is not empty (it holds {first}): restore into a new or empty folder"),
+            ))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(io_error("read", target)(error)),
@@ -99,7 +102,10 @@ fn check_target(disk: &dyn Disk, target: &Path) -> Result<bool> {
 fn beneath(source: &Path, folder: &Path, file: &BackupFile) -> Result<PathBuf> {
     let path = Path::new(&file.path);
     if file.path.is_empty() || !path.components().all(|part| matches!(part, Component::Normal(_))) {
-        return Err(refuse(source, format!("the manifest names {:?}, which is no path of a lake", file.path)));
+        return Err(refuse(
+            source,
+            format!("the manifest names {:?}, which is no path of a lake", file.path),
+        ));
     }
     Ok(folder.join(path))
 }

@@ -98,7 +98,8 @@ impl LogAudit {
         }
         for path in &commit.remove {
             if !self.files.iter().any(|added| added.file.path == *path) {
-                self.contradictions.push((file.clone(), format!("it removes {path}, which is not in the table")));
+                self.contradictions
+                    .push((file.clone(), format!("it removes {path}, which is not in the table")));
             }
         }
         self.files.retain(|added| !commit.remove.contains(&added.file.path));
@@ -126,7 +127,9 @@ impl Catalog {
         let mut expected = 0;
         for version in versions {
             for missing in expected..version {
-                audit.faults.push((commit_file(missing), "the commit is missing, later ones are there".into()));
+                audit
+                    .faults
+                    .push((commit_file(missing), "the commit is missing, later ones are there".into()));
             }
             expected = version + 1;
             match log::read_commit(store.as_ref(), name, version).await? {
@@ -360,7 +363,10 @@ fn created_as(bytes: &[u8], table: Table) -> std::result::Result<(), String> {
             if schema != expected {
                 return Err(at(&"the schema is not that of the table"));
             }
-            if metadata.get("partitionColumns").and_then(serde_json::Value::as_array).is_none_or(|c| !c.is_empty())
+            if metadata
+                .get("partitionColumns")
+                .and_then(serde_json::Value::as_array)
+                .is_none_or(|c| !c.is_empty())
             {
                 return Err(at(&"the table has no partitions, but it names some"));
             }

@@ -316,7 +316,11 @@ impl SealedFile {
                     SegmentError::Corrupt { reason, .. } => reason,
                     other => other.to_string(),
                 };
-                damaged.push(DamagedChunk { row_group: chunk.row_group, column: chunk.column.clone(), reason });
+                damaged.push(DamagedChunk {
+                    row_group: chunk.row_group,
+                    column: chunk.column.clone(),
+                    reason,
+                });
             }
         }
         damaged.sort_by_key(|chunk| chunk.row_group);

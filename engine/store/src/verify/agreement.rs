@@ -122,7 +122,9 @@ fn check_ordinals(snapshot: &Snapshot, report: &mut VerifyReport) {
     for (ordinal, run) in registry.runs().iter().enumerate() {
         if registry.ordinal(run.id) != u32::try_from(ordinal).ok() {
             let what = format!("run {} stands in it twice", run.id);
-            report.add(Finding::new("table.contradiction", "tables/runs", what).table(Table::Runs).runs([run.id]));
+            report.add(
+                Finding::new("table.contradiction", "tables/runs", what).table(Table::Runs).runs([run.id]),
+            );
         }
     }
     let series = snapshot.series();
@@ -206,10 +208,18 @@ fn difference(table: &SeriesStatistics, points: &SeriesStatistics) -> Option<Str
         );
     }
     if (table.first_step, table.last_step) != (points.first_step, points.last_step) {
-        return pair("range of steps", &(table.first_step, table.last_step), &(points.first_step, points.last_step));
+        return pair(
+            "range of steps",
+            &(table.first_step, table.last_step),
+            &(points.first_step, points.last_step),
+        );
     }
     if (table.first_time, table.last_time) != (points.first_time, points.last_time) {
-        return pair("range of times", &(table.first_time, table.last_time), &(points.first_time, points.last_time));
+        return pair(
+            "range of times",
+            &(table.first_time, table.last_time),
+            &(points.first_time, points.last_time),
+        );
     }
     if table.last.value.to_bits() != points.last.value.to_bits() {
         return pair("last value", &table.last.value, &points.last.value);

@@ -105,9 +105,7 @@ pub(super) async fn check_log(
         report.add(Finding::new("commit.contradiction", place(table, &file), remark).table(table));
     }
     for (file, fault) in audit.checkpoint_faults {
-        report.add(
-            Finding::new("checkpoint.damaged", place(table, &file), fault).table(table).advice(MENDS),
-        );
+        report.add(Finding::new("checkpoint.damaged", place(table, &file), fault).table(table).advice(MENDS));
     }
     state.last_seq = audit.version.last_seq;
     state.files = audit.files;
@@ -147,11 +145,7 @@ pub(super) async fn check_files(
     Ok(())
 }
 
-async fn check_file(
-    table: Table,
-    store: &Arc<dyn ObjectStore>,
-    file: &DataFile,
-) -> Result<Option<BadFile>> {
+async fn check_file(table: Table, store: &Arc<dyn ObjectStore>, file: &DataFile) -> Result<Option<BadFile>> {
     let finding = |code, what: String| {
         Finding::new(code, place(table, &file.path), what).table(table).rows(file.rows).advice(RESTORE)
     };

@@ -108,9 +108,11 @@ impl Finding {
 }
 
 /// What to do about most damage.
-pub(crate) const RESTORE: &str = "restore the file from a backup, or set it aside with `runlake verify --quarantine`";
+pub(crate) const RESTORE: &str =
+    "restore the file from a backup, or set it aside with `runlake verify --quarantine`";
 /// What to do about a damaged log.
-pub(crate) const SALVAGE: &str = "restore the file from a backup, or keep what is readable with `runlake verify --salvage`";
+pub(crate) const SALVAGE: &str =
+    "restore the file from a backup, or keep what is readable with `runlake verify --salvage`";
 /// What to do about what the next writer mends by itself.
 pub(crate) const MENDS: &str = "the next open for writing makes it anew, nothing is lost";
 /// What to do about a contradiction that no single file explains.

@@ -64,7 +64,9 @@ fn judge(
         Err(_) => return Err(log.corrupt(0, "the header is broken")),
     };
     if before.is_some_and(|before| before != header.previous_seq) {
-        return Err(log.corrupt(0, format!("the file follows record {}, not the file before", header.previous_seq)));
+        return Err(
+            log.corrupt(0, format!("the file follows record {}, not the file before", header.previous_seq))
+        );
     }
     let summary = log.summary(header, limit)?;
     if let Ending::Broken(later) = summary.ending

@@ -69,7 +69,9 @@ pub(crate) fn plan(
         numbers.pop();
     }
     let mut plan = Plan { files: Vec::new(), lost: Vec::new() };
-    let (Some(first), Some(last)) = (numbers.first().copied(), numbers.last().copied()) else { return Ok(plan) };
+    let (Some(first), Some(last)) = (numbers.first().copied(), numbers.last().copied()) else {
+        return Ok(plan);
+    };
     for number in first..=last {
         let before = plan.files.last().map(|file| file.last_seq);
         let planned = if numbers.binary_search(&number).is_ok() {
@@ -163,8 +165,9 @@ fn read(
         return Ok(None);
     }
     let proven = walked.gaps.iter().any(|gap| gap.proven);
-    let is_cut = walked.header.is_some_and(|header| limit.is_none() && (log.bytes.len() as u64) < header.file_bytes)
-        && frames.last().map_or(FILE_HEADER_BYTES, |frame| frame.end) != log.bytes.len();
+    let is_cut =
+        walked.header.is_some_and(|header| limit.is_none() && (log.bytes.len() as u64) < header.file_bytes)
+            && frames.last().map_or(FILE_HEADER_BYTES, |frame| frame.end) != log.bytes.len();
     Ok(Some(PlannedFile {
         number,
         exists: true,
@@ -194,9 +197,8 @@ impl Plan {
             let failed = |source| WalError::Write { file: path.clone(), offset: 0, source };
             let kept = if file.exists { keep(disk, directory, &path).map_err(failed)? } else { None };
             crate::disk::replace_file(disk, &path, &bytes).map_err(failed)?;
-            let name = |path: &Path| {
-                path.strip_prefix(directory).unwrap_or(path).to_string_lossy().into_owned()
-            };
+            let name =
+                |path: &Path| path.strip_prefix(directory).unwrap_or(path).to_string_lossy().into_owned();
             done.push(SalvagedFile {
                 file: name(&path),
                 kept: kept.as_deref().map_or_else(|| "(it was missing)".to_owned(), name),
@@ -214,7 +216,8 @@ impl PlannedFile {
         lake_id: &[u8; 16],
         stand_in: &mut Option<Record>,
     ) -> Result<Vec<u8>> {
-        let original = if self.exists { LogFile::read(disk, directory, self.number)?.bytes } else { Vec::new() };
+        let original =
+            if self.exists { LogFile::read(disk, directory, self.number)?.bytes } else { Vec::new() };
         let header = FileHeader {
             format: FORMAT,
             lake_id: *lake_id,
@@ -238,8 +241,13 @@ impl PlannedFile {
                 format::write_frame(header, seed, &mut out, |payload| record.encode(payload));
             }
             if out.len() as u64 > MAX_FILE_BYTES {
-                let what = format!("more than {MAX_FILE_BYTES} bytes would be needed to stand for what is lost");
-                return Err(WalError::Corrupt { file: format::file_path(directory, self.number), offset: 0, what });
+                let what =
+                    format!("more than {MAX_FILE_BYTES} bytes would be needed to stand for what is lost");
+                return Err(WalError::Corrupt {
+                    file: format::file_path(directory, self.number),
+                    offset: 0,
+                    what,
+                });
             }
         }
         // The file ends behind its last frame, and its header says so.

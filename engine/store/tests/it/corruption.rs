@@ -73,7 +73,9 @@ fn kind(file: &Path, files: &[PathBuf]) -> String {
     let name = file.to_string_lossy();
     let table = name.split('/').nth(1).unwrap_or_default().to_owned();
     let is_last = |prefix: &str, suffix: &str| {
-        files.iter().rfind(|f| f.to_string_lossy().starts_with(prefix) && f.to_string_lossy().ends_with(suffix))
+        files
+            .iter()
+            .rfind(|f| f.to_string_lossy().starts_with(prefix) && f.to_string_lossy().ends_with(suffix))
             == Some(&file.to_owned())
     };
     match () {
@@ -81,7 +83,9 @@ fn kind(file: &Path, files: &[PathBuf]) -> String {
         () if name.starts_with("wal/") => "log file".to_owned(),
         () if name.ends_with("_last_checkpoint") => "_last_checkpoint".to_owned(),
         () if name.contains(".checkpoint.") => "checkpoint".to_owned(),
-        () if name.contains("_delta_log") && name.ends_with("00000000000000000000.json") => "first commit".to_owned(),
+        () if name.contains("_delta_log") && name.ends_with("00000000000000000000.json") => {
+            "first commit".to_owned()
+        }
         () if name.contains("_delta_log") && is_last(&format!("tables/{table}/_delta_log/"), ".json") => {
             "last commit".to_owned()
         }
@@ -142,7 +146,9 @@ async fn judge(root: &Path, file: &Path, expected: &str) -> Outcome {
             Ok(content) => {
                 let line = content.lines().zip(expected.lines()).find(|(a, b)| a != b);
                 let lines = (content.lines().count(), expected.lines().count());
-                return Outcome::Wrong(format!("{who}: lines {lines:?}, first difference {line:?}, named: {named}"));
+                return Outcome::Wrong(format!(
+                    "{who}: lines {lines:?}, first difference {line:?}, named: {named}"
+                ));
             }
             Err(error) => {
                 all_same = false;

@@ -36,8 +36,12 @@ async fn rows(snapshot: &Snapshot) -> String {
         writeln!(text, "note {} {:?} {:?} {}", note.project, note.run, note.text, note.time).unwrap();
     }
     for record in registry.imports() {
-        writeln!(text, "import {} {} {} {}", record.kind, record.location, record.content_hash, record.points)
-            .unwrap();
+        writeln!(
+            text,
+            "import {} {} {} {}",
+            record.kind, record.location, record.content_hash, record.points
+        )
+        .unwrap();
     }
     let mut keys: Vec<_> = snapshot.series().entries().iter().map(|entry| entry.key.clone()).collect();
     keys.sort();
@@ -47,7 +51,11 @@ async fn rows(snapshot: &Snapshot) -> String {
         writeln!(
             text,
             "series {} {:?} {context:?} {} {} {:016x}",
-            series.run, series.metric.as_str(), statistics.count, statistics.nan_count, statistics.fingerprint
+            series.run,
+            series.metric.as_str(),
+            statistics.count,
+            statistics.nan_count,
+            statistics.fingerprint
         )
         .unwrap();
         for point in snapshot.series_points(&series).await.unwrap().iter() {

@@ -7,6 +7,7 @@ mod corruption;
 mod golden;
 mod kill;
 mod lake;
+mod much_log;
 mod ledger;
 mod random;
 mod recovery;

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use model::{
-    Command, Context, ImportRecord, Key, Note, ParamValue, Point, PointBatch, PointColumns, ProjectName, SeriesKey,
-    SeriesPoints, TagValue, WriterSequence,
+    Command, Context, ImportRecord, Key, Note, ParamValue, Point, PointBatch, PointColumns, ProjectName,
+    SeriesKey, SeriesPoints, TagValue, WriterSequence,
 };
 use store::{Snapshot, Store, StoreConfig};
 
@@ -47,7 +47,10 @@ fn describe(run: u128) -> Vec<Command> {
         Command::CreateRun(model::NewRun { time: run as i64 * 1_000, ..new }),
         Command::SetParams {
             run: run_id(run),
-            params: vec![(key("lr"), ParamValue::new(text).unwrap()), (key("seed"), ParamValue::new("7").unwrap())],
+            params: vec![
+                (key("lr"), ParamValue::new(text).unwrap()),
+                (key("seed"), ParamValue::new("7").unwrap()),
+            ],
         },
         Command::SetTags { run: run_id(run), tags: vec![(key("team"), TagValue::new("visión").unwrap())] },
     ]
@@ -116,7 +119,8 @@ pub(crate) async fn content(snapshot: &Snapshot) -> Result<String, store::StoreE
     for record in registry.imports() {
         writeln!(text, "{record:?}").unwrap();
     }
-    let mut keys: Vec<SeriesKey> = snapshot.series().entries().iter().map(|entry| entry.key.clone()).collect();
+    let mut keys: Vec<SeriesKey> =
+        snapshot.series().entries().iter().map(|entry| entry.key.clone()).collect();
     keys.sort();
     for series in keys {
         let statistics = &snapshot.series().get(&series).unwrap().statistics;

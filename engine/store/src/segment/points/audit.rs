@@ -105,10 +105,15 @@ impl Reader {
             return;
         }
         if let Some(statistics) = seen.statistics.take() {
-            if (statistics.first_step, statistics.last_step) != (series.rows.first_step, series.rows.last_step) {
+            if (statistics.first_step, statistics.last_step)
+                != (series.rows.first_step, series.rows.last_step)
+            {
                 tell(format!(
                     "its steps are {} to {}, the chunk index says {} to {}",
-                    statistics.first_step, statistics.last_step, series.rows.first_step, series.rows.last_step
+                    statistics.first_step,
+                    statistics.last_step,
+                    series.rows.first_step,
+                    series.rows.last_step
                 ));
             }
             each(&series, &statistics);

@@ -430,7 +430,10 @@ impl Piece {
         let before = start..end.min(without.start);
         let behind = start.max(without.end)..end;
         let position = self.position;
-        [before, behind].into_iter().filter(|rows| rows.start < rows.end).map(move |rows| Self { position, rows })
+        [before, behind]
+            .into_iter()
+            .filter(|rows| rows.start < rows.end)
+            .map(move |rows| Self { position, rows })
     }
 }
 

@@ -23,6 +23,9 @@ pub(crate) struct VerifyArguments {
     /// Make a damaged log readable: damaged ranges are copied to wal/quarantine and given up, everything else is kept
     #[arg(long)]
     salvage: bool,
+    /// Set damaged data files aside that the log can give back, and make their rows again from it
+    #[arg(long)]
+    quarantine: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -34,8 +37,8 @@ enum VerifyFormat {
 }
 
 pub(crate) async fn run(place: &Place, arguments: VerifyArguments) -> anyhow::Result<u8> {
-    if arguments.salvage {
-        access::lake_only(place, "verify --salvage")?;
+    if arguments.salvage || arguments.quarantine {
+        access::lake_only(place, "verify --salvage and --quarantine")?;
     }
     if let Some(url) = &place.url {
         let verified = access::connect(url).await?.verify().await?;
@@ -58,6 +61,9 @@ pub(crate) async fn run(place: &Place, arguments: VerifyArguments) -> anyhow::Re
     let location = runlake::Location::parse(&place.lake)?;
     if arguments.salvage {
         salvage(location.path()).await?;
+    }
+    if arguments.quarantine {
+        quarantine(place, location.path()).await?;
     }
     let bar = Bar::new("checking");
     let report = store::verify_with(location.path(), Arc::new(RealDisk), Some(bar.sink())).await;
@@ -86,6 +92,25 @@ async fn salvage(path: &Path) -> anyhow::Result<()> {
     }
     for left in &salvaged.left_out {
         eprintln!("salvage: {left}");
+    }
+    Ok(())
+}
+
+async fn quarantine(place: &Place, path: &Path) -> anyhow::Result<()> {
+    let done = store::quarantine(path, Arc::new(RealDisk), "runlake verify --quarantine").await;
+    let done = done.map_err(runlake::Error::from)?;
+    for file in &done.set_aside {
+        let kept = file.kept.as_deref().unwrap_or("nothing: it was missing");
+        eprintln!("quarantine: {} ({} rows), kept as {kept}; the log has its rows", file.file, file.rows);
+    }
+    for left in &done.left {
+        eprintln!("quarantine: {} stays: the log no longer has its rows", left.place);
+    }
+    if !done.set_aside.is_empty() {
+        let lake = access::write_existing(place, "runlake verify --quarantine").await?;
+        let flushed = lake.flush().await;
+        lake.close().await;
+        flushed?;
     }
     Ok(())
 }

@@ -149,6 +149,63 @@ impl Catalog {
         Ok(audit)
     }
 
+    /// The last versions of a table before the newest one, the oldest first.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub(crate) async fn recent_versions(&self, table: Table) -> Result<Vec<TableVersion>> {
+        const MOST: usize = 64;
+        let commits = log::read(self.store(table).as_ref(), table.name(), 0).await?;
+        let mut versions = std::collections::VecDeque::new();
+        let mut version = TableVersion::default();
+        for (number, commit) in commits {
+            version.apply(number, commit);
+            versions.push_back(version.clone());
+            if versions.len() > MOST + 1 {
+                versions.pop_front();
+            }
+        }
+        versions.pop_back();
+        Ok(versions.into())
+    }
+
+    /// Sets aside every commit behind a version, the newest first, and the checkpoints that hold them. Only a writer may
+    /// call it, and only when the log has the rows.
+    ///
+    /// # Errors
+    /// [`CatalogError::Store`]; what was set aside until then stays so.
+    pub(crate) async fn take_back(&self, table: Table, to: i64, reason: &str) -> Result<()> {
+        let store = self.store(table);
+        let failed = |error| CatalogError::store(table.name(), error);
+        let listed = store.list_with_delimiter(Some(&Path::from(log::LOG_FOLDER))).await.map_err(failed)?;
+        for object in listed.objects {
+            let name = object.location.filename().unwrap_or_default();
+            let version = name.split('.').next().and_then(|digits| digits.parse::<i64>().ok());
+            if name == "_last_checkpoint" || (name.contains(".checkpoint.") && version > Some(to)) {
+                self.quarantine(table, object.location.as_ref(), reason.to_owned()).await?;
+            }
+        }
+        let versions = log::versions(store.as_ref(), table.name()).await?;
+        for version in versions.into_iter().rev().take_while(|version| *version > to) {
+            self.quarantine(table, &commit_file(version), reason.to_owned()).await?;
+        }
+        self.known.lock().remove(&table);
+        self.delta.lock().await.remove(&table);
+        Ok(())
+    }
+
+    /// Moves a data file to the quarantine and tells where it is; `None` when it is not there.
+    ///
+    /// # Errors
+    /// [`CatalogError::Store`].
+    pub(crate) async fn set_aside(&self, table: Table, file: &str, reason: &str) -> Result<Option<String>> {
+        match self.store(table).head(&Path::from(file)).await {
+            Ok(_) => Ok(Some(self.quarantine(table, file, reason.to_owned()).await?.quarantined)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(CatalogError::store(table.name(), error)),
+        }
+    }
+
     /// The commit that creates a table has no checksum: it is compared with what it must say.
     async fn check_creation(
         &self,

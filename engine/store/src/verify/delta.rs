@@ -66,13 +66,18 @@ impl Tables {
     }
 
     pub(super) fn into_findings(self) -> impl Iterator<Item = Finding> {
-        self.bad.into_iter().flat_map(|bad| {
-            let runs = bad.runs;
-            bad.findings.into_iter().enumerate().map(move |(index, finding)| {
-                // The runs of a file stand at the first thing that is wrong with it, unless it knows its own.
-                if index == 0 && finding.run_count == 0 { finding.runs(runs.clone()) } else { finding }
-            })
-        })
+        self.bad.into_iter().flat_map(BadFile::into_findings)
+    }
+}
+
+impl BadFile {
+    pub(super) fn into_findings(self) -> Vec<Finding> {
+        let runs = self.runs;
+        // The runs of a file stand at the first thing that is wrong with it, unless it knows its own.
+        let with_runs = |(index, finding): (usize, Finding)| {
+            if index == 0 && finding.run_count == 0 { finding.runs(runs.clone()) } else { finding }
+        };
+        self.findings.into_iter().enumerate().map(with_runs).collect()
     }
 }
 
@@ -145,7 +150,11 @@ pub(super) async fn check_files(
     Ok(())
 }
 
-async fn check_file(table: Table, store: &Arc<dyn ObjectStore>, file: &DataFile) -> Result<Option<BadFile>> {
+pub(super) async fn check_file(
+    table: Table,
+    store: &Arc<dyn ObjectStore>,
+    file: &DataFile,
+) -> Result<Option<BadFile>> {
     let finding = |code, what: String| {
         Finding::new(code, place(table, &file.path), what).table(table).rows(file.rows).advice(RESTORE)
     };

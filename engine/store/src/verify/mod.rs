@@ -108,8 +108,7 @@ impl Finding {
 }
 
 /// What to do about most damage.
-pub(crate) const RESTORE: &str =
-    "restore the file from a backup, or set it aside with `runlake verify --quarantine`";
+pub(crate) const RESTORE: &str = "try `runlake verify --quarantine`, which makes it again when the log can, or restore the file from a backup";
 /// What to do about a damaged log.
 pub(crate) const SALVAGE: &str =
     "restore the file from a backup, or keep what is readable with `runlake verify --salvage`";
@@ -117,6 +116,16 @@ pub(crate) const SALVAGE: &str =
 pub(crate) const MENDS: &str = "the next open for writing makes it anew, nothing is lost";
 /// What to do about a contradiction that no single file explains.
 pub(crate) const REPORT: &str = "please report this; the points themselves are readable";
+
+/// What is wrong with one data file.
+pub(crate) async fn file_findings(
+    catalog: &Catalog,
+    table: Table,
+    file: &crate::catalog::DataFile,
+) -> Result<Vec<Finding>> {
+    let bad = delta::check_file(table, &catalog.store(table), file).await?;
+    Ok(bad.map(delta::BadFile::into_findings).unwrap_or_default())
+}
 
 /// What a verification looked at and found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -240,7 +249,8 @@ pub async fn verify_with(
     };
     let catalog = Catalog::open_on(root, Arc::clone(&disk))?;
     let mut tables = delta::Tables::default();
-    for table in Table::ALL {
+    // Points first: a flush that goes on meanwhile commits them last, so that nothing looks as if it came too early.
+    for table in Table::ALL.into_iter().rev() {
         tables.add(delta::check_log(&catalog, table, &mut report).await?);
     }
     meter.expect(tables.bytes());

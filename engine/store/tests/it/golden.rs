@@ -66,19 +66,6 @@ async fn rows(snapshot: &Snapshot) -> String {
     text
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_lake_of_every_format_opens_reads_writes_and_flushes() {
     let mut formats = 0;
@@ -90,7 +77,7 @@ async fn a_lake_of_every_format_opens_reads_writes_and_flushes() {
         formats += 1;
         let expected = std::fs::read_to_string(folder.join("expected.txt")).unwrap();
         let work = tempfile::tempdir().unwrap();
-        copy(&folder.join("lake"), work.path());
+        sample::copy(&folder.join("lake"), work.path());
         assert_eq!(verify(work.path()).await.unwrap().findings, [], "{}", folder.display());
         assert_eq!(rows(&open_snapshot(work.path()).await.unwrap()).await, expected, "{}", folder.display());
         let store = Store::open(sample::sample_config(work.path())).await.unwrap();
@@ -116,7 +103,7 @@ async fn newer_formats_are_refused_by_name_of_file_and_version() {
         if root.exists() {
             std::fs::remove_dir_all(&root).unwrap();
         }
-        copy(&lake, &root);
+        sample::copy(&lake, &root);
         change(&root);
         root
     };

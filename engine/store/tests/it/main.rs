@@ -8,6 +8,7 @@ mod golden;
 mod kill;
 mod lake;
 mod much_log;
+mod quarantine;
 mod ledger;
 mod random;
 mod recovery;

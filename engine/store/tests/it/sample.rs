@@ -100,6 +100,20 @@ pub(crate) async fn build(root: &Path) {
     store.close().await;
 }
 
+/// Copies a lake.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
 /// Everything in a lake, bit for bit.
 pub(crate) async fn content(snapshot: &Snapshot) -> Result<String, store::StoreError> {
     let mut text = String::new();

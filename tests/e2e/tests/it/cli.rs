@@ -40,6 +40,8 @@ fn the_help_of_each_command() {
         "note",
         "flush",
         "verify",
+        "backup",
+        "restore",
         "functions",
     ];
     for name in commands {

@@ -108,7 +108,7 @@ pub enum StoreError {
     #[error("{damage}; `runlake verify` lists all damage, what is not named there is sound")]
     Damaged {
         /// What is damaged.
-        damage: crate::damage::Damage,
+        damage: Box<crate::damage::Damage>,
     },
     /// A value is not valid.
     #[error(transparent)]

@@ -54,7 +54,7 @@ impl Snapshot {
     /// [`crate::StoreError::Damaged`] names the first damaged file of these tables.
     pub fn require(&self, tables: &[Table]) -> Result<()> {
         match self.damage.iter().find(|damage| tables.contains(&damage.table)) {
-            Some(damage) => Err(crate::StoreError::Damaged { damage: damage.clone() }),
+            Some(damage) => Err(crate::StoreError::Damaged { damage: Box::new(damage.clone()) }),
             None => Ok(()),
         }
     }

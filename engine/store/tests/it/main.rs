@@ -7,8 +7,6 @@ mod corruption;
 mod golden;
 mod kill;
 mod lake;
-mod much_log;
-mod quarantine;
 mod ledger;
 mod much_log;
 mod quarantine;

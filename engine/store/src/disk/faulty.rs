@@ -867,4 +867,62 @@ mod tests {
         disk.crash(0);
         assert!(disk.list(Path::new(".")).is_ok());
     }
+
+    #[test]
+    fn links_share_their_file_and_a_folder_moves_with_all_in_it() {
+        let disk = FaultyDisk::new();
+        let path = Path::new;
+        disk.create_directories(path("/lake/tables")).unwrap();
+        write(&disk, "/lake/tables/one", b"one", true);
+        disk.hard_link(path("/lake/tables/one"), path("/lake/tables/two")).unwrap();
+        assert_eq!(disk.used(), 3);
+        let taken = disk.hard_link(path("/lake/tables/one"), path("/lake/tables/two")).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
+        disk.sync_directory(path("/lake/tables")).unwrap();
+        disk.rename(path("/lake"), path("/moved")).unwrap();
+        let names: Vec<String> =
+            disk.entries(path("/moved/tables")).unwrap().into_iter().map(|entry| entry.name).collect();
+        assert_eq!(names, ["one", "two"]);
+        disk.crash_to_synced();
+        assert_eq!(disk.bytes(path("/lake/tables/two")).unwrap(), b"one");
+        disk.rename(path("/lake"), path("/moved")).unwrap();
+        disk.sync_directory(path("/")).unwrap();
+        disk.crash_to_synced();
+        assert_eq!(disk.files(), [path("/moved/tables/one"), path("/moved/tables/two")]);
+        let full = disk.remove_directory(path("/moved")).unwrap_err();
+        assert_eq!(full.kind(), io::ErrorKind::DirectoryNotEmpty);
+    }
+
+    #[test]
+    fn a_dead_process_can_do_nothing_and_a_killed_one_leaves_its_bytes_unsynced() {
+        let disk = FaultyDisk::new();
+        disk.create_directories(Path::new("/lake")).unwrap();
+        let process = disk.process();
+        let mut file = process.create(Path::new("/lake/file")).unwrap();
+        file.write_at(0, b"some bytes").unwrap();
+        let lock = process.lock(Path::new("/lake/lock")).unwrap();
+        disk.fail_at(disk.operations(), Fault::PowerCut);
+        assert!(file.sync_all().is_err() && disk.is_off());
+        disk.kill();
+        assert!(file.write_at(0, b"other").is_err());
+        assert!(process.list(Path::new("/lake")).is_err());
+        let next = disk.process();
+        drop(next.lock(Path::new("/lake/lock")).unwrap());
+        drop(lock);
+        assert_eq!(next.list(Path::new("/lake")).unwrap(), ["file", "lock"]);
+        assert_eq!(disk.bytes(Path::new("/lake/file")).unwrap(), b"some bytes");
+        disk.crash_to_synced();
+        assert_eq!(disk.files(), [Path::new(""); 0]);
+    }
+
+    #[test]
+    fn reads_fail_where_they_shall() {
+        let disk = FaultyDisk::new();
+        write(&disk, "file", b"bytes", true);
+        disk.fail_read_at(disk.reads() + 1);
+        let file = disk.open(Path::new("file"), Access::Read).unwrap();
+        assert!(file.read_at(0, &mut [0; 5]).is_err());
+        assert_eq!(file.read_at(0, &mut [0; 5]).unwrap(), 5);
+        assert_eq!((disk.failures(), disk.failed_syncs()), (1, 0));
+    }
 }

@@ -21,9 +21,9 @@ use crate::lock::WriterLock;
 use crate::segment::points::ReaderCache;
 use crate::segment::rows;
 use crate::snapshot::Snapshot;
-use crate::state::{State, table_of};
+use crate::state::{RUNS_PER_CHUNK, SERIES_PER_CHUNK, State};
 use crate::store::READER_CACHE_BYTES;
-use crate::tables::decode_into;
+use crate::tables::{Checkpoint, Extra, decode_into};
 use crate::wal::{self, Record, Wal, WalConfig, WalError, WriterWindow};
 use crate::writer::writer_of;
 
@@ -150,20 +150,34 @@ async fn load_versions(catalog: &Catalog) -> Result<TableVersions> {
 /// The state that the tables hold.
 async fn restore(catalog: &Catalog, tables: &TableVersions) -> Result<State> {
     let mut state = State::default();
+    let runs_seq = tables.get(&Table::Runs).map_or(0, |version| version.last_seq);
     for table in Table::ALL {
         let Some(version) = tables.get(&table) else { continue };
         if table == Table::Points {
             state.points = Arc::clone(version);
             continue;
         }
-        // The ordinals of runs and series are their positions in the files in order of chunks.
+        // The ordinals of runs and series are the chunk of their file and their position in it. A file has fewer rows
+        // than its chunk has places when runs were deleted; what is left moves to the front of its chunk.
         let mut files: Vec<_> = version.files.iter().collect();
         files.sort_by_key(|file| chunk_of(file));
         for file in files {
             let path = object_store::path::Path::from(file.path.as_str());
-            let batch = rows::read_all(table, catalog.store(table), &path, file.bytes).await?;
-            decode_into(table, &batch, &mut state.registry, &mut state.series)
+            let (batch, sealed) = rows::read_sealed(table, catalog.store(table), &path, file.bytes).await?;
+            let extra =
+                Extra::of_file(&sealed).map_err(|error| sealed.corrupt("footer", error.to_string()))?;
+            let chunk = chunk_of(file).unwrap_or_default();
+            match table {
+                Table::Runs => state.registry.restore_gap(chunk.saturating_mul(RUNS_PER_CHUNK)),
+                Table::Series => state.series.restore_gap(chunk.saturating_mul(SERIES_PER_CHUNK)),
+                _ => {}
+            }
+            let checkpoint = Checkpoint { table, rows: &batch, extra, table_seq: version.last_seq, runs_seq };
+            let left_out = decode_into(&checkpoint, &mut state.registry, &mut state.series)
                 .map_err(|source| StoreError::Row { table, file: file.path.clone(), source })?;
+            if left_out > 0 {
+                state.dirty.note_chunk(table, chunk);
+            }
         }
     }
     Ok(state)
@@ -191,12 +205,12 @@ fn replay(
         Record::Points { batch, .. } => {
             let (to_series, to_memtable) = (is_new(Table::Series), is_new(Table::Points));
             if to_series || to_memtable {
-                state.replay_points(batch, to_series, to_memtable);
+                state.replay_points(batch, seq, to_series, to_memtable);
             }
         }
         Record::Commands { commands, .. } => {
-            for command in commands.iter().filter(|command| is_new(table_of(command))) {
-                state.replay_command(command)?;
+            for command in commands {
+                state.replay_command(command, seq, is_new)?;
             }
         }
         Record::Writers(carried) => {

@@ -166,8 +166,9 @@ impl Writer {
         let mut state = self.shared.state.write();
         state.applied_seq = applied;
         if !state.active.is_empty() {
-            let frozen = Arc::new(std::mem::take(&mut state.active));
-            state.frozen.push_back(frozen);
+            let mut frozen = std::mem::take(&mut state.active);
+            frozen.freeze(last_seq);
+            state.frozen.push_back(Arc::new(frozen));
         }
         Ok(FlushInput {
             registry: state.registry.clone(),
@@ -194,12 +195,12 @@ impl Writer {
             refuse(group, || StoreError::Stopped);
             return;
         }
-        let mut accepted: Vec<(Write, bool)> = Vec::with_capacity(group.len());
+        let mut accepted: Vec<(Write, Option<u64>)> = Vec::with_capacity(group.len());
         let mut replaced: Vec<(String, Option<WriterWindow>)> = Vec::new();
         let mut pending: Option<Registry> = None;
         for write in group {
             match self.take(&write, &mut pending, &mut replaced) {
-                Ok(duplicate) => accepted.push((write, duplicate)),
+                Ok(seq) => accepted.push((write, seq)),
                 Err(error) => drop(write.reply.send(Err(error))),
             }
         }
@@ -229,22 +230,22 @@ impl Writer {
             }
         };
         self.apply(&accepted, durable_seq);
-        for (write, duplicate) in accepted {
-            drop(write.reply.send(Ok(Acknowledgement { durable_seq, duplicate })));
+        for (write, seq) in accepted {
+            drop(write.reply.send(Ok(Acknowledgement { durable_seq, duplicate: seq.is_none() })));
         }
     }
 
-    /// Checks one write and appends it to the log's buffer; `true` when it was applied before.
+    /// Checks one write and appends it to the log's buffer; its WAL number, `None` when it was applied before.
     fn take(
         &mut self,
         write: &Write,
         pending: &mut Option<Registry>,
         replaced: &mut Vec<(String, Option<WriterWindow>)>,
-    ) -> Result<bool> {
+    ) -> Result<Option<u64>> {
         let window = match writer_of(&write.record) {
             Some(writer) => match self.observe(writer)? {
                 Some(window) => Some(window),
-                None => return Ok(true),
+                None => return Ok(None),
             },
             None => None,
         };
@@ -254,7 +255,7 @@ impl Writer {
             Record::Writers(_) => Ok(None),
         };
         let registry = fitting?;
-        self.wal.append(&write.record).map_err(|error| self.failed(error))?;
+        let seq = self.wal.append(&write.record).map_err(|error| self.failed(error))?;
         if let Some(registry) = registry {
             *pending = Some(registry);
         }
@@ -263,7 +264,7 @@ impl Writer {
             let before = self.windows.insert(client_id.clone(), window);
             replaced.push((client_id, before));
         }
-        Ok(false)
+        Ok(Some(seq))
     }
 
     /// The window of a writer after this batch, `None` when the batch was seen before.
@@ -300,21 +301,19 @@ impl Writer {
         };
         for command in commands {
             command.check()?;
-            registry.apply(command, &mut |_| {})?;
+            registry.apply(command, u64::MAX, &mut |_| {})?;
         }
         Ok(Some(registry))
     }
 
-    fn apply(&self, accepted: &[(Write, bool)], durable_seq: u64) {
+    fn apply(&self, accepted: &[(Write, Option<u64>)], durable_seq: u64) {
         let mut state = self.shared.state.write();
-        for (write, duplicate) in accepted {
-            if *duplicate {
-                continue;
-            }
+        for (write, seq) in accepted {
+            let Some(seq) = *seq else { continue };
             match &write.record {
                 Record::Points { batch, .. } => state.apply_points(batch),
                 Record::Commands { commands, .. } => {
-                    if let Err(error) = state.apply_commands(commands) {
+                    if let Err(error) = state.apply_commands(commands, seq) {
                         // The same commands were applied to the same registry a moment ago.
                         tracing::error!(%error, "a checked command did not apply");
                     }

@@ -194,6 +194,10 @@ pub(crate) fn parse(bytes: &[u8], version: i64) -> std::result::Result<Commit, F
             commit.last_seq, stamp.last_seq
         )));
     }
+    for file in &mut commit.add {
+        // A file of a flush, or of a version that did not tell: its rows came up to this number.
+        file.tags.entry(super::ARRIVAL_TAG.to_owned()).or_insert_with(|| stamp.last_seq.to_string());
+    }
     commit.stamp = Some(stamp);
     Ok(commit)
 }

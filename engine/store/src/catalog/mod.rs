@@ -36,6 +36,7 @@ use crate::disk::Disk;
 use crate::segment::EncodedSegment;
 use durable::DurableStore;
 
+pub(crate) use data_file::ARRIVAL_TAG;
 pub use data_file::DataFile;
 pub use error::CatalogError;
 pub use log::{APP_ID, CommitStamp};
@@ -58,7 +59,8 @@ pub struct TableVersion {
     pub last_seq: u64,
     /// The highest epoch of a writer that committed.
     pub epoch: u64,
-    /// The data files, in the order in which they were added.
+    /// The data files, those with the oldest rows first: points of one series that are equal in step, fraction and
+    /// time stand in the order of their arrival when the files are read in this order.
     pub files: Vec<DataFile>,
 }
 
@@ -75,6 +77,10 @@ impl TableVersion {
             self.files.retain(|file| !removed.contains(file.path.as_str()));
         }
         self.files.extend(commit.add);
+        // What compaction wrote holds old rows: it stands among the files of their time.
+        if !self.files.is_sorted_by_key(DataFile::arrival) {
+            self.files.sort_by_key(DataFile::arrival);
+        }
     }
 
     /// Rows of all files.

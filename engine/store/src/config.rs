@@ -41,13 +41,10 @@ pub struct StoreConfig {
     pub sync: SyncPolicy,
     /// The clock.
     pub clock: Clock,
-<<<<<<< HEAD
     /// Where every local file is: the log, the lock, and the tables of a local lake. Tests put one here that fails.
     pub disk: Arc<dyn Disk>,
-=======
     /// Compaction, vacuum and retention.
     pub maintenance: MaintenanceConfig,
->>>>>>> 3a5d0d9 (Compaction of points by layers; deletion of runs and projects with tombstones; work in progress)
     /// Who opens the lake, for the message that a second writer sees, such as `runlake serve on 127.0.0.1:7070`.
     pub owner: String,
 }
@@ -64,11 +61,8 @@ impl StoreConfig {
             wal_file_bytes: 64 << 20,
             sync: SyncPolicy::EveryGroup,
             clock,
-<<<<<<< HEAD
             disk: Arc::new(RealDisk),
-=======
             maintenance: MaintenanceConfig::default(),
->>>>>>> 3a5d0d9 (Compaction of points by layers; deletion of runs and projects with tombstones; work in progress)
             owner: "runlake".to_owned(),
         }
     }
@@ -85,11 +79,8 @@ impl std::fmt::Debug for StoreConfig {
             wal_file_bytes,
             sync,
             clock: _,
-<<<<<<< HEAD
             disk,
-=======
             maintenance,
->>>>>>> 3a5d0d9 (Compaction of points by layers; deletion of runs and projects with tombstones; work in progress)
             owner,
         } = self;
         f.debug_struct("StoreConfig")
@@ -99,12 +90,9 @@ impl std::fmt::Debug for StoreConfig {
             .field("in_flight_bytes", in_flight_bytes)
             .field("group_bytes", group_bytes)
             .field("wal_file_bytes", wal_file_bytes)
-<<<<<<< HEAD
             .field("sync", sync)
             .field("disk", disk)
-=======
             .field("maintenance", maintenance)
->>>>>>> 3a5d0d9 (Compaction of points by layers; deletion of runs and projects with tombstones; work in progress)
             .field("owner", owner)
             .finish_non_exhaustive()
     }

@@ -28,23 +28,17 @@ mod verify;
 pub mod wal;
 mod writer;
 
-pub use config::{Clock, StoreConfig, SyncPolicy};
 pub use compact::{CompactOptions, CompactReport, SkippedFile};
+pub use config::{Clock, StoreConfig, SyncPolicy};
 pub use error::{Result, StoreError};
 pub use flush::FlushReport;
 pub use lake_file::{FORMAT, LakeFile, LakeFileError};
 pub use layout::Layout;
 pub use lock::LockError;
-<<<<<<< HEAD
-pub use recover::{open_snapshot, open_snapshot_on};
-pub use registry::{Registry, RegistryError, RunOrdinal, config_hash};
-pub use series_index::{SeriesEntry, SeriesIndex, SeriesOrdinal};
-=======
 pub use maintenance::{MaintenanceConfig, WriteVolume};
-pub use recover::open_snapshot;
+pub use recover::{open_snapshot, open_snapshot_on};
 pub use registry::{Registry, RegistryError, RunOrdinal, Runs, config_hash};
 pub use series_index::{SeriesEntries, SeriesEntry, SeriesIndex, SeriesOrdinal};
->>>>>>> 3a5d0d9 (Compaction of points by layers; deletion of runs and projects with tombstones; work in progress)
 pub use snapshot::Snapshot;
 pub use store::Store;
 pub use verify::{Finding, VerifyReport, verify, verify_on};

@@ -65,6 +65,12 @@ impl Snapshot {
         self.memtables().iter().map(|memtable| memtable.points()).sum()
     }
 
+    /// Whether the points of a run in a segment are there for readers: those of a deleted run stay in it until the
+    /// next compaction.
+    pub fn holds(&self, file: &DataFile, run: model::RunId) -> bool {
+        self.state.registry.holds(run, file.arrival())
+    }
+
     /// A reader of one segment; footers are kept in a bounded cache.
     ///
     /// # Errors
@@ -97,6 +103,9 @@ impl Snapshot {
         for file in self.point_files() {
             let reader = self.open_segment(file).await?;
             let context = key.context.as_ref().map(|context| context.as_str());
+            if !self.holds(file, key.run) {
+                continue;
+            }
             let positions = reader.series().matching(|series| {
                 series.run == key.run && series.metric == key.metric.as_str() && series.context == context
             });

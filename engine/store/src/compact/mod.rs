@@ -8,6 +8,8 @@
 
 mod merge;
 pub(crate) mod plan;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 use std::sync::Arc;

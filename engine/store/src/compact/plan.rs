@@ -44,6 +44,14 @@ enum Within {
     End,
 }
 
+#[cfg(test)]
+impl Bound {
+    /// A run of one series.
+    pub(super) fn of_run(run: RunId) -> Self {
+        Self { run, within: Within::Start }
+    }
+}
+
 /// What the plan knows of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Extent {
@@ -134,23 +142,42 @@ impl<'a> Plan<'a> {
         let width = if policy.full { 2 } else { policy.width.max(2) };
         for lowest in 0..self.depth() {
             for group in self.groups(lowest) {
-                for part in self.without(group, excluded) {
-                    let (mut bottom, mut above) = (0, 0);
-                    let mut layers = HashSet::new();
-                    let first = part.iter().map(|file| self.layers[*file]).min().unwrap_or_default();
-                    for file in &part {
-                        let layer = self.layers[*file];
-                        *(if layer == first { &mut bottom } else { &mut above }) += self.files[*file].bytes;
-                        layers.insert(layer);
+                if group.iter().any(|file| excluded.contains(file)) {
+                    let found = self.deep_beside(group, policy, excluded);
+                    if found.is_some() {
+                        return found;
                     }
-                    let worth = policy.full || bottom as f64 <= policy.ratio * above as f64;
-                    if layers.len() >= width && worth && self.is_sound(&part) {
-                        return Some(part);
-                    }
+                    continue;
+                }
+                let (mut bottom, mut above, mut highest) = (0, 0, lowest);
+                for file in &group {
+                    let layer = self.layers[*file];
+                    *(if layer == lowest { &mut bottom } else { &mut above }) += self.files[*file].bytes;
+                    highest = highest.max(layer);
+                }
+                let worth = policy.full || bottom as f64 <= policy.ratio * above as f64;
+                if highest - lowest + 1 >= width && worth && self.is_sound(&group) {
+                    return Some(group);
                 }
             }
         }
         None
+    }
+
+    /// The same in a group with excluded files: what is older and what is newer than one of them cannot be merged.
+    fn deep_beside(
+        &self,
+        mut group: Vec<usize>,
+        policy: &Policy,
+        excluded: &HashSet<usize>,
+    ) -> Option<Vec<usize>> {
+        group.sort_by_key(|file| self.files[*file].arrival);
+        group.split(|file| excluded.contains(file)).find_map(|part| {
+            let files: Vec<Extent> = part.iter().map(|file| self.files[*file].clone()).collect();
+            let found = Plan::new(&files).deep(policy, &HashSet::new())?;
+            let found: Vec<usize> = found.into_iter().filter_map(|at| part.get(at).copied()).collect();
+            self.is_sound(&found).then_some(found)
+        })
     }
 
     /// Neighbouring small files with nothing on them.
@@ -206,19 +233,6 @@ impl<'a> Plan<'a> {
             end = Some(joined.map_or(&extent.high, |end| end.max(&extent.high)));
         }
         groups
-    }
-
-    /// A group without the excluded files: what is older and what is newer than one of them cannot be merged.
-    fn without(&self, mut group: Vec<usize>, excluded: &HashSet<usize>) -> Vec<Vec<usize>> {
-        if excluded.is_empty() || !group.iter().any(|file| excluded.contains(file)) {
-            return vec![group];
-        }
-        group.sort_by_key(|file| self.files[*file].arrival);
-        group
-            .split(|file| excluded.contains(file))
-            .filter(|part| !part.is_empty())
-            .map(<[_]>::to_vec)
-            .collect()
     }
 
     /// Whether merging these files leaves the order of points of every series as it is.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use model::schema::Table;
 
-use crate::catalog::{Catalog, Change, TableVersion};
+use crate::catalog::{Catalog, Change, CommitIdentity, TableVersion};
 use crate::error::Result;
+use crate::flush::EPOCH;
 
 /// The newest committed versions. Whoever holds the lock on them may commit.
 #[derive(Debug, Default)]
@@ -42,6 +43,23 @@ impl Committed {
         self.in_doubt = None;
         self.versions.insert(table, Arc::clone(&version));
         Ok(version)
+    }
+
+    /// Commits nothing but the number that the table has, so that a version follows the newest one.
+    ///
+    /// # Errors
+    /// As [`Catalog::commit`].
+    pub(crate) async fn touch(&mut self, catalog: &Catalog, table: Table, time: i64) -> Result<()> {
+        let base = self.version(table);
+        let info = CommitIdentity {
+            commit_id: uuid::Uuid::new_v4(),
+            epoch: EPOCH,
+            first_seq: base.last_seq + 1,
+            time,
+        };
+        let (add, remove, last_seq) = (Vec::new(), Vec::new(), base.last_seq);
+        self.commit(catalog, table, Change { add, remove, last_seq, data_change: false, info }).await?;
+        Ok(())
     }
 
     /// Finds out what became of a commit that failed; gives the version that was found back.

@@ -7,16 +7,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
+use model::{Command, Run};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use crate::compact::{self, CompactOptions, SkippedFile};
+use crate::error::Result;
 use crate::store::Shared;
+use crate::vacuum::{self, VacuumOptions};
+use crate::wal::Record;
 use crate::writer::Write;
 
 /// How long after the last write the lake counts as idle.
 const IDLE_AFTER: Duration = Duration::from_secs(1);
+/// Runs that one command deletes.
+const DELETED_AT_ONCE: usize = 10_000;
+const MICROS_PER_DAY: i64 = 24 * 3600 * 1_000_000;
 /// The pause after a failure of the background work.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(30);
 
@@ -176,7 +183,7 @@ pub(crate) async fn run(shared: Arc<Shared>, writes: Sender<Write>) {
             () = shared.maintenance.wanted.notified() => {}
             () = tokio::time::sleep(until) => {}
         }
-        if let Err(error) = round(&shared, &mut vacuumed).await {
+        if let Err(error) = round(&shared, &writes, &mut vacuumed).await {
             if shared.is_stopped() {
                 return;
             }
@@ -186,7 +193,7 @@ pub(crate) async fn run(shared: Arc<Shared>, writes: Sender<Write>) {
     }
 }
 
-async fn round(shared: &Arc<Shared>, vacuumed: &mut Instant) -> crate::error::Result<()> {
+async fn round(shared: &Arc<Shared>, writes: &Sender<Write>, vacuumed: &mut Instant) -> Result<()> {
     let config = shared.config.maintenance;
     let mut throttle = Throttle::background(config.busy_bytes_per_second);
     let known = shared.maintenance.damaged.lock().clone();
@@ -194,6 +201,25 @@ async fn round(shared: &Arc<Shared>, vacuumed: &mut Instant) -> crate::error::Re
     *shared.maintenance.damaged.lock() = report.skipped;
     if vacuumed.elapsed() >= config.vacuum_every {
         *vacuumed = Instant::now();
+        expire(shared, writes).await?;
+        vacuum::vacuum(shared, VacuumOptions::default()).await?;
     }
     Ok(())
+}
+
+/// Deletes the runs that ended longer ago than their project keeps them. Gives back how many.
+pub(crate) async fn expire(shared: &Arc<Shared>, writes: &Sender<Write>) -> Result<usize> {
+    let registry = shared.state.read().registry.clone();
+    let now = (shared.config.clock)();
+    let mut expired = Vec::new();
+    for (project, days) in registry.retention() {
+        let cutoff = now.saturating_sub(i64::from(days).saturating_mul(MICROS_PER_DAY));
+        let ended = |run: &&Arc<Run>| run.project == *project && run.end_time.is_some_and(|end| end < cutoff);
+        expired.extend(registry.runs().iter().filter(ended).map(|run| run.id));
+    }
+    for runs in expired.chunks(DELETED_AT_ONCE) {
+        let commands = vec![Command::DeleteRuns { runs: runs.to_vec() }];
+        shared.write(writes, Record::Commands { writer: None, commands }, runs.len() * 40).await?;
+    }
+    Ok(expired.len())
 }

@@ -12,6 +12,7 @@ use object_store::path::Path;
 
 use crate::catalog::{Catalog, DataFile};
 use crate::error::Result;
+use crate::live;
 use crate::memory_scan;
 use crate::memtable::Memtable;
 use crate::registry::Registry;
@@ -32,6 +33,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub(crate) fn new(state: State, catalog: Arc<Catalog>, readers: Arc<ReaderCache>) -> Self {
+        live::note(catalog.root(), &state.points);
         Self { state: Arc::new(state), catalog, readers }
     }
 

@@ -23,6 +23,7 @@ use crate::recover;
 use crate::segment::points::ReaderCache;
 use crate::snapshot::Snapshot;
 use crate::state::State;
+use crate::vacuum::{self, VacuumOptions, VacuumReport};
 use crate::wal::{Record, Wal, WriterWindow};
 use crate::writer::{Acknowledgement, Control, Write, Writer};
 
@@ -252,6 +253,15 @@ impl Store {
     /// alone and named in the report.
     pub async fn compact(&self, options: CompactOptions) -> Result<CompactReport> {
         compact::compact(&self.inner.shared, options, Vec::new(), &mut Throttle::none()).await
+    }
+
+    /// Removes data files that no recent version and no snapshot of this process needs, and what no reader needs of
+    /// the Delta logs.
+    ///
+    /// # Errors
+    /// When the store fails; what was removed until then was not needed.
+    pub async fn vacuum(&self, options: VacuumOptions) -> Result<VacuumReport> {
+        vacuum::vacuum(&self.inner.shared, options).await
     }
 
     /// Bytes that flushes and compactions have written since the lake was opened.

@@ -14,6 +14,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{ArrowPrimitiveType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use futures::TryStreamExt;
+use model::schema::Table;
 use model::{Context, ExperimentName, MetricName, ModelError, PointColumns, ProjectName, RunId, SeriesKey};
 use object_store::ObjectStore;
 use object_store::path::Path;
@@ -109,6 +110,12 @@ impl Input {
         keep: &(dyn Fn(&DataFile, RunId) -> bool + Send + Sync),
     ) -> Result<Self, SegmentError> {
         let reader = Reader::open(Arc::clone(store), &Path::from(file.path.as_str()), file.bytes).await?;
+        // The texts come from the chunk index. Their columns are read for nothing but this: a damaged file must not
+        // vanish behind a sound one before somebody was told.
+        let schema = Table::Points.schema();
+        let is_text =
+            |column: &str| schema.fields().iter().take(COLUMNS[0]).any(|field| field.name() == column);
+        reader.file().verify_columns(store.as_ref(), is_text).await?;
         let mut last: Option<(RunId, bool)> = None;
         let mut positions = Vec::new();
         for series in reader.series().iter() {

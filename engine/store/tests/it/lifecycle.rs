@@ -173,7 +173,7 @@ fn rounds(default: u32) -> u32 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_is_flushed_merged_deleted_and_restarted_readers_see_the_model() {
     let (seed, mut random) = random();
-    for round in 0..rounds(6) {
+    for round in 0..rounds(2) {
         let folder = tempfile::tempdir().unwrap();
         let mut store = Store::open(small(folder.path())).await.unwrap();
         let mut model = Model::default();
@@ -253,13 +253,13 @@ async fn a_compaction_or_vacuum_that_is_given_up_anywhere_changes_nothing_for_re
         make(&store, &mut model, run, &mut random).await;
     }
     let mut given_up = 0;
-    for polls in 0..200 {
+    for polls in (0..200).step_by(3) {
         for _ in 0..2 {
             append(&store, &mut model, u128::from(random.below(4)), &mut random).await;
             store.flush().await.unwrap();
         }
         let compacted = poll_times(polls, store.compact(FULL)).await;
-        let vacuumed = if polls % 3 == 0 { poll_times(polls, store.vacuum(NOW)).await } else { None };
+        let vacuumed = if polls % 4 == 0 { poll_times(polls, store.vacuum(NOW)).await } else { None };
         given_up += u32::from(compacted.is_none()) + u32::from(vacuumed.is_none());
         let at = format!("seed {seed}, given up after {polls} polls");
         if polls % 5 == 0 {
@@ -269,14 +269,14 @@ async fn a_compaction_or_vacuum_that_is_given_up_anywhere_changes_nothing_for_re
             drop(store);
             store = Store::open(small(folder.path())).await.unwrap();
         }
-        if polls % 5 == 0 || polls % 7 == 0 {
+        if polls % 5 == 0 {
             model.assert_is(&store.snapshot(), &at).await;
         }
         if compacted.is_some() && polls > 60 {
             break;
         }
     }
-    assert!(given_up > 20, "only {given_up} were given up");
+    assert!(given_up > 10, "only {given_up} were given up");
     store.compact(FULL).await.unwrap();
     store.vacuum(NOW).await.unwrap();
     model.assert_is(&store.snapshot(), "at the end").await;
@@ -318,15 +318,20 @@ async fn compaction_goes_on_beside_writers_and_flushes() {
     let by_hand = {
         let store = store.clone();
         tokio::spawn(async move {
-            for _ in 0..10 {
+            for round in 0..20 {
                 store.flush().await.unwrap();
-                store.compact(FULL).await.unwrap();
-                store.vacuum(NOW).await.unwrap();
+                store.compact(if round % 2 == 0 { FULL } else { CompactOptions::default() }).await.unwrap();
+                if round % 5 == 4 {
+                    store.vacuum(NOW).await.unwrap();
+                }
             }
+            store.flush().await.unwrap();
+            store.compact(FULL).await.unwrap();
         })
     };
-    futures::future::join_all(writers).await.into_iter().for_each(|joined| joined.unwrap());
-    by_hand.await.unwrap();
+    let (written, by_hand) = futures::future::join(futures::future::join_all(writers), by_hand).await;
+    written.into_iter().for_each(|joined| joined.unwrap());
+    by_hand.unwrap();
     let snapshot = store.snapshot();
     for run in 0..6 {
         let points = snapshot.series_points(&key(run, "loss")).await.unwrap();
@@ -524,10 +529,6 @@ async fn a_deleted_project_is_gone_from_views_at_once_and_from_the_disk_after_va
     assert_eq!(store.snapshot().series_points(&key(9, &metric)).await.unwrap().len(), 0);
     let report = store.compact(CompactOptions { sweep: true, ..CompactOptions::default() }).await.unwrap();
     assert_eq!(report.rows_removed, 3);
-    // Two more flushes let go of the log.
-    for _ in 0..3 {
-        store.flush().await.unwrap();
-    }
     store.vacuum(NOW).await.unwrap();
     assert_eq!(contains(folder.path(), secret), Vec::<String>::new());
     assert_eq!(store.snapshot().series_points(&key(1, "loss")).await.unwrap().len(), 3);

@@ -271,6 +271,15 @@ impl Store {
         vacuum::vacuum(&self.inner.shared, options).await
     }
 
+    /// Deletes the runs that ended longer ago than the retention of their project allows. Gives back how many. Happens
+    /// in the background too.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub async fn apply_retention(&self) -> Result<usize> {
+        maintenance::expire(&self.inner.shared, &self.inner.writes).await
+    }
+
     /// Bytes that flushes and compactions have written since the lake was opened.
     pub fn write_volume(&self) -> WriteVolume {
         self.inner.shared.maintenance.volume()

@@ -3,7 +3,9 @@
 mod access;
 mod arguments;
 mod bench;
+mod compact;
 mod decide;
+mod delete;
 mod demo;
 mod exit;
 mod flush;
@@ -13,10 +15,12 @@ mod import;
 mod note;
 mod output;
 mod prompt;
+mod retention;
 mod runs;
 mod serve;
 mod show;
 mod sql;
+mod vacuum;
 mod verify;
 
 use std::panic::AssertUnwindSafe;
@@ -67,6 +71,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<u8> {
         Command::Decide(arguments) => decide::run(place, arguments).await,
         Command::Note(arguments) => note::run(place, arguments).await,
         Command::Flush => flush::run(place).await,
+        Command::Compact(arguments) => compact::run(place, arguments).await,
+        Command::Vacuum(arguments) => vacuum::run(place, arguments).await,
+        Command::Delete(arguments) => delete::run(place, arguments).await,
+        Command::Retention(arguments) => retention::run(place, arguments).await,
         Command::Verify => verify::run(place).await,
         Command::Bench(arguments) => bench::run(arguments).await,
         Command::Functions(arguments) => functions::run(arguments).await,

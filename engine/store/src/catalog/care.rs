@@ -12,7 +12,8 @@ use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use super::log::{self, LOG_FOLDER};
 use super::{Catalog, CatalogError, Result, TableVersion, checkpoint};
 
-/// Commits after which a checkpoint is made; the default of Delta, whose own checkpoints come at the same versions.
+/// Commits after which a checkpoint is made, of the versions 99, 199, …; the default of Delta, whose own checkpoints
+/// come at the same versions.
 pub(crate) const COMMITS_PER_CHECKPOINT: i64 = 100;
 /// Commits that are fetched at once.
 const FETCHES: usize = 32;

@@ -419,7 +419,7 @@ impl Catalog {
                 Some(found) => {
                     let found = found.map_err(|fault| fault.into_error(name, version, true))?;
                     let next = self.settle(table, base, version, found, &stamp)?;
-                    if version % care::COMMITS_PER_CHECKPOINT == 0
+                    if (version + 1) % care::COMMITS_PER_CHECKPOINT == 0
                         && let Err(error) = self.put_checkpoint(table, &next).await
                     {
                         // It only makes opening faster.

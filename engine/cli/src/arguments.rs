@@ -3,7 +3,10 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
-use crate::{backup, bench, decide, demo, functions, gate, import, note, runs, serve, show, sql, verify};
+use crate::{
+    backup, bench, compact, decide, delete, demo, functions, gate, import, note, retention, runs, serve,
+    show, sql, vacuum, verify,
+};
 
 /// Every training run a team ever made, in one place, one SQL query away, with the statistics to say what was learned.
 #[derive(Debug, Parser)]
@@ -64,6 +67,14 @@ pub(crate) enum Command {
     Note(note::NoteArguments),
     /// Write everything that is only in the log into tables that any Delta reader reads
     Flush,
+    /// Merge small and overlapping files of points into few large ones
+    Compact(compact::CompactArguments),
+    /// Remove files that no reader needs any more
+    Vacuum(vacuum::VacuumArguments),
+    /// Delete runs or a project, for good
+    Delete(delete::DeleteArguments),
+    /// Show or set after how many days runs are deleted
+    Retention(retention::RetentionArguments),
     /// Check every file, log record and invariant
     Verify(verify::VerifyArguments),
     /// Copy the lake into a folder of backups, also while a server writes; only what is new is copied

@@ -4,7 +4,9 @@ mod access;
 mod arguments;
 mod backup;
 mod bench;
+mod compact;
 mod decide;
+mod delete;
 mod demo;
 mod exit;
 mod flush;
@@ -15,10 +17,12 @@ mod note;
 mod output;
 mod progress;
 mod prompt;
+mod retention;
 mod runs;
 mod serve;
 mod show;
 mod sql;
+mod vacuum;
 mod verify;
 
 use std::panic::AssertUnwindSafe;
@@ -69,6 +73,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<u8> {
         Command::Decide(arguments) => decide::run(place, arguments).await,
         Command::Note(arguments) => note::run(place, arguments).await,
         Command::Flush => flush::run(place).await,
+        Command::Compact(arguments) => compact::run(place, arguments).await,
+        Command::Vacuum(arguments) => vacuum::run(place, arguments).await,
+        Command::Delete(arguments) => delete::run(place, arguments).await,
+        Command::Retention(arguments) => retention::run(place, arguments).await,
         Command::Verify(arguments) => verify::run(place, arguments).await,
         Command::Backup(arguments) => backup::back_up(place, arguments).await,
         Command::Restore(arguments) => backup::restore(arguments).await,

@@ -200,6 +200,24 @@ pub enum Command {
     AddNote(Note),
     /// Remembers what was imported.
     RecordImport(ImportRecord),
+    /// Deletes runs with their params, tags, notes, series and points, for good. Their ids may be used again, for new runs.
+    DeleteRuns {
+        /// The runs.
+        runs: Vec<RunId>,
+    },
+    /// Deletes a project: its runs, experiments, decisions and notes, for good.
+    DeleteProject {
+        /// The project.
+        project: ProjectName,
+    },
+    /// Says after how many days from its end a run of a project is deleted; `None` keeps runs for ever.
+    SetRetention {
+        /// The project.
+        project: ProjectName,
+        /// Days, at least 1.
+        #[serde(default)]
+        days: Option<u32>,
+    },
 }
 
 impl Command {
@@ -247,7 +265,16 @@ impl Command {
             Self::RecordImport(record) => {
                 check_length("import location", &record.location, limits::TAG_VALUE_CHARACTERS)?;
             }
-            Self::SetParams { .. } | Self::SetTags { .. } | Self::DeleteTags { .. } => {}
+            Self::SetRetention { days, .. } => {
+                if *days == Some(0) {
+                    return Err(ModelError::Empty { what: "the number of days" });
+                }
+            }
+            Self::SetParams { .. }
+            | Self::SetTags { .. }
+            | Self::DeleteTags { .. }
+            | Self::DeleteRuns { .. }
+            | Self::DeleteProject { .. } => {}
         }
         Ok(())
     }

@@ -6,10 +6,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow::array::RecordBatch;
 use datafusion::prelude::SessionContext;
-use model::{Command, PointBatch, WriterSequence};
+use model::{Command, PointBatch, ProjectName, RunId, WriterSequence};
 use query::{Answer, QueryOptions, SessionConfig, SessionFactory};
 use store::disk::RealDisk;
-use store::{Acknowledgement, FlushReport, ProgressSink, Snapshot, Store, StoreConfig, SyncPolicy};
+use store::{
+    Acknowledgement, CompactOptions, CompactReport, FlushReport, ProgressSink, Snapshot, Store, StoreConfig,
+    SyncPolicy, VacuumOptions, VacuumReport,
+};
 
 use crate::error::{Error, Result};
 use crate::location::Location;
@@ -201,6 +204,46 @@ impl Lake {
     /// When a file or a commit cannot be written; nothing is lost.
     pub async fn flush(&self) -> Result<FlushReport> {
         Ok(self.store()?.flush().await?)
+    }
+
+    /// Merges files of `points` until there is nothing worth it; points of deleted runs are left out.
+    ///
+    /// # Errors
+    /// When the store or a commit fails; a damaged file is left alone and named in the report.
+    pub async fn compact(&self, options: CompactOptions) -> Result<CompactReport> {
+        Ok(self.store()?.compact(options).await?)
+    }
+
+    /// Removes files that no recent version of a table needs.
+    ///
+    /// # Errors
+    /// When the store fails; what was removed until then was not needed.
+    pub async fn vacuum(&self, options: VacuumOptions) -> Result<VacuumReport> {
+        Ok(self.store()?.vacuum(options).await?)
+    }
+
+    /// Deletes runs with everything that belongs to them, for good.
+    ///
+    /// # Errors
+    /// When one of them is not in the lake; then none is deleted.
+    pub async fn delete_runs(&self, runs: Vec<RunId>) -> Result<Acknowledgement> {
+        self.apply(vec![Command::DeleteRuns { runs }], None).await
+    }
+
+    /// Deletes a project with its runs, experiments, decisions and notes, for good.
+    ///
+    /// # Errors
+    /// When there is no such project.
+    pub async fn delete_project(&self, project: ProjectName) -> Result<Acknowledgement> {
+        self.apply(vec![Command::DeleteProject { project }], None).await
+    }
+
+    /// Says after how many days from its end a run of a project is deleted; `None` keeps runs for ever.
+    ///
+    /// # Errors
+    /// When there is no such project, or the number of days is 0.
+    pub async fn set_retention(&self, project: ProjectName, days: Option<u32>) -> Result<Acknowledgement> {
+        self.apply(vec![Command::SetRetention { project, days }], None).await
     }
 
     /// Ends the lake's threads. What was acknowledged is on disk with or without this.

@@ -7,6 +7,8 @@ use std::time::Duration;
 use crate::disk::{Disk, RealDisk};
 use crate::verify::ProgressSink;
 
+use crate::maintenance::MaintenanceConfig;
+
 /// Where the time comes from: microseconds since 1970 UTC. Only data carries times; order never depends on them.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
@@ -44,6 +46,8 @@ pub struct StoreConfig {
     pub disk: Arc<dyn Disk>,
     /// Is told how far an open is that has much log to read.
     pub progress: Option<ProgressSink>,
+    /// Compaction, vacuum and retention.
+    pub maintenance: MaintenanceConfig,
     /// Who opens the lake, for the message that a second writer sees, such as `runlake serve on 127.0.0.1:7070`.
     pub owner: String,
 }
@@ -62,6 +66,7 @@ impl StoreConfig {
             clock,
             disk: Arc::new(RealDisk),
             progress: None,
+            maintenance: MaintenanceConfig::default(),
             owner: "runlake".to_owned(),
         }
     }
@@ -80,6 +85,7 @@ impl std::fmt::Debug for StoreConfig {
             clock: _,
             disk,
             progress: _,
+            maintenance,
             owner,
         } = self;
         f.debug_struct("StoreConfig")
@@ -91,6 +97,7 @@ impl std::fmt::Debug for StoreConfig {
             .field("wal_file_bytes", wal_file_bytes)
             .field("sync", sync)
             .field("disk", disk)
+            .field("maintenance", maintenance)
             .field("owner", owner)
             .finish_non_exhaustive()
     }

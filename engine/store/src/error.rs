@@ -170,6 +170,7 @@ impl StoreError {
             Self::Model(error) => error.code(),
             Self::Registry(RegistryError::RunUnknown { .. }) => "run.unknown",
             Self::Registry(RegistryError::ExperimentUnknown { .. }) => "experiment.unknown",
+            Self::Registry(RegistryError::ProjectUnknown { .. }) => "project.unknown",
             Self::Registry(RegistryError::ParamConflict { .. }) => "param.conflict",
             Self::Registry(RegistryError::RunElsewhere { .. }) => "run.elsewhere",
             Self::SequenceTooOld { .. } => "writer.too_old",

@@ -13,6 +13,7 @@ use model::schema::Table;
 use tokio::sync::oneshot;
 
 use crate::catalog::{Change, CommitIdentity, DataFile, TableVersion};
+use crate::committed::Committed;
 use crate::error::{Result, StoreError};
 use crate::memtable::Memtable;
 use crate::registry::Registry;
@@ -21,6 +22,7 @@ use crate::segment::{EncodedSegment, points, rows};
 use crate::series_index::{SeriesIndex, SeriesOrdinal};
 use crate::state::{Dirty, RUNS_PER_CHUNK, SERIES_PER_CHUNK};
 use crate::store::Shared;
+use crate::tables::Extra;
 use crate::wal::FlushedTable;
 use crate::writer::Control;
 use crate::{memory_scan, tables};
@@ -52,15 +54,23 @@ pub struct FlushReport {
     pub last_seq: u64,
 }
 
-/// Flushes what is there now. One flush runs at a time; another caller waits for its turn.
+/// Flushes what is there now. One flush runs at a time; another caller waits for its turn. A flush that has begun goes
+/// on when nobody waits for it any more.
 pub(crate) async fn flush(shared: &Arc<Shared>) -> Result<FlushReport> {
-    let mut versions = shared.tables.lock().await;
-    settle(shared, &mut versions).await?;
+    let owned = Arc::clone(shared);
+    let report = shared.to_the_end(async move { flush_now(&owned).await }).await?;
+    shared.maintenance.note_flushed(report.point_bytes);
+    Ok(report)
+}
+
+async fn flush_now(shared: &Arc<Shared>) -> Result<FlushReport> {
+    let mut versions = shared.lock_tables().await?;
     let (reply, answer) = oneshot::channel();
-    let held = versions
-        .iter()
-        .map(|(table, version)| FlushedTable { table: table.name().to_owned(), last_seq: version.last_seq });
-    shared.send_control(Control::BeginFlush { tables: held.collect(), reply })?;
+    let held = Table::ALL.map(|table| {
+        let last_seq = versions.version(table).last_seq;
+        FlushedTable { table: table.name().to_owned(), last_seq }
+    });
+    shared.send_control(Control::BeginFlush { tables: held.to_vec(), reply })?;
     let input = answer.await.map_err(|_| StoreError::Stopped)??;
     let mut report = FlushReport { last_seq: input.last_seq, ..FlushReport::default() };
     let outcome = write_tables(shared, &input, &mut versions, &mut report).await;
@@ -69,16 +79,14 @@ pub(crate) async fn flush(shared: &Arc<Shared>) -> Result<FlushReport> {
     match outcome {
         Ok(()) => {
             let mut state = shared.state.write();
-            if let Some(version) = versions.get(&Table::Points) {
-                state.points = Arc::clone(version);
-            }
-            for _ in 0..input.frozen.len() {
+            state.take_over_points(versions.version(Table::Points));
+            // Without points there was no commit of `points`, and nothing frozen either.
+            while state.frozen.front().is_some_and(|memtable| memtable.through() <= input.last_seq) {
                 state.frozen.pop_front();
             }
         }
         Err(error) => {
             shared.state.write().dirty.merge(input.dirty);
-            *shared.in_doubt.lock() = Some(InDoubt { last_seq: input.last_seq, frozen: input.frozen.len() });
             return Err(error);
         }
     }
@@ -93,40 +101,10 @@ pub(crate) async fn flush(shared: &Arc<Shared>) -> Result<FlushReport> {
     Ok(report)
 }
 
-/// A flush that failed, perhaps after one of its commits had got into the log.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct InDoubt {
-    last_seq: u64,
-    /// How many frozen memtables, the oldest ones, it was writing.
-    frozen: usize,
-}
-
-/// Finds out what became of the commits of a flush that failed: what is in a table must not be written again.
-async fn settle(
-    shared: &Arc<Shared>,
-    versions: &mut std::collections::BTreeMap<Table, Arc<TableVersion>>,
-) -> Result<()> {
-    let Some(in_doubt) = *shared.in_doubt.lock() else { return Ok(()) };
-    for table in Table::ALL {
-        versions.insert(table, shared.catalog.load(table).await?);
-    }
-    if let Some(points) = versions.get(&Table::Points) {
-        let mut state = shared.state.write();
-        if points.last_seq >= in_doubt.last_seq && state.points.version < points.version {
-            for _ in 0..in_doubt.frozen {
-                state.frozen.pop_front();
-            }
-            state.points = Arc::clone(points);
-        }
-    }
-    *shared.in_doubt.lock() = None;
-    Ok(())
-}
-
 async fn write_tables(
     shared: &Arc<Shared>,
     input: &FlushInput,
-    versions: &mut std::collections::BTreeMap<Table, Arc<TableVersion>>,
+    versions: &mut Committed,
     report: &mut FlushReport,
 ) -> Result<()> {
     for table in Table::ALL {
@@ -134,7 +112,7 @@ async fn write_tables(
         if encoded.is_empty() {
             continue;
         }
-        let base = versions.get(&table).cloned().unwrap_or_default();
+        let base = versions.version(table);
         let remove = encoded.iter().flat_map(|(chunk, _)| replaced(&base, table, *chunk)).collect();
         let mut add = Vec::with_capacity(encoded.len());
         for (chunk, segment) in encoded {
@@ -161,9 +139,8 @@ async fn write_tables(
                 time: (shared.config.clock)() / 1000,
             },
         };
-        let version = shared.catalog.commit(table, &base, change).await?;
+        versions.commit(&shared.catalog, table, change).await?;
         fail::fail_point!("flush::after_commit");
-        versions.insert(table, version);
         report.tables.push(table.name());
     }
     Ok(())
@@ -224,10 +201,11 @@ fn encode_rows(
     registry: &Registry,
     series: &SeriesIndex,
 ) -> Result<Option<EncodedSegment>> {
-    let runs = || {
-        let first = (chunk * RUNS_PER_CHUNK) as usize;
-        registry.runs().iter().skip(first).take(RUNS_PER_CHUNK as usize)
+    let ordinals = |per_chunk: u32| {
+        let first = chunk as usize * per_chunk as usize;
+        first..first + per_chunk as usize
     };
+    let runs = || registry.runs().range(ordinals(RUNS_PER_CHUNK));
     let batch: Result<RecordBatch, _> = match table {
         Table::Runs => tables::runs(runs()),
         Table::Params => tables::params(runs()),
@@ -237,16 +215,19 @@ fn encode_rows(
         Table::Notes => tables::notes(registry),
         Table::Imports => tables::imports(registry),
         Table::Series | Table::Points => {
-            let first = (chunk * SERIES_PER_CHUNK) as usize;
-            let entries = series.entries().iter().skip(first).take(SERIES_PER_CHUNK as usize);
-            tables::series(registry, entries)
+            tables::series(registry, series.entries().range(ordinals(SERIES_PER_CHUNK)))
         }
     };
     let batch = batch.map_err(|source| StoreError::Encode { table, source })?;
     if batch.num_rows() == 0 {
         return Ok(None);
     }
-    Ok(Some(rows::write_batch(table, &batch)?))
+    let extra = match table {
+        Table::Runs => Extra::of_runs(registry, ordinals(RUNS_PER_CHUNK)),
+        Table::Experiments => Extra::of_experiments(registry),
+        _ => Extra::default(),
+    };
+    Ok(Some(rows::write_batch_with(table, &batch, extra.to_metadata(table))?))
 }
 
 fn encode_points(
@@ -256,6 +237,10 @@ fn encode_points(
 ) -> Result<Option<EncodedSegment>> {
     let memtables: Vec<&Memtable> = frozen.iter().map(Arc::as_ref).collect();
     let selected = memory_scan::series_in(series, &memtables, |_: SeriesOrdinal| true);
+    if selected.is_empty() {
+        // All its runs were deleted meanwhile.
+        return Ok(None);
+    }
     let sorted = selected.into_iter().filter_map(|ordinal| {
         let sorted: Option<SortedSeries> = memory_scan::sorted(registry, series, &memtables, ordinal);
         sorted

@@ -11,8 +11,11 @@ pub(crate) fn series_in(
     memtables: &[&Memtable],
     wanted: impl Fn(SeriesOrdinal) -> bool,
 ) -> Vec<SeriesOrdinal> {
-    let mut ordinals: Vec<SeriesOrdinal> =
-        memtables.iter().flat_map(|memtable| memtable.series()).filter(|ordinal| wanted(*ordinal)).collect();
+    let mut ordinals: Vec<SeriesOrdinal> = memtables
+        .iter()
+        .flat_map(|memtable| memtable.series())
+        .filter(|ordinal| series.entries().get(*ordinal as usize).is_some() && wanted(*ordinal))
+        .collect();
     ordinals.sort_unstable();
     ordinals.dedup();
     ordinals.sort_by(|a, b| {

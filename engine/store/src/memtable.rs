@@ -38,9 +38,20 @@ pub(crate) struct Memtable {
     series: HashMap<SeriesOrdinal, Arc<SeriesBuffer>>,
     bytes: usize,
     points: u64,
+    through: u64,
 }
 
 impl Memtable {
+    /// The last WAL number whose points are here; of a memtable that takes no more.
+    pub(crate) fn through(&self) -> u64 {
+        self.through
+    }
+
+    /// Says that points up to this WAL number are here and that no more will come.
+    pub(crate) fn freeze(&mut self, through: u64) {
+        self.through = through;
+    }
+
     /// Estimated bytes held.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
@@ -71,6 +82,16 @@ impl Memtable {
         open.points.extend_from(points);
         self.bytes += added;
         self.points += points.len() as u64;
+    }
+
+    /// Takes a series out.
+    pub(crate) fn remove(&mut self, series: SeriesOrdinal) {
+        if let Some(buffer) = self.series.remove(&series) {
+            let points = buffer.sealed.iter().map(|chunk| chunk.points.len()).sum::<usize>()
+                + buffer.open.points.len();
+            self.bytes = self.bytes.saturating_sub(SERIES_BYTES + points * POINT_BYTES);
+            self.points = self.points.saturating_sub(points as u64);
+        }
     }
 
     /// The series that have points here.

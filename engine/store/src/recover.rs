@@ -24,9 +24,9 @@ use crate::reach;
 use crate::segment::points::ReaderCache;
 use crate::segment::rows;
 use crate::snapshot::Snapshot;
-use crate::state::{State, table_of};
+use crate::state::{RUNS_PER_CHUNK, SERIES_PER_CHUNK, State, table_of};
 use crate::store::READER_CACHE_BYTES;
-use crate::tables::decode_into;
+use crate::tables::{Checkpoint, Extra, decode_into};
 use crate::verify::{Progress, ProgressSink};
 use crate::wal::{self, Record, Wal, WalConfig, WalError, WriterWindow};
 use crate::writer::writer_of;
@@ -239,6 +239,13 @@ async fn read_state(
         }
         state.applied_seq = seq;
     }
+    // The log lets go only of records that all tables hold. So nothing is missing between the two, unless a flush went
+    // on meanwhile.
+    for (table, version) in &tables {
+        if catalog.load(*table).await?.version != version.version {
+            return Err(WalError::Vanished { file: layout.wal() }.into());
+        }
+    }
     Ok(state)
 }
 
@@ -295,6 +302,7 @@ pub(crate) async fn restore(
 ) -> Result<State> {
     let mut state = State::default();
     let mut log = Some(log);
+    let runs_seq = tables.get(&Table::Runs).map_or(0, |version| version.last_seq);
     for table in Table::ALL {
         if table == Table::Params
             && runs_are_behind(tables)
@@ -307,22 +315,36 @@ pub(crate) async fn restore(
             state.points = Arc::clone(version);
             continue;
         }
-        // The ordinals of runs and series are their positions in the files in order of chunks.
+        // The ordinals of runs and series are the chunk of their file and their position in it. A file has fewer rows
+        // than its chunk has places when runs were deleted; what is left moves to the front of its chunk.
         let mut files: Vec<_> = version.files.iter().collect();
         files.sort_by_key(|file| chunk_of(file));
         for file in files {
             let path = object_store::path::Path::from(file.path.as_str());
             let shown = || format!("tables/{}/{}", table.name(), file.path);
-            let batch = match rows::read_all(table, catalog.store(table), &path, file.bytes).await {
-                Ok(batch) => batch,
+            let read = rows::read_sealed(table, catalog.store(table), &path, file.bytes).await;
+            let (batch, sealed) = match read {
+                Ok(read) => read,
                 Err(error) => {
                     reading.note(table, shown(), file.rows, error.into())?;
                     continue;
                 }
             };
+            let extra =
+                Extra::of_file(&sealed).map_err(|error| sealed.corrupt("footer", error.to_string()))?;
+            let chunk = chunk_of(file).unwrap_or_default();
+            match table {
+                Table::Runs => state.registry.restore_gap(chunk.saturating_mul(RUNS_PER_CHUNK)),
+                Table::Series => state.series.restore_gap(chunk.saturating_mul(SERIES_PER_CHUNK)),
+                _ => {}
+            }
             let mut orphans = reading.is_tolerant().then_some(0);
-            decode_into(table, &batch, &mut state.registry, &mut state.series, &mut orphans)
+            let checkpoint = Checkpoint { table, rows: &batch, extra, table_seq: version.last_seq, runs_seq };
+            let left_out = decode_into(&checkpoint, &mut state.registry, &mut state.series, &mut orphans)
                 .map_err(|source| StoreError::Row { table, file: file.path.clone(), source })?;
+            if left_out > 0 {
+                state.dirty.note_chunk(table, chunk);
+            }
             if let Some(rows) = orphans.filter(|rows| *rows > 0) {
                 let reason = "these rows belong to runs that the runs table does not hold".to_owned();
                 let error = CatalogError::Change { table: table.name(), reason };
@@ -346,7 +368,7 @@ fn replay_missing_runs(
         if let Record::Commands { commands, .. } = &record {
             let new_runs = commands.iter().filter(|command| matches!(command, Command::CreateRun(_)));
             for command in new_runs.filter(|_| seq > held(Table::Runs)) {
-                state.replay_command(command)?;
+                state.replay_command(command, seq, |table| table == Table::Runs)?;
             }
         }
     }
@@ -383,21 +405,21 @@ fn replay(
         Record::Points { batch, .. } => {
             let (to_series, to_memtable) = (is_new(Table::Series), is_new(Table::Points));
             if to_series || to_memtable {
-                state.replay_points(batch, to_series, to_memtable);
+                state.replay_points(batch, seq, to_series, to_memtable);
             }
         }
         Record::Commands { commands, .. } => {
             for command in commands {
-                if is_new(table_of(command)) {
-                    state.replay_command(command)?;
-                } else if let Command::CreateRun(new) = command
+                state.replay_command(command, seq, is_new)?;
+                if let Command::CreateRun(new) = command
+                    && !is_new(Table::Runs)
                     && is_new(Table::Experiments)
                     && state.registry.experiment(&new.project, &new.experiment).is_none()
                 {
                     // The first run of an experiment makes it.
                     let (project, name) = (new.project.clone(), new.experiment.clone());
                     let update = ExperimentUpdate::named(project, name, new.time);
-                    state.replay_command(&Command::UpdateExperiment(update))?;
+                    state.replay_command(&Command::UpdateExperiment(update), seq, is_new)?;
                 }
             }
         }

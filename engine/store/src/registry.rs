@@ -6,16 +6,19 @@
 //! - A run keeps its ordinal (0, 1, 2, … in order of creation) for the life of the lake.
 //! - A clone is cheap (persistent collections), so that readers hold an immutable state while writers go on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use imbl::{HashMap, OrdMap, Vector};
+use model::schema::Table;
 use model::{
     Command, Decision, Experiment, ExperimentName, ExperimentUpdate, ImportRecord, Key, NewRun, Note,
     ParamValue, ProjectName, Run, RunId, RunUpdate,
 };
 use sha2::{Digest, Sha256};
 use thiserror::Error;
+
+use crate::state::table_of;
 
 /// The dense number of a run, in order of creation.
 pub type RunOrdinal = u32;
@@ -49,6 +52,12 @@ pub enum RegistryError {
         /// The value that was given.
         given: ParamValue,
     },
+    /// Nothing is known of the project.
+    #[error("there is no project {project:?} in this lake")]
+    ProjectUnknown {
+        /// The project.
+        project: ProjectName,
+    },
     /// A run with this id is there, in another project or experiment.
     #[error("run {run} is in {project}/{experiment} already and cannot be made anew elsewhere")]
     RunElsewhere {
@@ -78,28 +87,104 @@ pub enum Changed {
     Notes,
     /// The imports.
     Imports,
+    /// A run that is gone, with everything that belonged to it.
+    Deleted(RunOrdinal),
+}
+
+/// A run in its place.
+#[derive(Debug, Clone)]
+struct Slot {
+    run: Arc<Run>,
+    /// The WAL number of the command that made the run. Points that came earlier belonged to a deleted run of the
+    /// same id.
+    since: u64,
 }
 
 /// The state of everything mutable.
 #[derive(Debug, Clone, Default)]
 pub struct Registry {
-    runs: Vector<Arc<Run>>,
+    /// By ordinal; the place of a deleted run stays empty.
+    runs: Vector<Option<Slot>>,
     ordinals: HashMap<RunId, RunOrdinal>,
     experiments: OrdMap<(ProjectName, ExperimentName), Arc<Experiment>>,
     decisions: Vector<Arc<Decision>>,
     notes: Vector<Arc<Note>>,
     imports: OrdMap<(String, String), Arc<ImportRecord>>,
+    retention: OrdMap<ProjectName, u32>,
+    deletions: u64,
+}
+
+/// The runs of a registry by ordinal, without deleted ones.
+#[derive(Debug, Clone, Copy)]
+pub struct Runs<'a>(&'a Registry);
+
+impl<'a> Runs<'a> {
+    /// Number of runs.
+    pub fn len(&self) -> usize {
+        self.0.ordinals.len()
+    }
+
+    /// Whether there are no runs.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The run of this ordinal; `None` when it was deleted or never made.
+    pub fn get(&self, ordinal: usize) -> Option<&'a Arc<Run>> {
+        self.0.runs.get(ordinal)?.as_ref().map(|slot| &slot.run)
+    }
+
+    /// All runs in order of creation.
+    pub fn iter(&self) -> impl Iterator<Item = &'a Arc<Run>> + Clone + use<'a> {
+        self.0.runs.iter().flatten().map(|slot| &slot.run)
+    }
+
+    /// The runs with ordinals in this range.
+    pub(crate) fn range(
+        &self,
+        ordinals: std::ops::Range<usize>,
+    ) -> impl Iterator<Item = &'a Arc<Run>> + Clone + use<'a> {
+        self.0.slots(ordinals).map(|slot| &slot.run)
+    }
 }
 
 impl Registry {
     /// All runs by ordinal.
-    pub fn runs(&self) -> &Vector<Arc<Run>> {
-        &self.runs
+    pub fn runs(&self) -> Runs<'_> {
+        Runs(self)
+    }
+
+    fn slots(&self, ordinals: std::ops::Range<usize>) -> impl Iterator<Item = &Slot> + Clone {
+        let end = ordinals.end.min(self.runs.len());
+        let start = ordinals.start.min(end);
+        self.runs.focus().narrow(start..end).into_iter().flatten()
     }
 
     /// The run of this id.
     pub fn run(&self, id: RunId) -> Option<&Arc<Run>> {
-        self.runs.get(*self.ordinals.get(&id)? as usize)
+        self.runs().get(*self.ordinals.get(&id)? as usize)
+    }
+
+    /// Whether the points of this run in a segment of this arrival are there for readers: not those of a deleted run,
+    /// and not those of an earlier run of the same id.
+    pub fn holds(&self, run: RunId, arrival: u64) -> bool {
+        let slot = self.ordinals.get(&run).and_then(|ordinal| self.runs.get(*ordinal as usize)?.as_ref());
+        slot.is_some_and(|slot| slot.since <= arrival)
+    }
+
+    /// How many commands that delete runs were applied since the lake was opened, those of the log included.
+    pub fn deletions(&self) -> u64 {
+        self.deletions
+    }
+
+    /// After how many days from its end a run of each project is deleted, for projects that have such a limit.
+    pub fn retention(&self) -> impl Iterator<Item = (&ProjectName, u32)> {
+        self.retention.iter().map(|(project, days)| (project, *days))
+    }
+
+    /// The WAL numbers of the commands that made the runs with ordinals in this range.
+    pub(crate) fn since(&self, ordinals: std::ops::Range<usize>) -> Vec<u64> {
+        self.slots(ordinals).map(|slot| slot.since).collect()
     }
 
     /// The ordinal of a run.
@@ -146,13 +231,14 @@ impl Registry {
         self.imports.get(&(kind.to_owned(), location.to_owned()))
     }
 
-    /// Applies one command and tells what it changed through `changed`.
+    /// Applies one command, the one of this WAL number, and tells what it changed through `changed`.
     ///
     /// # Errors
     /// A command that does not fit changes nothing.
     pub fn apply(
         &mut self,
         command: &Command,
+        seq: u64,
         changed: &mut impl FnMut(Changed),
     ) -> Result<(), RegistryError> {
         match command {
@@ -161,7 +247,7 @@ impl Registry {
                 changed(Changed::Experiments);
                 Ok(())
             }
-            Command::CreateRun(new) => self.create_run(new, changed),
+            Command::CreateRun(new) => self.create_run(new, seq, true, changed),
             Command::UpdateRun(update) => {
                 let ordinal = self.known(update.id)?;
                 self.change_run(ordinal, |run| update_run(run, update));
@@ -209,27 +295,160 @@ impl Registry {
                 changed(Changed::Imports);
                 Ok(())
             }
+            Command::DeleteRuns { runs } => {
+                runs.iter().try_for_each(|run| self.known(*run).map(drop))?;
+                self.delete(&Deletion::of_runs(runs), |_| true, changed);
+                Ok(())
+            }
+            Command::DeleteProject { project } => {
+                self.known_project(project)?;
+                self.delete(&Deletion::of_project(project), |_| true, changed);
+                Ok(())
+            }
+            Command::SetRetention { project, days } => {
+                self.known_project(project)?;
+                match days {
+                    Some(days) => self.retention.insert(project.clone(), *days),
+                    None => self.retention.remove(project),
+                };
+                changed(Changed::Experiments);
+                Ok(())
+            }
             // `Command` may gain variants; one that this version does not know cannot have passed the decoder.
             _ => Ok(()),
         }
     }
 
     /// Puts a run as it stands in a checkpoint at the next ordinal.
-    pub(crate) fn restore_run(&mut self, run: Run) {
+    pub(crate) fn restore_run(&mut self, run: Run, since: u64) {
         let ordinal = self.runs.len() as RunOrdinal;
         self.ordinals.insert(run.id, ordinal);
-        self.runs.push_back(Arc::new(run));
+        self.runs.push_back(Some(Slot { run: Arc::new(run), since }));
     }
 
-    /// Changes the restored run of this id, if it is there.
-    pub(crate) fn restore_into_run(&mut self, id: RunId, change: impl FnOnce(&mut Run)) -> bool {
-        match self.ordinal(id) {
-            Some(ordinal) => {
-                self.change_run(ordinal, change);
-                true
-            }
-            None => false,
+    /// Leaves places empty, as those of deleted runs, until the next ordinal is at least this one.
+    pub(crate) fn restore_gap(&mut self, until: RunOrdinal) {
+        while self.runs.len() < until as usize {
+            self.runs.push_back(None);
         }
+    }
+
+    pub(crate) fn restore_retention(&mut self, project: ProjectName, days: u32) {
+        self.retention.insert(project, days);
+    }
+
+    /// Applies a command of the log to the tables that do not have it yet.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub(crate) fn replay(
+        &mut self,
+        command: &Command,
+        seq: u64,
+        is_new: impl Fn(Table) -> bool,
+        changed: &mut impl FnMut(Changed),
+    ) -> Result<(), RegistryError> {
+        match command {
+            Command::DeleteRuns { runs } => self.delete(&Deletion::of_runs(runs), is_new, changed),
+            Command::DeleteProject { project } => {
+                self.delete(&Deletion::of_project(project), is_new, changed)
+            }
+            Command::CreateRun(new) if is_new(Table::Runs) => {
+                return self.create_run(new, seq, is_new(Table::Experiments), changed);
+            }
+            command if is_new(table_of(command)) => {
+                // The runs table may be ahead and have let the run go, or have a new one of the same id.
+                let is_gone = run_of(command).is_some_and(|run| !self.holds(run, seq));
+                if is_gone && !is_new(Table::Runs) {
+                    return Ok(());
+                }
+                return match self.apply(command, seq, changed) {
+                    Err(RegistryError::ExperimentUnknown { .. } | RegistryError::ProjectUnknown { .. })
+                        if !is_new(Table::Experiments) =>
+                    {
+                        Ok(())
+                    }
+                    outcome => outcome,
+                };
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Takes runs out of these tables, with all that belongs to them.
+    fn delete(
+        &mut self,
+        deletion: &Deletion<'_>,
+        has: impl Fn(Table) -> bool,
+        changed: &mut impl FnMut(Changed),
+    ) {
+        self.deletions += 1;
+        let found: Vec<(RunOrdinal, RunId)> = match deletion {
+            _ if !has(Table::Runs) => Vec::new(),
+            Deletion::Runs(runs) => runs.iter().filter_map(|run| Some((self.ordinal(*run)?, *run))).collect(),
+            Deletion::Project(project) => self
+                .ordinals
+                .values()
+                .filter_map(|ordinal| Some((*ordinal, self.runs().get(*ordinal as usize)?)))
+                .filter(|(_, run)| run.project == **project)
+                .map(|(ordinal, run)| (ordinal, run.id))
+                .collect(),
+        };
+        for (ordinal, run) in found {
+            self.ordinals.remove(&run);
+            if let Some(slot) = self.runs.get_mut(ordinal as usize) {
+                *slot = None;
+            }
+            changed(Changed::Run(ordinal));
+            changed(Changed::Params(ordinal));
+            changed(Changed::Tags(ordinal));
+            changed(Changed::Deleted(ordinal));
+        }
+        if has(Table::Notes) {
+            self.notes.retain(|note| !deletion.takes(&note.project, note.run));
+            changed(Changed::Notes);
+        }
+        if has(Table::Imports) {
+            // They do not say which runs came from them, and a file whose run is gone must be read again.
+            self.imports.clear();
+            changed(Changed::Imports);
+        }
+        if let Deletion::Project(project) = deletion {
+            if has(Table::Experiments) {
+                let gone: Vec<_> =
+                    self.experiments.keys().filter(|(of, _)| of == *project).cloned().collect();
+                for experiment in gone {
+                    self.experiments.remove(&experiment);
+                }
+                self.retention.remove(*project);
+                changed(Changed::Experiments);
+            }
+            if has(Table::Decisions) {
+                self.decisions.retain(|decision| decision.project != **project);
+                changed(Changed::Decisions);
+            }
+        }
+    }
+
+    fn known_project(&self, project: &ProjectName) -> Result<(), RegistryError> {
+        let known = self.experiments().any(|experiment| experiment.project == *project)
+            || self.runs().iter().any(|run| run.project == *project);
+        if known { Ok(()) } else { Err(RegistryError::ProjectUnknown { project: project.clone() }) }
+    }
+
+    /// Changes the restored run of this id, if it is there and was made up to this WAL number.
+    pub(crate) fn restore_into_run(
+        &mut self,
+        id: RunId,
+        table_seq: u64,
+        change: impl FnOnce(&mut Run),
+    ) -> bool {
+        let ordinal = self.ordinal(id).filter(|_| self.holds(id, table_seq));
+        if let Some(ordinal) = ordinal {
+            self.change_run(ordinal, change);
+        }
+        ordinal.is_some()
     }
 
     pub(crate) fn restore_experiment(&mut self, experiment: Experiment) {
@@ -268,12 +487,18 @@ impl Registry {
     }
 
     fn change_run(&mut self, ordinal: RunOrdinal, change: impl FnOnce(&mut Run)) {
-        if let Some(run) = self.runs.get_mut(ordinal as usize) {
-            change(Arc::make_mut(run));
+        if let Some(Some(slot)) = self.runs.get_mut(ordinal as usize) {
+            change(Arc::make_mut(&mut slot.run));
         }
     }
 
-    fn create_run(&mut self, new: &NewRun, changed: &mut impl FnMut(Changed)) -> Result<(), RegistryError> {
+    fn create_run(
+        &mut self,
+        new: &NewRun,
+        seq: u64,
+        with_experiment: bool,
+        changed: &mut impl FnMut(Changed),
+    ) -> Result<(), RegistryError> {
         if let Some(present) = self.run(new.id) {
             if present.project != new.project || present.experiment != new.experiment {
                 return Err(RegistryError::RunElsewhere {
@@ -284,7 +509,7 @@ impl Registry {
             }
             return Ok(());
         }
-        if self.experiment(&new.project, &new.experiment).is_none() {
+        if with_experiment && self.experiment(&new.project, &new.experiment).is_none() {
             self.update_experiment(&ExperimentUpdate::named(
                 new.project.clone(),
                 new.experiment.clone(),
@@ -293,23 +518,26 @@ impl Registry {
             changed(Changed::Experiments);
         }
         let ordinal = self.runs.len() as RunOrdinal;
-        self.restore_run(Run {
-            id: new.id,
-            project: new.project.clone(),
-            experiment: new.experiment.clone(),
-            name: new.name.clone(),
-            status: new.status,
-            user: new.user.clone(),
-            start_time: new.start_time,
-            end_time: new.end_time,
-            parent: new.parent,
-            source: new.source.clone(),
-            source_run_id: new.source_run_id.clone(),
-            git_commit: new.git_commit.clone(),
-            deleted: new.deleted,
-            params: BTreeMap::new(),
-            tags: BTreeMap::new(),
-        });
+        self.restore_run(
+            Run {
+                id: new.id,
+                project: new.project.clone(),
+                experiment: new.experiment.clone(),
+                name: new.name.clone(),
+                status: new.status,
+                user: new.user.clone(),
+                start_time: new.start_time,
+                end_time: new.end_time,
+                parent: new.parent,
+                source: new.source.clone(),
+                source_run_id: new.source_run_id.clone(),
+                git_commit: new.git_commit.clone(),
+                deleted: new.deleted,
+                params: BTreeMap::new(),
+                tags: BTreeMap::new(),
+            },
+            seq,
+        );
         changed(Changed::Run(ordinal));
         Ok(())
     }
@@ -369,6 +597,41 @@ impl Registry {
     }
 }
 
+/// The run that a command adds to.
+fn run_of(command: &Command) -> Option<RunId> {
+    match command {
+        Command::UpdateRun(update) => Some(update.id),
+        Command::SetParams { run, .. } | Command::SetTags { run, .. } | Command::DeleteTags { run, .. } => {
+            Some(*run)
+        }
+        Command::AddNote(note) => note.run,
+        _ => None,
+    }
+}
+
+/// What is to be deleted.
+enum Deletion<'a> {
+    Runs(HashSet<RunId>),
+    Project(&'a ProjectName),
+}
+
+impl<'a> Deletion<'a> {
+    fn of_runs(runs: &[RunId]) -> Self {
+        Self::Runs(runs.iter().copied().collect())
+    }
+
+    fn of_project(project: &'a ProjectName) -> Self {
+        Self::Project(project)
+    }
+
+    fn takes(&self, project: &ProjectName, run: Option<RunId>) -> bool {
+        match self {
+            Self::Runs(runs) => run.is_some_and(|run| runs.contains(&run)),
+            Self::Project(deleted) => project == *deleted,
+        }
+    }
+}
+
 fn replace<T: Clone>(field: &mut Option<T>, given: &Option<T>) {
     if given.is_some() {
         field.clone_from(given);
@@ -419,7 +682,7 @@ mod tests {
 
     fn apply(registry: &mut Registry, command: &Command) -> Result<Vec<Changed>, RegistryError> {
         let mut changes = Vec::new();
-        registry.apply(command, &mut |change| changes.push(change))?;
+        registry.apply(command, 1, &mut |change| changes.push(change))?;
         Ok(changes)
     }
 
@@ -471,7 +734,7 @@ mod tests {
         apply(&mut registry, &create(2, "a")).unwrap();
         apply(&mut registry, &params(1, &[("lr", "0.1")])).unwrap();
         assert_eq!(snapshot.runs().len(), 1);
-        assert!(snapshot.runs()[0].params.is_empty());
+        assert!(snapshot.runs().get(0).unwrap().params.is_empty());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use object_store::path::Path;
 use crate::catalog::{Catalog, DataFile};
 use crate::damage::Damage;
 use crate::error::Result;
+use crate::live;
 use crate::memory_scan;
 use crate::memtable::Memtable;
 use crate::registry::Registry;
@@ -35,6 +36,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub(crate) fn new(state: State, catalog: Arc<Catalog>, readers: Arc<ReaderCache>) -> Self {
+        live::note(catalog.root(), &state.points);
         Self { state: Arc::new(state), catalog, readers, damage: Arc::default() }
     }
 
@@ -87,6 +89,12 @@ impl Snapshot {
     /// Number of points that are only in memory and in the log.
     pub fn memtable_points(&self) -> u64 {
         self.memtables().iter().map(|memtable| memtable.points()).sum()
+    }
+
+    /// Whether the points of a run in a segment are there for readers: those of a deleted run stay in it until the
+    /// next compaction.
+    pub fn holds(&self, file: &DataFile, run: model::RunId) -> bool {
+        self.state.registry.holds(run, file.arrival())
     }
 
     /// A reader of one segment; footers are kept in a bounded cache.
@@ -142,6 +150,9 @@ impl Snapshot {
         for file in self.point_files() {
             let reader = self.open_segment(file).await?;
             let context = key.context.as_ref().map(|context| context.as_str());
+            if !self.holds(file, key.run) {
+                continue;
+            }
             let positions = reader.series().matching(|series| {
                 series.run == key.run && series.metric == key.metric.as_str() && series.context == context
             });

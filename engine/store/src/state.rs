@@ -4,7 +4,7 @@
 //! - Every acknowledged point is in exactly one of: the active memtable, a frozen memtable, a committed segment.
 //! - A clone is cheap and never changes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use imbl::Vector;
@@ -51,10 +51,22 @@ impl Dirty {
             Changed::Decisions => drop(self.whole.insert(Table::Decisions)),
             Changed::Notes => drop(self.whole.insert(Table::Notes)),
             Changed::Imports => drop(self.whole.insert(Table::Imports)),
+            Changed::Deleted(_) => {}
         };
     }
 
-    fn note_series(&mut self, ordinal: SeriesOrdinal) {
+    /// Notes a file that holds rows which are no longer there.
+    pub(crate) fn note_chunk(&mut self, table: Table, chunk: u32) {
+        match table {
+            Table::Runs => drop(self.runs.insert(chunk)),
+            Table::Params => drop(self.params.insert(chunk)),
+            Table::Tags => drop(self.tags.insert(chunk)),
+            Table::Series => drop(self.series.insert(chunk)),
+            whole => drop(self.whole.insert(whole)),
+        }
+    }
+
+    pub(crate) fn note_series(&mut self, ordinal: SeriesOrdinal) {
         self.series.insert(ordinal / SERIES_PER_CHUNK);
     }
 }
@@ -68,6 +80,7 @@ pub(crate) fn table_of(command: &Command) -> Table {
         Command::Decide(_) => Table::Decisions,
         Command::AddNote(_) => Table::Notes,
         Command::RecordImport(_) => Table::Imports,
+        Command::SetRetention { .. } => Table::Experiments,
         _ => Table::Runs,
     }
 }
@@ -93,32 +106,70 @@ impl State {
         self.active.bytes() + self.frozen.iter().map(|memtable| memtable.bytes()).sum::<usize>()
     }
 
+    /// Takes over a version of `points`: memtables whose rows it has are let go.
+    pub(crate) fn take_over_points(&mut self, version: Arc<TableVersion>) {
+        while self.frozen.front().is_some_and(|memtable| memtable.through() <= version.last_seq) {
+            self.frozen.pop_front();
+        }
+        self.points = version;
+    }
+
     /// Applies registry commands; a command that does not fit leaves the state as it was before all of them.
-    pub(crate) fn apply_commands(&mut self, commands: &[Command]) -> Result<(), RegistryError> {
+    pub(crate) fn apply_commands(&mut self, commands: &[Command], seq: u64) -> Result<(), RegistryError> {
         let mut registry = self.registry.clone();
         let mut dirty = Vec::new();
         for command in commands {
-            registry.apply(command, &mut |change| dirty.push(change))?;
+            registry.apply(command, seq, &mut |change| dirty.push(change))?;
         }
         self.registry = registry;
-        dirty.into_iter().for_each(|change| self.dirty.note(change));
+        self.note(&dirty);
         Ok(())
     }
 
-    /// Applies one command during recovery.
-    pub(crate) fn replay_command(&mut self, command: &Command) -> Result<(), RegistryError> {
-        let Self { registry, dirty, .. } = self;
-        registry.apply(command, &mut |change| dirty.note(change))
+    /// Applies one command during recovery to the tables that do not have it yet.
+    pub(crate) fn replay_command(
+        &mut self,
+        command: &Command,
+        seq: u64,
+        is_new: impl Fn(Table) -> bool,
+    ) -> Result<(), RegistryError> {
+        let mut changes = Vec::new();
+        self.registry.replay(command, seq, &is_new, &mut |change| changes.push(change))?;
+        self.note(&changes);
+        Ok(())
+    }
+
+    fn note(&mut self, changes: &[Changed]) {
+        changes.iter().for_each(|change| self.dirty.note(*change));
+        let deleted: HashSet<RunOrdinal> = changes
+            .iter()
+            .filter_map(|change| match change {
+                Changed::Deleted(ordinal) => Some(*ordinal),
+                _ => None,
+            })
+            .collect();
+        if deleted.is_empty() {
+            return;
+        }
+        for ordinal in self.series.of_runs(&deleted) {
+            self.active.remove(ordinal);
+            self.series.remove(ordinal);
+            self.dirty.note_series(ordinal);
+        }
     }
 
     /// Applies a batch whose runs are all known. Points of unknown runs are skipped: the writer refused them before.
     pub(crate) fn apply_points(&mut self, batch: &PointBatch) {
-        self.replay_points(batch, true, true);
+        self.replay_points(batch, u64::MAX, true, true);
     }
 
-    /// Applies a batch to the statistics, to the memtable, or to both.
-    pub(crate) fn replay_points(&mut self, batch: &PointBatch, to_series: bool, to_memtable: bool) {
+    /// Applies a batch of this WAL number to the statistics, to the memtable, or to both.
+    pub(crate) fn replay_points(&mut self, batch: &PointBatch, seq: u64, to_series: bool, to_memtable: bool) {
         for part in batch.series() {
+            // Points of a run that was deleted later, and perhaps made anew, go nowhere.
+            if !self.registry.holds(part.run, seq) {
+                continue;
+            }
             let key = part.key();
             let ordinal = if to_series {
                 let Some(run) = self.registry.ordinal(part.run) else { continue };

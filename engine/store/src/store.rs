@@ -1,6 +1,6 @@
 //! The front door: open a lake for writing, append, apply, flush, take snapshots, close.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,16 +10,20 @@ use model::{Command, PointBatch, WriterSequence};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
-use crate::catalog::{Catalog, TableVersion};
+use crate::catalog::Catalog;
+use crate::committed::Committed;
+use crate::compact::{self, CompactOptions, CompactReport};
 use crate::config::StoreConfig;
 use crate::error::{Result, StoreError};
 use crate::flush::{self, FlushReport};
 use crate::layout::Layout;
 use crate::lock::WriterLock;
+use crate::maintenance::{self, Maintenance, Throttle, WriteVolume};
 use crate::recover;
 use crate::segment::points::ReaderCache;
 use crate::snapshot::Snapshot;
 use crate::state::State;
+use crate::vacuum::{self, VacuumOptions, VacuumReport};
 use crate::wal::{Record, Wal, WriterWindow};
 use crate::writer::{Acknowledgement, Control, Write, Writer};
 
@@ -47,6 +51,7 @@ struct Inner {
 struct Threads {
     writer: std::thread::JoinHandle<()>,
     flusher: tokio::task::JoinHandle<()>,
+    maintainer: Option<tokio::task::JoinHandle<()>>,
     /// Given back when the threads have ended.
     lock: WriterLock,
 }
@@ -58,20 +63,77 @@ pub(crate) struct Shared {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) readers: Arc<ReaderCache>,
     /// The committed version of every table; held for the length of a flush, so that only one runs.
-    pub(crate) tables: tokio::sync::Mutex<BTreeMap<Table, Arc<TableVersion>>>,
+    tables: tokio::sync::Mutex<Committed>,
+    pub(crate) maintenance: Maintenance,
     pub(crate) flush_wanted: Notify,
     pub(crate) handle: tokio::runtime::Handle,
     control: Sender<Control>,
     in_flight: Arc<Semaphore>,
     stopped: AtomicBool,
+    /// Set while `tables` is locked: nothing may be committed any more.
+    closed: AtomicBool,
     flush_failure: Mutex<Option<String>>,
-    /// The last flush, when it failed and nobody has looked since at what it left.
-    pub(crate) in_doubt: Mutex<Option<flush::InDoubt>>,
 }
 
 impl Shared {
     pub(crate) fn send_control(&self, request: Control) -> Result<()> {
         self.control.send(request).map_err(|_| StoreError::Stopped)
+    }
+
+    /// Hands a record to the writer and waits until it is durable.
+    pub(crate) async fn write(
+        &self,
+        writes: &Sender<Write>,
+        record: Record,
+        bytes: usize,
+    ) -> Result<Acknowledgement> {
+        let most = self.config.in_flight_bytes / PERMIT_BYTES;
+        let permits = (bytes / PERMIT_BYTES + 1).min(most.max(1));
+        let permits = u32::try_from(permits).unwrap_or(u32::MAX);
+        let permit =
+            Arc::clone(&self.in_flight).acquire_many_owned(permits).await.map_err(|_| StoreError::Stopped)?;
+        let (reply, answer) = oneshot::channel();
+        let write = Write { record, bytes, reply, _permit: permit };
+        // The permits bound what waits here by bytes; the queue's own bound is for floods of tiny writes.
+        if let Err(error) = writes.try_send(write) {
+            match error {
+                crossbeam_channel::TrySendError::Disconnected(_) => return Err(StoreError::Stopped),
+                crossbeam_channel::TrySendError::Full(write) => {
+                    let writes = writes.clone();
+                    let sent = self.handle.spawn_blocking(move || writes.send(write).is_ok()).await;
+                    if !sent.unwrap_or(false) {
+                        return Err(StoreError::Stopped);
+                    }
+                }
+            }
+        }
+        answer.await.map_err(|_| StoreError::Stopped)?
+    }
+
+    /// The right to commit. What became of an earlier commit that failed is found out first.
+    pub(crate) async fn lock_tables(&self) -> Result<tokio::sync::MutexGuard<'_, Committed>> {
+        let mut tables = self.tables.lock().await;
+        if self.closed.load(Ordering::Acquire) {
+            return Err(StoreError::Stopped);
+        }
+        if let Some((Table::Points, version)) = tables.settle(&self.catalog).await? {
+            self.state.write().take_over_points(version);
+        }
+        Ok(tables)
+    }
+
+    /// Runs a task to its end, also when the caller does not wait for it.
+    pub(crate) async fn to_the_end<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let task = self.handle.spawn(task);
+        self.maintenance.note_running(task.abort_handle());
+        match task.await {
+            Ok(outcome) => outcome,
+            Err(failure) if failure.is_panic() => std::panic::resume_unwind(failure.into_panic()),
+            Err(_) => Err(StoreError::Stopped),
+        }
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
@@ -117,19 +179,25 @@ impl Store {
             state: RwLock::new(state),
             catalog,
             readers: Arc::new(ReaderCache::new(READER_CACHE_BYTES)),
-            tables: tokio::sync::Mutex::new(tables),
+            tables: tokio::sync::Mutex::new(Committed::new(tables)),
+            maintenance: Maintenance::default(),
             flush_wanted: Notify::new(),
             handle: tokio::runtime::Handle::current(),
             control,
             in_flight: Arc::new(Semaphore::new(permits)),
             stopped: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             flush_failure: Mutex::new(None),
-            in_doubt: Mutex::new(None),
             config,
         });
         let writer = start_writer(&shared, wal, windows, write_requests, control_requests)?;
         let flusher = tokio::spawn(flush_when_wanted(Arc::clone(&shared)));
-        let threads = Mutex::new(Some(Threads { writer, flusher, lock }));
+        let maintainer = shared.config.maintenance.background.then(|| {
+            // There may be work left from the last time.
+            shared.maintenance.want();
+            tokio::spawn(maintenance::run(Arc::clone(&shared), writes.clone()))
+        });
+        let threads = Mutex::new(Some(Threads { writer, flusher, maintainer, lock }));
         Ok(Self { inner: Arc::new(Inner { shared, writes, threads }) })
     }
 
@@ -159,30 +227,7 @@ impl Store {
     }
 
     async fn write(&self, record: Record, bytes: usize) -> Result<Acknowledgement> {
-        let shared = &self.inner.shared;
-        let most = shared.config.in_flight_bytes / PERMIT_BYTES;
-        let permits = (bytes / PERMIT_BYTES + 1).min(most.max(1));
-        let permits = u32::try_from(permits).unwrap_or(u32::MAX);
-        let permit = Arc::clone(&shared.in_flight)
-            .acquire_many_owned(permits)
-            .await
-            .map_err(|_| StoreError::Stopped)?;
-        let (reply, answer) = oneshot::channel();
-        let write = Write { record, bytes, reply, _permit: permit };
-        // The permits bound what waits here by bytes; the queue's own bound is for floods of tiny writes.
-        if let Err(error) = self.inner.writes.try_send(write) {
-            match error {
-                crossbeam_channel::TrySendError::Disconnected(_) => return Err(StoreError::Stopped),
-                crossbeam_channel::TrySendError::Full(write) => {
-                    let writes = self.inner.writes.clone();
-                    let sent = shared.handle.spawn_blocking(move || writes.send(write).is_ok()).await;
-                    if !sent.unwrap_or(false) {
-                        return Err(StoreError::Stopped);
-                    }
-                }
-            }
-        }
-        answer.await.map_err(|_| StoreError::Stopped)?
+        self.inner.shared.write(&self.inner.writes, record, bytes).await
     }
 
     /// The lake at this moment.
@@ -198,6 +243,47 @@ impl Store {
     /// When a file or a commit cannot be written; nothing is lost and the next flush tries again.
     pub async fn flush(&self) -> Result<FlushReport> {
         flush::flush(&self.inner.shared).await
+    }
+
+    /// Merges segments of `points` until there is nothing worth it, as fast as it goes; points of deleted runs are
+    /// left out. Writers and flushes go on meanwhile.
+    ///
+    /// # Errors
+    /// When the store or a commit fails; what was merged before stays merged. A damaged file is no error: it is left
+    /// alone and named in the report.
+    pub async fn compact(&self, options: CompactOptions) -> Result<CompactReport> {
+        compact::compact(&self.inner.shared, options, Vec::new(), &mut Throttle::none()).await
+    }
+
+    /// Removes data files that no recent version and no snapshot of this process needs, and what no reader needs of
+    /// the Delta logs.
+    ///
+    /// # Errors
+    /// When the store fails; what was removed until then was not needed.
+    pub async fn vacuum(&self, options: VacuumOptions) -> Result<VacuumReport> {
+        if options.older_than.is_some_and(|age| age.is_zero()) && !options.dry_run {
+            // The log keeps the records of two flushes, and each must bring something new.
+            for _ in 0..3 {
+                self.apply(Vec::new(), None).await?;
+                self.inner.shared.state.write().dirty.note_chunk(Table::Decisions, 0);
+                self.flush().await?;
+            }
+        }
+        vacuum::vacuum(&self.inner.shared, options).await
+    }
+
+    /// Deletes the runs that ended longer ago than the retention of their project allows. Gives back how many. Happens
+    /// in the background too.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub async fn apply_retention(&self) -> Result<usize> {
+        maintenance::expire(&self.inner.shared, &self.inner.writes).await
+    }
+
+    /// Bytes that flushes and compactions have written since the lake was opened.
+    pub fn write_volume(&self) -> WriteVolume {
+        self.inner.shared.maintenance.volume()
     }
 
     /// Says who writes, in the words that a second writer sees: a server knows its port only once it listens.
@@ -219,10 +305,16 @@ impl Store {
     /// Stops accepting, commits what is queued, and ends the threads. The log holds what was not flushed.
     pub async fn close(&self) {
         let threads = self.inner.threads.lock().take();
-        let Some(Threads { writer, flusher, lock }) = threads else { return };
+        let Some(Threads { writer, flusher, maintainer, lock }) = threads else { return };
         flusher.abort();
-        // A flush that is under way ends first: it holds this lock.
+        if let Some(maintainer) = maintainer {
+            // A merge that is under way is given up; what it wrote is named by no commit.
+            maintainer.abort();
+            drop(maintainer.await);
+        }
+        // A flush or a commit that is under way ends first: it holds this lock.
         let tables = self.inner.shared.tables.lock().await;
+        self.inner.shared.closed.store(true, Ordering::Release);
         self.inner.shared.in_flight.close();
         if self.inner.shared.send_control(Control::Stop).is_ok() {
             let joined = tokio::task::spawn_blocking(move || writer.join()).await;
@@ -238,8 +330,13 @@ impl Store {
 impl Drop for Inner {
     fn drop(&mut self) {
         // A store that is dropped without `close` still ends its thread; what is queued is committed first.
-        if let Some(Threads { writer, flusher, lock }) = self.threads.lock().take() {
+        if let Some(Threads { writer, flusher, maintainer, lock }) = self.threads.lock().take() {
             flusher.abort();
+            if let Some(maintainer) = maintainer {
+                maintainer.abort();
+            }
+            self.shared.closed.store(true, Ordering::Release);
+            self.shared.maintenance.abort();
             if self.shared.send_control(Control::Stop).is_ok() {
                 drop(writer.join());
             }

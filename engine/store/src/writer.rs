@@ -193,8 +193,9 @@ impl Writer {
         let mut state = self.shared.state.write();
         state.applied_seq = applied;
         if !state.active.is_empty() {
-            let frozen = Arc::new(std::mem::take(&mut state.active));
-            state.frozen.push_back(frozen);
+            let mut frozen = std::mem::take(&mut state.active);
+            frozen.freeze(last_seq);
+            state.frozen.push_back(Arc::new(frozen));
         }
         Ok(FlushInput {
             registry: state.registry.clone(),
@@ -338,7 +339,7 @@ impl Writer {
         };
         for command in commands {
             command.check()?;
-            registry.apply(command, &mut |_| {})?;
+            registry.apply(command, u64::MAX, &mut |_| {})?;
         }
         Ok(Some(registry))
     }
@@ -346,13 +347,11 @@ impl Writer {
     fn apply(&self, accepted: &[Accepted], durable_seq: u64) {
         let mut state = self.shared.state.write();
         for Accepted { write, taken } in accepted {
-            if taken.is_none() {
-                continue;
-            }
+            let Some(Taken { seq, .. }) = *taken else { continue };
             match &write.record {
                 Record::Points { batch, .. } => state.apply_points(batch),
                 Record::Commands { commands, .. } => {
-                    if let Err(error) = state.apply_commands(commands) {
+                    if let Err(error) = state.apply_commands(commands, seq) {
                         // The same commands were applied to the same registry a moment ago.
                         tracing::error!(%error, "a checked command did not apply");
                     }

@@ -56,7 +56,20 @@ pub(super) async fn scan(
             }
             Err(error) => return Err(storage(error)),
         };
-        let positions = reader.series().matching(|series| wanted.takes(series));
+        let mut last = None;
+        let mut positions = reader.series().matching(|series| wanted.takes(series));
+        // Points of deleted runs stay in their files until the next compaction.
+        positions.retain(|position| {
+            let Some(series) = reader.series().get(*position) else { return false };
+            match last {
+                Some((run, held)) if run == series.run => held,
+                _ => {
+                    let held = shown.snapshot.holds(file, series.run);
+                    last = Some((series.run, held));
+                    held
+                }
+            }
+        });
         selected.series += reader.series().len();
         selected.series_read += positions.len();
         if positions.is_empty() {

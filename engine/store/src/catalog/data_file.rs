@@ -7,6 +7,10 @@ use serde_json::Value;
 
 use crate::segment::EncodedSegment;
 
+/// The tag with the last WAL number of the rows of a file: of two files with points of one series, the one with the
+/// lower number has the points that arrived first.
+pub(crate) const ARRIVAL_TAG: &str = "arrival";
+
 /// A data file of a table: an `add` action of its Delta log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataFile {
@@ -37,6 +41,11 @@ impl DataFile {
     /// The CRC32C of the whole file, `None` when the tag is missing or malformed.
     pub fn crc32c(&self) -> Option<u32> {
         u32::from_str_radix(self.tags.get("crc32c")?, 16).ok()
+    }
+
+    /// The last WAL number whose rows the file may hold; 0 when it is not known.
+    pub fn arrival(&self) -> u64 {
+        self.tags.get(ARRIVAL_TAG).and_then(|text| text.parse().ok()).unwrap_or_default()
     }
 
     pub(crate) fn to_add(&self, time: i64, data_change: bool) -> Add {

@@ -47,6 +47,8 @@ pub(crate) struct Commit {
     pub(crate) add: Vec<DataFile>,
     pub(crate) remove: Vec<String>,
     pub(crate) last_seq: Option<u64>,
+    /// When the commit was made, milliseconds since 1970 UTC by the clock of the writer; not known without files.
+    pub(crate) time: Option<i64>,
 }
 
 /// The file of a commit, relative to the table.
@@ -142,7 +144,7 @@ pub(crate) fn parse(bytes: &[u8], version: i64) -> std::result::Result<Commit, F
     let mut created = false;
     let mut checksum = 0;
     let mut actions = 0_u64;
-    let mut commit = Commit { stamp: None, add: Vec::new(), remove: Vec::new(), last_seq: None };
+    let mut commit = Commit { stamp: None, add: Vec::new(), remove: Vec::new(), last_seq: None, time: None };
     for (number, line) in text.lines().enumerate() {
         let at = |error: &dyn std::fmt::Display| damaged(format!("line {}: {error}", number + 1));
         let action: BTreeMap<String, Value> = serde_json::from_str(line).map_err(|error| at(&error))?;
@@ -157,8 +159,10 @@ pub(crate) fn parse(bytes: &[u8], version: i64) -> std::result::Result<Commit, F
         let value = Value::Object(action.into_iter().collect());
         checksum = append_canonical(checksum, &value);
         if let Some(add) = value.get("add") {
+            commit.time = add.get("modificationTime").and_then(Value::as_i64);
             commit.add.push(DataFile::from_add(add).map_err(|error| at(&error))?);
         } else if let Some(remove) = value.get("remove") {
+            commit.time = remove.get("deletionTimestamp").and_then(Value::as_i64).or(commit.time);
             let path =
                 remove.get("path").and_then(Value::as_str).ok_or_else(|| at(&"a remove has no path"))?;
             commit.remove.push(super::data_file::decode_path(path).map_err(|error| at(&error))?);
@@ -193,6 +197,10 @@ pub(crate) fn parse(bytes: &[u8], version: i64) -> std::result::Result<Commit, F
             "txn {:?} is not its last WAL number {}",
             commit.last_seq, stamp.last_seq
         )));
+    }
+    for file in &mut commit.add {
+        // A file of a flush, or of a version that did not tell: its rows came up to this number.
+        file.tags.entry(super::ARRIVAL_TAG.to_owned()).or_insert_with(|| stamp.last_seq.to_string());
     }
     commit.stamp = Some(stamp);
     Ok(commit)

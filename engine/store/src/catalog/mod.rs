@@ -4,6 +4,8 @@
 //! and that commit carries the last WAL number that the table holds. `docs/formats/catalog.md` tells what each crash
 //! leaves behind.
 
+mod care;
+mod checkpoint;
 mod data_file;
 pub mod durable;
 mod error;
@@ -37,6 +39,7 @@ use crate::disk::Disk;
 use crate::segment::EncodedSegment;
 use durable::DurableStore;
 
+pub(crate) use data_file::ARRIVAL_TAG;
 pub use data_file::DataFile;
 pub use error::CatalogError;
 pub(crate) use log::canonical_crc32c;
@@ -61,7 +64,8 @@ pub struct TableVersion {
     pub last_seq: u64,
     /// The highest epoch of a writer that committed.
     pub epoch: u64,
-    /// The data files, in the order in which they were added.
+    /// The data files, those with the oldest rows first: points of one series that are equal in step, fraction and
+    /// time stand in the order of their arrival when the files are read in this order.
     pub files: Vec<DataFile>,
 }
 
@@ -78,6 +82,10 @@ impl TableVersion {
             self.files.retain(|file| !removed.contains(file.path.as_str()));
         }
         self.files.extend(commit.add);
+        // What compaction wrote holds old rows: it stands among the files of their time.
+        if !self.files.is_sorted_by_key(DataFile::arrival) {
+            self.files.sort_by_key(DataFile::arrival);
+        }
     }
 
     /// Rows of all files.
@@ -253,12 +261,19 @@ impl Catalog {
         Ok(())
     }
 
-    /// The newest version of a table. Reads the commits that are new since the last call.
+    /// The newest version of a table. Reads the commits that are new since the last call, or since the newest
+    /// checkpoint.
     ///
     /// # Errors
     /// [`CatalogError::LogDamaged`] names the file; `last` tells whether [`Self::recover`] can help.
     pub async fn load(&self, table: Table) -> Result<Arc<TableVersion>> {
-        let known = self.known.lock().get(&table).cloned().unwrap_or_default();
+        let mut known = self.known.lock().get(&table).cloned().unwrap_or_default();
+        if known.version.is_none()
+            && let Some(checkpoint) = self.newest_checkpoint(table).await?
+        {
+            known = Arc::new(checkpoint);
+            self.remember(table, &known);
+        }
         let from = known.version.map_or(0, |version| version + 1);
         let commits = log::read(self.store(table).as_ref(), table.name(), from).await?;
         if commits.is_empty() {
@@ -273,7 +288,7 @@ impl Catalog {
         Ok(newest)
     }
 
-    /// The newest version of a table, read from the first commit on: what counts before WAL files are deleted.
+    /// The newest version of a table, read anew from the newest checkpoint on: what counts before WAL files are deleted.
     ///
     /// # Errors
     /// As [`Self::load`].
@@ -426,7 +441,14 @@ impl Catalog {
             match log::read_commit(self.store(table).as_ref(), name, version).await? {
                 Some(found) => {
                     let found = found.map_err(|fault| fault.into_error(name, version, true))?;
-                    return self.settle(table, base, version, found, &stamp);
+                    let next = self.settle(table, base, version, found, &stamp)?;
+                    if (version + 1) % care::COMMITS_PER_CHECKPOINT == 0
+                        && let Err(error) = self.put_checkpoint(table, &next).await
+                    {
+                        // It only makes opening faster.
+                        tracing::warn!(table = name, version, %error, "no checkpoint was made");
+                    }
+                    return Ok(next);
                 }
                 None => match outcome {
                     Err(error) if attempt < COMMIT_ATTEMPTS => {

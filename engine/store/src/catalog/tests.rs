@@ -347,6 +347,8 @@ async fn a_damaged_checkpoint_does_not_stop_the_writer() {
         .map(|entry| entry.unwrap().path())
         .find(|path| path.to_string_lossy().contains(".checkpoint."))
         .expect("a checkpoint is made every hundred commits");
+    let ours = checkpoint.to_string_lossy().replace(".checkpoint.parquet", ".runlake");
+    assert!(FilePath::new(&ours).exists(), "ours stands beside {checkpoint:?}");
     std::fs::write(&checkpoint, b"PAR1 nothing of use PAR1").unwrap();
     let catalog = Catalog::open(folder.path()).unwrap();
     let recovered = catalog.recover(Table::Points).await.unwrap();
@@ -354,4 +356,100 @@ async fn a_damaged_checkpoint_does_not_stop_the_writer() {
     let version = catalog.load(Table::Points).await.unwrap();
     assert_eq!(version.last_seq, 101);
     append(&catalog, &version, 1, 102).await;
+}
+
+/// A log of this many commits, made without waiting for a disk.
+async fn long_log(commits: u64) -> (Arc<object_store::memory::InMemory>, Catalog, Arc<TableVersion>) {
+    let memory = Arc::new(object_store::memory::InMemory::new());
+    let catalog = in_memory(&memory);
+    catalog.ensure_tables().await.unwrap();
+    let mut version = catalog.load(Table::Points).await.unwrap();
+    let mut previous: Option<super::DataFile> = None;
+    for number in 1..=commits {
+        let mut file = super::DataFile::of(format!("{number:020}.parquet"), &segment(u128::from(number), 1));
+        file.tags.remove("arrival");
+        // Every other commit takes out what the one before put in.
+        let remove = previous.take().into_iter().collect();
+        let mut next = change(vec![file], remove, number);
+        next.info.time = i64::try_from(number).unwrap();
+        version = catalog.commit(Table::Points, &version, next).await.unwrap();
+        if number % 2 == 1 {
+            previous = version.files.last().cloned();
+        }
+        if number % 20 == 0 && commits < 100 {
+            catalog.checkpoint(Table::Points, &version).await.unwrap();
+        }
+    }
+    (memory, catalog, version)
+}
+
+fn in_memory(memory: &Arc<object_store::memory::InMemory>) -> Catalog {
+    let store: Arc<dyn ObjectStore> = Arc::clone(memory) as Arc<dyn ObjectStore>;
+    Catalog::open_store(&url::Url::parse("memory:///lake/").unwrap(), store).unwrap()
+}
+
+async fn log_names(catalog: &Catalog) -> Vec<String> {
+    let listed =
+        catalog.store(Table::Points).list_with_delimiter(Some(&Path::from("_delta_log"))).await.unwrap();
+    let mut names: Vec<String> =
+        listed.objects.iter().map(|object| object.location.filename().unwrap().to_owned()).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn a_long_log_is_opened_from_its_newest_sound_checkpoint_and_its_beginning_can_go() {
+    let (memory, catalog, version) = long_log(46).await;
+    let path = |name: &str| Path::from(format!("lake/tables/points/_delta_log/{name}"));
+    let has = |names: &[String], name: &str| names.iter().any(|other| other == name);
+    let names = log_names(&catalog).await;
+    assert!(has(&names, "00000000000000000020.runlake") && has(&names, "00000000000000000040.runlake"));
+    assert_eq!(in_memory(&memory).load(Table::Points).await.unwrap(), version);
+
+    // Too young: nothing goes. Then what lies before the checkpoint before the last one.
+    assert_eq!(catalog.clean_log(Table::Points, |time| time < 10).await.unwrap(), 0);
+    assert_eq!(catalog.clean_log(Table::Points, |time| time < 30).await.unwrap(), 20);
+    assert_eq!(catalog.clean_log(Table::Points, |time| time < 30).await.unwrap(), 0);
+    let names = log_names(&catalog).await;
+    assert!(!has(&names, "00000000000000000019.json") && has(&names, "00000000000000000020.json"));
+    assert_eq!(in_memory(&memory).load(Table::Points).await.unwrap(), version);
+    let mut delta = deltalake_core::DeltaTable::new(catalog.log_store(Table::Points).unwrap());
+    delta.load().await.unwrap();
+    assert_eq!(delta.get_file_uris().unwrap().count(), version.files.len());
+
+    // The last checkpoint damaged: the one before it and the commits behind that give the same.
+    let last = path("00000000000000000040.runlake");
+    let sound = memory.get(&last).await.unwrap().bytes().await.unwrap();
+    memory.put(&last, sound.slice(..sound.len() / 2).into()).await.unwrap();
+    assert_eq!(in_memory(&memory).load(Table::Points).await.unwrap(), version);
+    // Nothing is removed while the newest checkpoint is damaged.
+    assert_eq!(in_memory(&memory).clean_log(Table::Points, |_| true).await.unwrap(), 0);
+    // Both damaged: the table is not usable, and the first commit that is missing is named.
+    memory.put(&path("00000000000000000020.runlake"), "damaged".into()).await.unwrap();
+    let error = in_memory(&memory).load(Table::Points).await.unwrap_err();
+    assert_eq!(error.code(), "catalog.log_damaged");
+    memory.put(&last, sound.into()).await.unwrap();
+    assert_eq!(in_memory(&memory).load(Table::Points).await.unwrap(), version);
+    // A damaged commit behind the checkpoint is still found.
+    memory.put(&path("00000000000000000043.json"), "".into()).await.unwrap();
+    assert_eq!(in_memory(&memory).load(Table::Points).await.unwrap_err().code(), "catalog.log_damaged");
+}
+
+/// Prints how long a lake with a thousand commits takes to open: `cargo test -p store --lib -- --ignored --nocapture`.
+#[tokio::test]
+#[ignore = "a figure, not a check"]
+async fn how_long_a_thousand_commits_take_to_open() {
+    let (memory, catalog, version) = long_log(1_050).await;
+    let timed = async || {
+        let start = std::time::Instant::now();
+        assert_eq!(in_memory(&memory).load(Table::Points).await.unwrap().files.len(), version.files.len());
+        start.elapsed()
+    };
+    let with = timed().await;
+    for number in (100..=1_000).step_by(100) {
+        let path = Path::from(format!("lake/tables/points/_delta_log/{number:020}.runlake"));
+        memory.delete(&path).await.unwrap();
+    }
+    println!("1,050 commits: {with:?} from the checkpoint, {:?} from the first commit", timed().await);
+    drop(catalog);
 }

@@ -317,7 +317,15 @@ impl Catalog {
         let versions = log::versions(store.as_ref(), name).await?;
         let newest = versions.last().copied().unwrap_or_default();
         let mut found = TableVersion::default();
-        for (expected, version) in (0..).zip(versions) {
+        let mut from = 0;
+        // The beginning of the log may be gone; then a checkpoint stands at the first commit that is left.
+        if let Some(first) = versions.first().copied().filter(|first| *first > 0)
+            && let Ok(checkpoint) = self.read_checkpoint(table, first).await?
+        {
+            found = checkpoint;
+            from = first + 1;
+        }
+        for (expected, version) in (from..).zip(versions.into_iter().filter(|version| *version >= from)) {
             let fault = if expected != version {
                 log::Fault::Damaged(format!("commit {expected} is missing, {version} is there"))
             } else {

@@ -250,6 +250,21 @@ impl ChunkIndexBuilder {
         self.index.rows += rows;
     }
 
+    /// More rows of the series that was pushed last.
+    pub(crate) fn extend(&mut self, more: &super::points::SortedSeries) {
+        let rows = more.points.len() as u64;
+        if let Some((series, last_step)) = self.index.series.last_mut().zip(more.points.steps.last()) {
+            series.rows += rows;
+            series.last_step = *last_step;
+            self.index.rows += rows;
+        }
+    }
+
+    /// Rows of all series so far.
+    pub(crate) fn rows(&self) -> u64 {
+        self.index.rows
+    }
+
     fn text(&mut self, text: Arc<str>) -> u32 {
         let next = self.index.texts.len() as u32;
         let index = *self.texts.entry(Arc::clone(&text)).or_insert(next);

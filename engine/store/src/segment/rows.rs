@@ -24,6 +24,18 @@ use super::{CREATED_BY, EncodedSegment, PAGE_ROWS, ROW_GROUP_ROWS, Result, Segme
 /// # Errors
 /// [`SegmentError::Input`] when the batch does not have the schema of the table.
 pub fn write_batch(table: Table, batch: &RecordBatch) -> Result<EncodedSegment> {
+    write_batch_with(table, batch, Vec::new())
+}
+
+/// The same with keys and values in the footer, under its seal.
+///
+/// # Errors
+/// As [`write_batch`].
+pub fn write_batch_with(
+    table: Table,
+    batch: &RecordBatch,
+    metadata: Vec<(String, String)>,
+) -> Result<EncodedSegment> {
     let name = table.name();
     let schema = table.schema();
     if shape(batch.schema_ref()) != shape(&schema) {
@@ -51,7 +63,7 @@ pub fn write_batch(table: Table, batch: &RecordBatch) -> Result<EncodedSegment> 
     let mut writer =
         ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&schema), options).map_err(failed)?;
     writer.write(&batch).map_err(failed)?;
-    let bytes = seal::finish(writer, name, Vec::new())?;
+    let bytes = seal::finish(writer, name, metadata)?;
     let rows = batch.num_rows() as u64;
     let mut statistics = FileStatistics::new(rows);
     for (field, column) in schema.fields().iter().zip(batch.columns()) {
@@ -70,6 +82,19 @@ pub async fn read_all(
     path: &Path,
     size: u64,
 ) -> Result<RecordBatch> {
+    Ok(read_sealed(table, store, path, size).await?.0)
+}
+
+/// The same with the opened file, whose footer may hold more.
+///
+/// # Errors
+/// As [`read_all`].
+pub(crate) async fn read_sealed(
+    table: Table,
+    store: Arc<dyn ObjectStore>,
+    path: &Path,
+    size: u64,
+) -> Result<(RecordBatch, Arc<SealedFile>)> {
     let file = Arc::new(SealedFile::open(store.as_ref(), path, size, table.name()).await?);
     let schema = table.schema();
     if shape(file.metadata().schema()) != shape(&schema) {
@@ -87,7 +112,7 @@ pub async fn read_all(
     let rows = compute::concat_batches(file.metadata().schema(), &batches)
         .and_then(|batch| RecordBatch::try_new(schema, batch.columns().to_vec()))
         .map_err(|error| file.corrupt("record batch", error.to_string()))?;
-    Ok(rows)
+    Ok((rows, file))
 }
 
 /// Names and types of the columns, without nullability and metadata.

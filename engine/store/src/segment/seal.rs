@@ -327,6 +327,21 @@ impl SealedFile {
         damaged
     }
 
+    /// Reads the column chunks of some columns and checks them.
+    ///
+    /// # Errors
+    /// The first damage found.
+    pub(crate) async fn verify_columns(
+        &self,
+        store: &dyn ObjectStore,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<()> {
+        for chunk in self.chunks.iter().filter(|chunk| wanted(&chunk.column)) {
+            self.fetch_checked(store, chunk).await?;
+        }
+        Ok(())
+    }
+
     async fn fetch_checked(&self, store: &dyn ObjectStore, chunk: &Chunk) -> Result<Bytes> {
         let bytes = store
             .get_range(&self.path, chunk.range.clone())

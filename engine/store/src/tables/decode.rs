@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use crate::registry::Registry;
 use crate::series_index::{SeriesEntry, SeriesIndex};
+use crate::tables::Extra;
 
 /// A row of a checkpoint does not hold what it must.
 #[derive(Debug, Error)]
@@ -52,36 +53,60 @@ pub enum RowError {
     },
 }
 
-/// Takes the rows of one checkpoint file into the state, in order.
+/// One checkpoint file.
+pub(crate) struct Checkpoint<'a> {
+    pub(crate) table: Table,
+    pub(crate) rows: &'a RecordBatch,
+    /// What the footer tells beside the rows.
+    pub(crate) extra: Extra,
+    /// The last WAL number that the table holds.
+    pub(crate) table_seq: u64,
+    /// The last WAL number that the runs table holds. When that is ahead, a run may be gone of which this table still
+    /// has rows.
+    pub(crate) runs_seq: u64,
+}
+
+/// Takes the rows of one checkpoint file into the state, in order. Gives back how many rows belonged to runs that were
+/// deleted since, and were left out.
 ///
-/// Rows of runs that are not there are an error, or left out and counted when there is a count.
+/// Rows of other runs that are not there are an error, or left out and counted when there is a count.
 pub(crate) fn decode_into(
-    table: Table,
-    batch: &RecordBatch,
+    checkpoint: &Checkpoint<'_>,
     registry: &mut Registry,
     series: &mut SeriesIndex,
     orphans: &mut Option<u64>,
-) -> Result<(), RowError> {
-    match table {
-        Table::Runs => runs(batch, registry),
-        Table::Params => key_values(batch, registry, orphans, |run, key, text| {
-            run.params.insert(key, ParamValue::new(text)?);
-            Ok(())
-        }),
-        Table::Tags => key_values(batch, registry, orphans, |run, key, text| {
-            run.tags.insert(key, TagValue::new(text)?);
-            Ok(())
-        }),
-        Table::Experiments => experiments(batch, registry),
+) -> Result<usize, RowError> {
+    let batch = checkpoint.rows;
+    match checkpoint.table {
+        Table::Runs => runs(batch, &checkpoint.extra, registry),
+        Table::Params => {
+            return key_values(checkpoint, registry, orphans, |run, key, text| {
+                run.params.insert(key, ParamValue::new(text)?);
+                Ok(())
+            });
+        }
+        Table::Tags => {
+            return key_values(checkpoint, registry, orphans, |run, key, text| {
+                run.tags.insert(key, TagValue::new(text)?);
+                Ok(())
+            });
+        }
+        Table::Experiments => {
+            for (project, days) in &checkpoint.extra.retention {
+                registry.restore_retention(project.clone(), *days);
+            }
+            experiments(batch, registry)
+        }
         Table::Decisions => decisions(batch, registry),
         Table::Notes => notes(batch, registry),
         Table::Imports => imports(batch, registry),
-        Table::Series => series_rows(batch, registry, series, orphans),
+        Table::Series => return series_rows(checkpoint, registry, series, orphans),
         Table::Points => Ok(()),
-    }
+    }?;
+    Ok(0)
 }
 
-fn runs(batch: &RecordBatch, registry: &mut Registry) -> Result<(), RowError> {
+fn runs(batch: &RecordBatch, extra: &Extra, registry: &mut Registry) -> Result<(), RowError> {
     let rows = Rows(batch);
     let (project, experiment) = (rows.text("project")?, rows.text("experiment")?);
     let (id, name, status) = (rows.text("run_id")?, rows.text("name")?, rows.text("status")?);
@@ -92,33 +117,38 @@ fn runs(batch: &RecordBatch, registry: &mut Registry) -> Result<(), RowError> {
     for row in 0..batch.num_rows() {
         let wrong = |source| RowError::Value { row, source };
         let parent = optional(parent, row).map(str::parse).transpose().map_err(wrong)?;
-        registry.restore_run(Run {
-            id: required("run_id", id, row)?.parse().map_err(wrong)?,
-            project: ProjectName::new(required("project", project, row)?).map_err(wrong)?,
-            experiment: ExperimentName::new(required("experiment", experiment, row)?).map_err(wrong)?,
-            name: required("name", name, row)?.to_owned(),
-            status: required("status", status, row)?.parse().map_err(wrong)?,
-            user: optional(user, row).map(str::to_owned),
-            start_time: start.is_valid(row).then(|| start.value(row)),
-            end_time: end.is_valid(row).then(|| end.value(row)),
-            parent,
-            source: optional(source, row).map(str::to_owned),
-            source_run_id: optional(source_id, row).map(str::to_owned),
-            git_commit: optional(commit, row).map(str::to_owned),
-            deleted: deleted.is_valid(row) && deleted.value(row),
-            params: Default::default(),
-            tags: Default::default(),
-        });
+        registry.restore_run(
+            Run {
+                id: required("run_id", id, row)?.parse().map_err(wrong)?,
+                project: ProjectName::new(required("project", project, row)?).map_err(wrong)?,
+                experiment: ExperimentName::new(required("experiment", experiment, row)?).map_err(wrong)?,
+                name: required("name", name, row)?.to_owned(),
+                status: required("status", status, row)?.parse().map_err(wrong)?,
+                user: optional(user, row).map(str::to_owned),
+                start_time: start.is_valid(row).then(|| start.value(row)),
+                end_time: end.is_valid(row).then(|| end.value(row)),
+                parent,
+                source: optional(source, row).map(str::to_owned),
+                source_run_id: optional(source_id, row).map(str::to_owned),
+                git_commit: optional(commit, row).map(str::to_owned),
+                deleted: deleted.is_valid(row) && deleted.value(row),
+                params: Default::default(),
+                tags: Default::default(),
+            },
+            extra.since.get(row).copied().unwrap_or_default(),
+        );
     }
     Ok(())
 }
 
 fn key_values(
-    batch: &RecordBatch,
+    checkpoint: &Checkpoint<'_>,
     registry: &mut Registry,
     orphans: &mut Option<u64>,
     set: impl Fn(&mut Run, Key, &str) -> Result<(), ModelError>,
-) -> Result<(), RowError> {
+) -> Result<usize, RowError> {
+    let batch = checkpoint.rows;
+    let mut left_out = 0;
     let rows = Rows(batch);
     let (id, key, text) = (rows.text("run_id")?, rows.text("key")?, rows.text("text")?);
     for row in 0..batch.num_rows() {
@@ -127,12 +157,30 @@ fn key_values(
         let key = Key::new(required("key", key, row)?).map_err(wrong)?;
         let text = required("text", text, row)?;
         let mut outcome = Ok(());
-        if !registry.restore_into_run(run, |run| outcome = set(run, key, text)) {
-            leave_out(orphans, RowError::RunUnknown { row, run })?;
+        if registry.restore_into_run(run, checkpoint.table_seq, |run| outcome = set(run, key, text)) {
+            outcome.map_err(wrong)?;
+        } else {
+            left_out += checkpoint.leave_out(row, run, orphans)?;
         }
-        outcome.map_err(wrong)?;
     }
-    Ok(())
+    Ok(left_out)
+}
+
+impl Checkpoint<'_> {
+    /// A row of a run that is not there: it was deleted when the runs table is ahead, else this cannot be. Gives back
+    /// how many rows of deleted runs this makes.
+    fn leave_out(&self, row: usize, run: RunId, orphans: &mut Option<u64>) -> Result<usize, RowError> {
+        if self.table_seq < self.runs_seq {
+            return Ok(1);
+        }
+        match orphans {
+            Some(count) => {
+                *count += 1;
+                Ok(0)
+            }
+            None => Err(RowError::RunUnknown { row, run }),
+        }
+    }
 }
 
 fn experiments(batch: &RecordBatch, registry: &mut Registry) -> Result<(), RowError> {
@@ -212,22 +260,14 @@ fn imports(batch: &RecordBatch, registry: &mut Registry) -> Result<(), RowError>
     Ok(())
 }
 
-fn leave_out(orphans: &mut Option<u64>, error: RowError) -> Result<(), RowError> {
-    match orphans {
-        Some(count) => {
-            *count += 1;
-            Ok(())
-        }
-        None => Err(error),
-    }
-}
-
 fn series_rows(
-    batch: &RecordBatch,
+    checkpoint: &Checkpoint<'_>,
     registry: &Registry,
     series: &mut SeriesIndex,
     orphans: &mut Option<u64>,
-) -> Result<(), RowError> {
+) -> Result<usize, RowError> {
+    let batch = checkpoint.rows;
+    let mut left_out = 0;
     let rows = Rows(batch);
     let (id, metric, context) = (rows.text("run_id")?, rows.text("metric")?, rows.text("context")?);
     let (count, nan_count) = (rows.integer("count")?, rows.integer("nan_count")?);
@@ -246,8 +286,9 @@ fn series_rows(
     for row in 0..batch.num_rows() {
         let wrong = |source| RowError::Value { row, source };
         let run: RunId = required("run_id", id, row)?.parse().map_err(wrong)?;
-        let Some(ordinal) = registry.ordinal(run) else {
-            leave_out(orphans, RowError::RunUnknown { row, run })?;
+        let Some(ordinal) = registry.ordinal(run).filter(|_| registry.holds(run, checkpoint.table_seq))
+        else {
+            left_out += checkpoint.leave_out(row, run, orphans)?;
             continue;
         };
         let fraction = |column: &Int32Array| column.is_valid(row).then(|| column.value(row));
@@ -286,7 +327,7 @@ fn series_rows(
             },
         });
     }
-    Ok(())
+    Ok(left_out)
 }
 
 /// Typed access to the columns of a batch by name.

@@ -3,6 +3,8 @@
 
 mod decode;
 mod encode;
+mod extra;
 
-pub(crate) use decode::{RowError, decode_into};
+pub(crate) use decode::{Checkpoint, RowError, decode_into};
 pub use encode::{decisions, experiments, imports, notes, params, runs, series, tags};
+pub(crate) use extra::Extra;

@@ -37,11 +37,16 @@ pub(super) async fn check(snapshot: &Snapshot, tables: &mut Tables, report: &mut
                 file.rows
             )));
         }
+        let registry_is_whole = snapshot.require(&[Table::Runs]).is_ok();
         let mut unknown: BTreeMap<RunId, u64> = BTreeMap::new();
         let mut elsewhere = BTreeSet::new();
         let mut names = Vec::new();
         let audited = reader
             .audit(&mut |series, statistics| {
+                // Points of deleted runs, and of earlier runs of the same id, stay until the next compaction.
+                if !snapshot.holds(file, series.run) && registry_is_whole {
+                    return;
+                }
                 match snapshot.registry().run(series.run) {
                     None => *unknown.entry(series.run).or_default() += statistics.count,
                     Some(run)
@@ -65,7 +70,6 @@ pub(super) async fn check(snapshot: &Snapshot, tables: &mut Tables, report: &mut
             Ok(wrong) => wrong.into_iter().chain(names).for_each(|what| report.add(finding(what))),
             Err(error) => report.add(finding(error.to_string()).rows(file.rows)),
         }
-        let registry_is_whole = snapshot.require(&[Table::Runs]).is_ok();
         if !unknown.is_empty() && registry_is_whole {
             let rows = unknown.values().sum();
             let what = "it has points of runs that the runs table does not hold".to_owned();

@@ -17,7 +17,7 @@ fn golden() -> PathBuf {
 async fn rows(snapshot: &Snapshot) -> String {
     let mut text = String::new();
     let registry = snapshot.registry();
-    for run in registry.runs() {
+    for run in registry.runs().iter() {
         let (start, parent) = (run.start_time, run.parent);
         writeln!(
             text,

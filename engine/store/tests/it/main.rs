@@ -8,6 +8,7 @@ mod golden;
 mod kill;
 mod lake;
 mod ledger;
+mod lifecycle;
 mod much_log;
 mod quarantine;
 mod random;

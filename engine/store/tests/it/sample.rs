@@ -118,7 +118,7 @@ pub(crate) fn copy(from: &Path, to: &Path) {
 pub(crate) async fn content(snapshot: &Snapshot) -> Result<String, store::StoreError> {
     let mut text = String::new();
     let registry = snapshot.registry();
-    for run in registry.runs() {
+    for run in registry.runs().iter() {
         writeln!(text, "{run:?}").unwrap();
     }
     for experiment in registry.experiments() {

@@ -7,6 +7,7 @@ mod write;
 use model::{ExperimentName, PointColumns, ProjectName, SeriesKey};
 
 pub use read::{PointStream, Pruning, Reader, ReaderCache, Scan, SeriesSelection, TextColumns};
+pub(crate) use write::{FIRST_SERIES_TAG, LAST_SERIES_TAG, PointWriter};
 pub use write::{SeriesOrder, write, write_in_order};
 
 /// The points of one series, sorted by (step, fraction, time, arrival).

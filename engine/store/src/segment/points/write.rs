@@ -19,7 +19,7 @@ use parquet::file::properties::{BloomFilterPosition, EnabledStatistics, WriterPr
 use parquet::schema::types::ColumnPath;
 
 use super::SortedSeries;
-use crate::segment::chunk_index::{self, ChunkIndexBuilder};
+use crate::segment::chunk_index::{self, ChunkIndexBuilder, IndexedSeries};
 use crate::segment::statistics::FileStatistics;
 use crate::segment::{
     CREATED_BY, EncodedSegment, PAGE_ROWS, ROW_GROUP_ROWS, Result, SegmentError, compression, seal,
@@ -27,6 +27,15 @@ use crate::segment::{
 
 /// Columns of text; within a row group each is a dictionary.
 const TEXT_COLUMNS: [&str; 5] = ["project", "experiment", "run_id", "metric", "context"];
+
+/// The tag with the first series of a file: a JSON array of run id, metric and context (or null).
+pub(crate) const FIRST_SERIES_TAG: &str = "first_series";
+/// The tag with the last series of a file.
+pub(crate) const LAST_SERIES_TAG: &str = "last_series";
+
+fn series_text(series: &IndexedSeries<'_>) -> String {
+    serde_json::json!([series.run.to_string(), series.metric, series.context]).to_string()
+}
 
 /// How the series of a segment follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -66,23 +75,12 @@ pub fn write_in_order(
     order: SeriesOrder,
 ) -> Result<EncodedSegment> {
     let mut writer = PointWriter::new(order)?;
-    let mut previous: Option<SeriesKey> = None;
     for series in series {
-        check(&series)?;
-        if series.points.is_empty() {
-            continue;
-        }
-        if let Some(previous) = &previous
-            && order.compare(previous, &series.key) != Ordering::Less
-        {
-            let reason = match order.compare(previous, &series.key) {
-                Ordering::Equal => "it comes twice".to_owned(),
-                _ => format!("it comes after {}", name(previous)),
-            };
+        if writer.last.as_ref().is_some_and(|last| last.key == series.key) {
+            let reason = "it comes twice".to_owned();
             return Err(SegmentError::Order { series: name(&series.key), reason });
         }
         writer.append(&series)?;
-        previous = Some(series.key);
     }
     writer.finish()
 }
@@ -148,7 +146,18 @@ struct Bounds {
     times: (i64, i64),
 }
 
-struct PointWriter {
+/// The end of what was appended: what comes next must stand behind it.
+#[derive(Debug)]
+struct Last {
+    key: SeriesKey,
+    place: (i64, i32, i64),
+}
+
+/// Writes a segment from series, or parts of series, that come in order.
+///
+/// Only encoded row groups and the one that is being filled are in memory.
+pub(crate) struct PointWriter {
+    last: Option<Last>,
     writer: ArrowWriter<Vec<u8>>,
     schema: Arc<Schema>,
     order: SeriesOrder,
@@ -163,7 +172,8 @@ struct PointWriter {
 }
 
 impl PointWriter {
-    fn new(order: SeriesOrder) -> Result<Self> {
+    /// A writer of an empty segment.
+    pub(crate) fn new(order: SeriesOrder) -> Result<Self> {
         let text = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
         let fields: Vec<Field> = Table::Points
             .schema()
@@ -180,6 +190,7 @@ impl PointWriter {
         let writer = ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&schema), options)
             .map_err(|error| SegmentError::parquet(Table::Points.name(), error))?;
         Ok(Self {
+            last: None,
             writer,
             schema,
             order,
@@ -194,8 +205,36 @@ impl PointWriter {
         })
     }
 
-    fn append(&mut self, series: &SortedSeries) -> Result<()> {
-        self.index.push(series);
+    /// Number of rows appended.
+    pub(crate) fn rows(&self) -> u64 {
+        self.index.rows()
+    }
+
+    /// The series that was appended last.
+    pub(crate) fn last_series(&self) -> Option<&SeriesKey> {
+        self.last.as_ref().map(|last| &last.key)
+    }
+
+    /// Appends a series, or more points of the series that was appended last. Nothing happens without points.
+    ///
+    /// # Errors
+    /// As [`write_in_order`].
+    pub(crate) fn append(&mut self, series: &SortedSeries) -> Result<()> {
+        check(series)?;
+        let Some(end) = series.points.len().checked_sub(1) else { return Ok(()) };
+        let order = |reason| SegmentError::Order { series: name(&series.key), reason };
+        match &self.last {
+            Some(last) => match self.order.compare(&last.key, &series.key) {
+                Ordering::Less => self.index.push(series),
+                Ordering::Equal if last.place <= series.place(0) => self.index.extend(series),
+                Ordering::Equal => {
+                    return Err(order("its next points belong in front of its last".to_owned()));
+                }
+                Ordering::Greater => return Err(order(format!("it comes after {}", name(&last.key)))),
+            },
+            None => self.index.push(series),
+        }
+        self.last = Some(Last { key: series.key.clone(), place: series.place(end) });
         let points = &series.points;
         for (step, time) in points.steps.iter().zip(&points.times) {
             let bounds = self.bounds.get_or_insert(Bounds { steps: (*step, *step), times: (*time, *time) });
@@ -248,7 +287,11 @@ impl PointWriter {
         self.writer.flush().map_err(failed)
     }
 
-    fn finish(mut self) -> Result<EncodedSegment> {
+    /// Ends the segment.
+    ///
+    /// # Errors
+    /// [`SegmentError::Input`] when there is no point.
+    pub(crate) fn finish(mut self) -> Result<EncodedSegment> {
         if !self.values.is_empty() {
             self.write_row_group()?;
         }
@@ -283,6 +326,12 @@ impl PointWriter {
             SeriesOrder::MetricFirst => "metric",
         };
         segment.tags.insert("order".to_owned(), order.to_owned());
+        if self.order == SeriesOrder::RunFirst
+            && let Some((first, last)) = index.get(0).zip(index.get(index.len().wrapping_sub(1)))
+        {
+            segment.tags.insert(FIRST_SERIES_TAG.to_owned(), series_text(&first));
+            segment.tags.insert(LAST_SERIES_TAG.to_owned(), series_text(&last));
+        }
         Ok(segment)
     }
 }

@@ -25,7 +25,7 @@ use crate::flush::EPOCH;
 use crate::maintenance::Throttle;
 use crate::registry::Registry;
 use crate::segment::points::{PointWriter, SeriesOrder, SortedSeries};
-use crate::segment::{EncodedSegment, SegmentError};
+use crate::segment::{Effort, EncodedSegment, SegmentError};
 use crate::store::Shared;
 use merge::{InputError, Merge};
 use plan::{Extent, Plan, Policy};
@@ -297,7 +297,7 @@ fn encode(
         }
         let current = match writer.take() {
             Some(current) => current,
-            None => PointWriter::new(SeriesOrder::RunFirst)?,
+            None => PointWriter::new(SeriesOrder::RunFirst, Effort::Thorough),
         };
         writer.insert(current).append(&part)?;
     }

@@ -14,7 +14,7 @@ use parquet::basic::Encoding;
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
 
-use crate::segment::{PAGE_ROWS, ROW_GROUP_ROWS, Result, SegmentError, compression};
+use crate::segment::{Effort, PAGE_ROWS, ROW_GROUP_ROWS, Result, SegmentError};
 
 /// Rows in a page of every column but `value`: times of several series stand in one, to be found again by the
 /// compression.
@@ -40,11 +40,7 @@ impl ColumnEncodings {
 
     /// Puts the encodings and page sizes of the columns of numbers into the properties of a file.
     pub(super) fn apply(self, properties: WriterPropertiesBuilder) -> WriterPropertiesBuilder {
-        let numbers = [
-            ("step", Encoding::DELTA_BINARY_PACKED),
-            ("time", self.time),
-            ("value", self.value),
-        ];
+        let numbers = [("step", Encoding::DELTA_BINARY_PACKED), ("time", self.time), ("value", self.value)];
         let pages = properties
             .set_data_page_row_count_limit(WIDE_PAGE_ROWS)
             .set_write_batch_size(PAGE_ROWS)
@@ -61,15 +57,16 @@ impl ColumnEncodings {
 /// The encoding that makes a column smallest; the first of equals.
 fn smallest(column: &str, array: &ArrayRef, encodings: &[Encoding]) -> Result<Encoding> {
     let failed = |error| SegmentError::parquet(Table::Points.name(), error);
-    let batch = RecordBatch::try_from_iter([(column, Arc::clone(array))]).map_err(|error| {
-        SegmentError::Input { table: Table::Points.name(), reason: error.to_string() }
-    })?;
+    let batch = RecordBatch::try_from_iter([(column, Arc::clone(array))])
+        .map_err(|error| SegmentError::Input { table: Table::Points.name(), reason: error.to_string() })?;
     let mut best = (usize::MAX, Encoding::PLAIN);
     for encoding in encodings {
         let encodings = ColumnEncodings { time: *encoding, value: *encoding };
-        let properties = encodings.apply(WriterProperties::builder().set_compression(compression()));
+        let properties =
+            encodings.apply(WriterProperties::builder().set_compression(Effort::Quick.compression()));
         let properties = properties.set_max_row_group_row_count(Some(ROW_GROUP_ROWS)).build();
-        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).map_err(failed)?;
+        let mut writer =
+            ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).map_err(failed)?;
         writer.write(&batch).map_err(failed)?;
         let bytes = writer.into_inner().map_err(failed)?.len();
         if bytes < best.0 {

@@ -39,9 +39,14 @@ fn the_help_of_each_command() {
         "decide",
         "note",
         "flush",
+        "compact",
+        "vacuum",
+        "delete",
+        "retention",
         "verify",
         "backup",
         "restore",
+        "bench",
         "functions",
     ];
     for name in commands {

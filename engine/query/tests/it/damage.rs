@@ -86,7 +86,8 @@ fn a_damaged_or_missing_segment_is_named_with_its_rows_and_runs_and_the_rest_can
             }
             None => std::fs::remove_file(&first).unwrap(),
         }
-        let sql = "SELECT count(*), sum(value), count(step), max(run_id) FROM points WHERE time >= 0";
+        let sql =
+            "SELECT count(*), sum(value), count(step), max(run_id), max(time), max(attempt) FROM points";
         let error = ask(root, sql, false).unwrap_err();
         assert!(matches!(error, QueryError::Storage { .. }), "{error:?}");
         let text = error.to_string();

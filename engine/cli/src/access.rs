@@ -8,6 +8,7 @@ use arrow::datatypes::SchemaRef;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use runlake::query::{QueryOptions, Settings};
+use runlake::store::StaleLog;
 use runlake::{Lake, LakeOptions, Location};
 use server::client::Client;
 
@@ -67,15 +68,21 @@ impl Source {
     }
 }
 
+/// Where the lake is, and its log on this machine.
+pub(crate) fn location(place: &Place) -> anyhow::Result<Location> {
+    let location = Location::parse(&place.lake).map_err(runlake::Error::from)?;
+    Ok(location.with_state_folder(place.state.clone()))
+}
+
 /// The lake, open for reading; a server may own it.
 pub(crate) async fn read(place: &Place) -> anyhow::Result<Lake> {
-    Ok(Lake::open_read_only(&Location::parse(&place.lake)?).await?)
+    Ok(Lake::open_read_only(&location(place)?).await?)
 }
 
 /// The lake, open for writing.
 pub(crate) async fn write(place: &Place, owner: &str) -> anyhow::Result<Lake> {
     let options = LakeOptions { owner: Some(owner.to_owned()), ..LakeOptions::default() };
-    Ok(Lake::open_with(&Location::parse(&place.lake)?, options).await?)
+    Ok(Lake::open_with(&location(place)?, options).await?)
 }
 
 /// A server.
@@ -96,13 +103,19 @@ pub(crate) fn lake_only(place: &Place, command: &str) -> anyhow::Result<()> {
 
 /// The lake, open for writing; one that is not there is an error, not a new lake.
 pub(crate) async fn write_existing(place: &Place, owner: &str) -> anyhow::Result<Lake> {
-    let location = Location::parse(&place.lake)?;
-    let lake_file = runlake::store::Layout::new(location.path()).lake_file();
-    if !lake_file.exists() {
-        let path = location.path().display().to_string();
-        return Err(runlake::Error::from(runlake::store::StoreError::NoLake { path }).into());
-    }
-    write(place, owner).await
+    write_existing_with(place, owner, StaleLog::Refuse).await
+}
+
+/// The same with a choice about a log that missed a take-over.
+pub(crate) async fn write_existing_with(
+    place: &Place,
+    owner: &str,
+    stale_log: StaleLog,
+) -> anyhow::Result<Lake> {
+    let location = location(place)?;
+    runlake::store::find(&location).await.map_err(runlake::Error::from)?;
+    let options = LakeOptions { owner: Some(owner.to_owned()), stale_log, ..LakeOptions::default() };
+    Ok(Lake::open_with(&location, options).await?)
 }
 
 /// Microseconds since 1970 UTC.

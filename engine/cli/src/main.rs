@@ -66,7 +66,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<u8> {
         Command::Gate(arguments) => gate::run(place, arguments).await,
         Command::Decide(arguments) => decide::run(place, arguments).await,
         Command::Note(arguments) => note::run(place, arguments).await,
-        Command::Flush => flush::run(place).await,
+        Command::Flush(arguments) => flush::run(place, arguments).await,
         Command::Verify => verify::run(place).await,
         Command::Bench(arguments) => bench::run(arguments).await,
         Command::Functions(arguments) => functions::run(arguments).await,

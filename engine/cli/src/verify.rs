@@ -11,8 +11,8 @@ pub(crate) async fn run(place: &Place) -> anyhow::Result<u8> {
             verified.problems.iter().map(|problem| (problem.place.as_str(), problem.message.as_str())),
         ));
     }
-    let location = runlake::Location::parse(&place.lake)?;
-    let report = runlake::store::verify(location.path()).await.map_err(runlake::Error::from)?;
+    let location = access::location(place)?;
+    let report = runlake::store::verify(location).await.map_err(runlake::Error::from)?;
     println!(
         "{} runs, {} points, {} files ({} bytes), {} log records",
         report.runs, report.points, report.files, report.bytes, report.log_records

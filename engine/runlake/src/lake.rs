@@ -1,6 +1,5 @@
 //! A lake: open, write, ask, close.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,10 +7,11 @@ use arrow::array::RecordBatch;
 use datafusion::prelude::SessionContext;
 use model::{Command, PointBatch, WriterSequence};
 use query::{Answer, QueryOptions, SessionConfig, SessionFactory};
-use store::{Acknowledgement, FlushReport, Snapshot, Store, StoreConfig, SyncPolicy};
+use store::{
+    Acknowledgement, Adopted, FlushReport, Location, Snapshot, StaleLog, Store, StoreConfig, SyncPolicy,
+};
 
 use crate::error::{Error, Result};
-use crate::location::Location;
 use crate::run::{ActiveRun, RunOptions};
 
 /// How a lake is opened.
@@ -21,6 +21,8 @@ pub struct LakeOptions {
     pub owner: Option<String>,
     /// Bytes in the memtable at which a flush starts; `None` for the default of 128 MiB.
     pub flush_bytes: Option<usize>,
+    /// What becomes of acknowledged writes in the log of this machine that a lake on an object store never got.
+    pub stale_log: StaleLog,
     /// When a write is acknowledged.
     pub sync: SyncPolicy,
 }
@@ -43,7 +45,8 @@ enum Access {
 }
 
 impl Lake {
-    /// Opens the lake at `location` for writing; a folder without a lake becomes one.
+    /// Opens the lake at `location` for writing, a folder or a URL such as `s3://bucket/prefix`; a place without a
+    /// lake becomes one.
     ///
     /// # Errors
     /// When the location cannot be used, another process writes, or the lake is damaged or of a newer format.
@@ -59,7 +62,8 @@ impl Lake {
     /// # Errors
     /// As [`Self::open`].
     pub async fn open_with(location: &Location, options: LakeOptions) -> Result<Self> {
-        let mut config = StoreConfig::new(location.path(), Arc::new(now_micros));
+        let mut config = StoreConfig::new(location, Arc::new(now_micros));
+        config.stale_log = options.stale_log;
         config.sync = options.sync;
         if let Some(owner) = options.owner {
             config.owner = owner;
@@ -87,9 +91,17 @@ impl Lake {
         Ok(Self { inner: Arc::new(Inner { location, access, sessions }) })
     }
 
-    /// The folder of the lake.
-    pub fn path(&self) -> &Path {
-        self.inner.location.path()
+    /// Where the lake is.
+    pub fn location(&self) -> &Location {
+        &self.inner.location
+    }
+
+    /// What opening the lake wrote into it from logs that had missed a take-over ([`LakeOptions::stale_log`]).
+    pub fn adopted(&self) -> &[Adopted] {
+        match &self.inner.access {
+            Access::Write(store) => store.adopted(),
+            Access::Read => &[],
+        }
     }
 
     /// The lake at this moment.
@@ -99,7 +111,7 @@ impl Lake {
     pub async fn snapshot(&self) -> Result<Snapshot> {
         match &self.inner.access {
             Access::Write(store) => Ok(store.snapshot()),
-            Access::Read => Ok(store::open_snapshot(self.path()).await?),
+            Access::Read => Ok(store::open_snapshot(self.location()).await?),
         }
     }
 
@@ -197,7 +209,7 @@ impl std::fmt::Debug for Lake {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let writable = matches!(self.inner.access, Access::Write(_));
         f.debug_struct("Lake")
-            .field("path", &self.path())
+            .field("location", self.location())
             .field("writable", &writable)
             .finish_non_exhaustive()
     }

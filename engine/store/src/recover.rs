@@ -1,108 +1,51 @@
-//! Opening a lake: tables first, then what the log holds beyond them, table by table.
+//! Recovery: tables first, then what the log holds beyond them, table by table.
 //!
 //! Recovery reads everything before it writes anything, and recovering twice gives the same state. Every table carries
 //! the sequence number up to which it is complete (`txn`); a record of the log counts for a table when its number is
 //! larger. A table that a flush did not touch has an older number than the others, and no record in between concerns it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 use std::sync::Arc;
 
 use model::schema::Table;
 
 use crate::catalog::{Catalog, TableVersion};
-use crate::config::StoreConfig;
-use crate::disk::{Disk, RealDisk, replace_file};
+use crate::disk::Disk;
 use crate::error::{Result, StoreError};
-use crate::flush::{EPOCH, chunk_of};
-use crate::lake_file::{FORMAT, LakeFile};
+use crate::flush::chunk_of;
 use crate::layout::Layout;
-use crate::lock::WriterLock;
-use crate::segment::points::ReaderCache;
 use crate::segment::rows;
-use crate::snapshot::Snapshot;
 use crate::state::{State, table_of};
-use crate::store::READER_CACHE_BYTES;
 use crate::tables::decode_into;
-use crate::wal::{self, Record, Wal, WalConfig, WalError, WriterWindow};
+use crate::wal::{self, Record, WalError, WriterWindow};
 use crate::writer::writer_of;
 
 /// The committed version of every table.
 pub(crate) type TableVersions = BTreeMap<Table, Arc<TableVersion>>;
 
-/// A lake that is open for writing, before its threads start.
-pub(crate) struct Opened {
-    pub(crate) lock: WriterLock,
-    pub(crate) catalog: Arc<Catalog>,
-    pub(crate) tables: TableVersions,
-    pub(crate) state: State,
-    pub(crate) wal: Wal,
-    pub(crate) windows: HashMap<String, WriterWindow>,
-}
-
 /// How often a reader starts anew when a flush deletes log files under it.
 const SNAPSHOT_TRIES: usize = 8;
 
-pub(crate) async fn open_for_writing(config: &StoreConfig, layout: &Layout) -> Result<Opened> {
-    let disk = &config.disk;
-    make_folder(&**disk, layout.root())?;
-    let lock = WriterLock::acquire(&**disk, &layout.lock_file(), &config.owner)?;
-    let lake_file = match LakeFile::read(&**disk, &layout.lake_file())? {
-        Some(lake_file) => lake_file,
-        None => make_lake_file(&**disk, layout, (config.clock)())?,
-    };
-    let catalog = Arc::new(Catalog::open_on(layout.root(), Arc::clone(disk))?);
-    for table in Table::ALL {
-        for recovered in catalog.recover(table).await? {
-            tracing::warn!(table = table.name(), quarantined = recovered.quarantined, "{}", recovered.reason);
-        }
-    }
-    catalog.ensure_tables().await?;
-    let tables = load_versions(&catalog).await?;
-    let mut state = restore(&catalog, &tables).await?;
-    let defaults = WalConfig::new(layout.wal(), lake_file.lake_id_bytes()?, EPOCH);
-    let wal_config = WalConfig {
-        file_bytes: config.wal_file_bytes,
-        frame_bytes: defaults.frame_bytes.min(config.wal_file_bytes / 2),
-        committed_seq: tables.values().map(|version| version.last_seq).max().unwrap_or_default(),
-        ..defaults
-    };
-    let (wal, recovered) = Wal::open(wal_config, Arc::clone(disk))?;
-    let now = (config.clock)();
-    let mut windows = HashMap::new();
-    for record in recovered {
-        let (seq, record) = record?;
-        replay(&mut state, &tables, &mut windows, seq, &record, now)?;
-    }
-    state.applied_seq = wal.durable_seq();
-    Ok(Opened { lock, catalog, tables, state, wal, windows })
-}
-
-/// The lake at this moment, for readers that take no lock and may run beside a writer in another process.
+/// The state that tables and log hold together, for a reader; without a log, that of the tables.
 ///
 /// # Errors
-/// When there is no lake, it is newer or damaged, or a writer flushes faster than this reader reads.
-pub async fn open_snapshot(root: &Path) -> Result<Snapshot> {
-    open_snapshot_on(root, Arc::new(RealDisk)).await
-}
-
-/// [`open_snapshot`] over any disk.
-///
-/// # Errors
-/// As [`open_snapshot`].
-pub async fn open_snapshot_on(root: &Path, disk: Arc<dyn Disk>) -> Result<Snapshot> {
-    let layout = Layout::new(root);
-    let Some(lake_file) = LakeFile::read(&*disk, &layout.lake_file())? else {
-        return Err(StoreError::NoLake { path: root.display().to_string() });
+/// When a file is damaged, or a writer flushes faster than this reader reads.
+pub(crate) async fn read_snapshot(
+    disk: &Arc<dyn Disk>,
+    log: Option<&Layout>,
+    catalog: &Catalog,
+    lake_id: [u8; 16],
+) -> Result<State> {
+    let Some(layout) = log else {
+        let tables = load_versions(catalog).await?;
+        let mut state = restore(catalog, &tables).await?;
+        state.applied_seq = tables.values().map(|version| version.last_seq).max().unwrap_or_default();
+        return Ok(state);
     };
-    let lake_id = lake_file.lake_id_bytes()?;
-    let catalog = Arc::new(Catalog::open_on(layout.root(), Arc::clone(&disk))?);
     let mut last = StoreError::Stopped;
     for _ in 0..SNAPSHOT_TRIES {
-        match read_state(&disk, &layout, &catalog, lake_id).await {
-            Ok(state) => {
-                return Ok(Snapshot::new(state, catalog, Arc::new(ReaderCache::new(READER_CACHE_BYTES))));
-            }
+        match read_state(disk, layout, catalog, lake_id).await {
+            Ok(state) => return Ok(state),
             Err(error) if is_passing(&error) => last = error,
             Err(error) => return Err(error),
         }
@@ -139,7 +82,7 @@ async fn read_state(
     Ok(state)
 }
 
-async fn load_versions(catalog: &Catalog) -> Result<TableVersions> {
+pub(crate) async fn load_versions(catalog: &Catalog) -> Result<TableVersions> {
     let mut tables = TableVersions::new();
     for table in Table::ALL {
         tables.insert(table, catalog.load(table).await?);
@@ -148,7 +91,7 @@ async fn load_versions(catalog: &Catalog) -> Result<TableVersions> {
 }
 
 /// The state that the tables hold.
-async fn restore(catalog: &Catalog, tables: &TableVersions) -> Result<State> {
+pub(crate) async fn restore(catalog: &Catalog, tables: &TableVersions) -> Result<State> {
     let mut state = State::default();
     for table in Table::ALL {
         let Some(version) = tables.get(&table) else { continue };
@@ -169,7 +112,7 @@ async fn restore(catalog: &Catalog, tables: &TableVersions) -> Result<State> {
     Ok(state)
 }
 
-fn replay(
+pub(crate) fn replay(
     state: &mut State,
     tables: &TableVersions,
     windows: &mut HashMap<String, WriterWindow>,
@@ -206,26 +149,4 @@ fn replay(
         }
     }
     Ok(())
-}
-
-fn make_lake_file(disk: &dyn Disk, layout: &Layout, now: i64) -> Result<LakeFile> {
-    let lake_file = LakeFile {
-        format: FORMAT,
-        lake_id: uuid::Uuid::now_v7().simple().to_string(),
-        created_by: env!("CARGO_PKG_VERSION").to_owned(),
-        created: now,
-    };
-    let path = layout.lake_file();
-    replace_file(disk, &path, &lake_file.to_bytes()).map_err(io_error("write", &path))?;
-    Ok(lake_file)
-}
-
-/// Makes a folder with its parents, each name durable.
-fn make_folder(disk: &dyn Disk, path: &Path) -> Result<()> {
-    disk.create_directories(path).map_err(io_error("create folder", path))
-}
-
-fn io_error(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
-    let path = path.display().to_string();
-    move |source| StoreError::Io { action, path, source }
 }

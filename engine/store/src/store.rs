@@ -1,8 +1,8 @@
 //! The front door: open a lake for writing, append, apply, flush, take snapshots, close.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::Sender;
 use model::schema::Table;
@@ -14,12 +14,13 @@ use crate::catalog::{Catalog, TableVersion};
 use crate::config::StoreConfig;
 use crate::error::{Result, StoreError};
 use crate::flush::{self, FlushReport};
-use crate::layout::Layout;
-use crate::lock::WriterLock;
-use crate::recover;
+use crate::open::{Opened, open_for_writing};
+use crate::ownership::{Guard, Ownership};
 use crate::segment::points::ReaderCache;
 use crate::snapshot::Snapshot;
+use crate::stale_log::{self, Adopted};
 use crate::state::State;
+use crate::unsettled::Unsettled;
 use crate::wal::{Record, Wal, WriterWindow};
 use crate::writer::{Acknowledgement, Control, Write, Writer};
 
@@ -42,13 +43,14 @@ struct Inner {
     shared: Arc<Shared>,
     writes: Sender<Write>,
     threads: Mutex<Option<Threads>>,
+    adopted: OnceLock<Vec<Adopted>>,
 }
 
 struct Threads {
     writer: std::thread::JoinHandle<()>,
     flusher: tokio::task::JoinHandle<()>,
     /// Given back when the threads have ended.
-    lock: WriterLock,
+    ownership: Ownership,
 }
 
 /// What the writer thread, the flush and the readers share.
@@ -65,6 +67,12 @@ pub(crate) struct Shared {
     in_flight: Arc<Semaphore>,
     stopped: AtomicBool,
     flush_failure: Mutex<Option<String>>,
+    /// Whether this process still is the writer.
+    pub(crate) guard: Guard,
+    /// The epoch that commits carry.
+    pub(crate) epoch: u64,
+    /// Commits that failed although they may have been made.
+    pub(crate) unsettled: Mutex<Vec<Unsettled>>,
 }
 
 impl Shared {
@@ -73,7 +81,12 @@ impl Shared {
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Acquire)
+        self.stopped.load(Ordering::Acquire) || self.guard.is_lost()
+    }
+
+    /// Why nothing is accepted any more.
+    pub(crate) fn stop_reason(&self) -> StoreError {
+        self.guard.lost().unwrap_or(StoreError::Stopped)
     }
 
     pub(crate) fn stop(&self) {
@@ -105,9 +118,8 @@ impl Store {
     /// # Panics
     /// When called outside of a tokio runtime.
     pub async fn open(config: StoreConfig) -> Result<Self> {
-        let layout = Layout::new(&config.root);
-        let opened = recover::open_for_writing(&config, &layout).await?;
-        let recover::Opened { lock, catalog, tables, state, wal, windows } = opened;
+        let opened = open_for_writing(&config).await?;
+        let Opened { ownership, epoch, catalog, tables, state, wal, windows, adopt } = opened;
         let (control, control_requests) = crossbeam_channel::bounded(QUEUED_CONTROLS);
         let (writes, write_requests) = crossbeam_channel::bounded(QUEUED_WRITES);
         let permits = (config.in_flight_bytes / PERMIT_BYTES).clamp(1, Semaphore::MAX_PERMITS);
@@ -122,12 +134,35 @@ impl Store {
             in_flight: Arc::new(Semaphore::new(permits)),
             stopped: AtomicBool::new(false),
             flush_failure: Mutex::new(None),
+            guard: ownership.guard(),
+            epoch,
+            unsettled: Mutex::default(),
             config,
         });
         let writer = start_writer(&shared, wal, windows, write_requests, control_requests)?;
         let flusher = tokio::spawn(flush_when_wanted(Arc::clone(&shared)));
-        let threads = Mutex::new(Some(Threads { writer, flusher, lock }));
-        Ok(Self { inner: Arc::new(Inner { shared, writes, threads }) })
+        let threads = Mutex::new(Some(Threads { writer, flusher, ownership }));
+        let adopted = OnceLock::new();
+        let store = Self { inner: Arc::new(Inner { shared, writes, threads, adopted }) };
+        let mut reports = Vec::with_capacity(adopt.len());
+        for stale in adopt {
+            let disk = Arc::clone(&store.inner.shared.config.disk);
+            match stale_log::adopt(&store, &*disk, stale).await {
+                Ok(adopted) => reports.push(adopted),
+                Err(error) => {
+                    store.close().await;
+                    return Err(error);
+                }
+            }
+        }
+        // Set here and nowhere else.
+        let _ = store.inner.adopted.set(reports);
+        Ok(store)
+    }
+
+    /// What this open wrote into the lake from logs that had missed a take-over ([`StaleLog::Adopt`](crate::StaleLog)).
+    pub fn adopted(&self) -> &[Adopted] {
+        self.inner.adopted.get().map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Appends a batch of points. When this returns, the points are on disk and every new snapshot holds them.
@@ -203,7 +238,7 @@ impl Store {
     /// When the lock file cannot be written.
     pub fn describe_owner(&self, owner: &str) -> Result<()> {
         match self.inner.threads.lock().as_mut() {
-            Some(threads) => Ok(threads.lock.describe(owner)?),
+            Some(threads) => threads.ownership.describe(owner),
             None => Err(StoreError::Stopped),
         }
     }
@@ -213,10 +248,16 @@ impl Store {
         self.inner.shared.is_stopped()
     }
 
+    /// Why the writer stopped for good, when it did.
+    pub fn stop_reason(&self) -> Option<StoreError> {
+        let shared = &self.inner.shared;
+        shared.is_stopped().then(|| shared.stop_reason())
+    }
+
     /// Stops accepting, commits what is queued, and ends the threads. The log holds what was not flushed.
     pub async fn close(&self) {
         let threads = self.inner.threads.lock().take();
-        let Some(Threads { writer, flusher, lock }) = threads else { return };
+        let Some(Threads { writer, flusher, ownership }) = threads else { return };
         flusher.abort();
         // A flush that is under way ends first: it holds this lock.
         let tables = self.inner.shared.tables.lock().await;
@@ -228,26 +269,27 @@ impl Store {
             }
         }
         drop(tables);
-        drop(lock);
+        ownership.release().await;
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         // A store that is dropped without `close` still ends its thread; what is queued is committed first.
-        if let Some(Threads { writer, flusher, lock }) = self.threads.lock().take() {
+        if let Some(Threads { writer, flusher, ownership }) = self.threads.lock().take() {
             flusher.abort();
             if self.shared.send_control(Control::Stop).is_ok() {
                 drop(writer.join());
             }
-            drop(lock);
+            // A lease that is not given back runs out.
+            drop(ownership);
         }
     }
 }
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("root", &self.inner.shared.config.root).finish_non_exhaustive()
+        f.debug_struct("Store").field("location", &self.inner.shared.config.location).finish_non_exhaustive()
     }
 }
 

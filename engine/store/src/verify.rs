@@ -1,7 +1,6 @@
 //! `verify`: every file, every record and the invariants between the tables, without changing anything.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use model::SeriesKey;
@@ -10,9 +9,10 @@ use model::schema::Table;
 use crate::catalog::Catalog;
 use crate::disk::{Disk, RealDisk};
 use crate::error::{Result, StoreError};
-use crate::lake_file::LakeFile;
+use crate::lake_file::{LakeFile, LakeFileError};
 use crate::layout::Layout;
-use crate::recover::open_snapshot_on;
+use crate::location::Location;
+use crate::open::{find_lake, log_of, open_snapshot_on};
 use crate::snapshot::Snapshot;
 use crate::wal;
 
@@ -48,36 +48,39 @@ impl VerifyReport {
     }
 }
 
-/// Checks the lake at `root`: log records, Delta logs, every byte of every data file, and that the tables agree with
-/// each other. A writer may be at work.
+/// Checks a lake: log records, Delta logs, every byte of every data file, and that the tables agree with each other. A
+/// writer may be at work. Of a lake on an object store, the log is checked where it is on this machine.
 ///
 /// # Errors
-/// Only when there is no lake to look at; what is wrong with a lake is in the report.
-pub async fn verify(root: &Path) -> Result<VerifyReport> {
-    verify_on(root, Arc::new(RealDisk)).await
+/// Only when there is no lake to look at, or its store does not answer; what is wrong with a lake is in the report.
+pub async fn verify(location: impl Into<Location>) -> Result<VerifyReport> {
+    verify_on(location, Arc::new(RealDisk)).await
 }
 
 /// [`verify`] over any disk.
 ///
 /// # Errors
 /// As [`verify`].
-pub async fn verify_on(root: &Path, disk: Arc<dyn Disk>) -> Result<VerifyReport> {
-    let layout = Layout::new(root);
+pub async fn verify_on(location: impl Into<Location>, disk: Arc<dyn Disk>) -> Result<VerifyReport> {
+    let location = location.into();
     let mut report = VerifyReport::default();
-    let lake_file = match LakeFile::read(&*disk, &layout.lake_file()) {
-        Ok(Some(lake_file)) => lake_file,
-        Ok(None) => return Err(StoreError::NoLake { path: root.display().to_string() }),
-        Err(error) => {
+    let (catalog, lake_file) = match find_lake(&location, &disk).await {
+        Ok(found) => found,
+        Err(StoreError::LakeFile(error @ (LakeFileError::TooNew { .. } | LakeFileError::Damaged { .. }))) => {
             report.add("runlake.json", error);
             return Ok(report);
         }
+        Err(error) => return Err(error),
     };
-    verify_log(&disk, &layout, &lake_file, &mut report)?;
-    let catalog = Catalog::open_on(root, Arc::clone(&disk))?;
+    match log_of(&location, &disk, &catalog, &lake_file).await {
+        Ok(Some(layout)) => verify_log(&disk, &layout, &lake_file, &mut report)?,
+        Ok(None) => {}
+        Err(error) => report.add("the log on this machine", error),
+    }
     for table in Table::ALL {
         verify_table(&catalog, table, &mut report).await;
     }
-    match open_snapshot_on(root, disk).await {
+    match open_snapshot_on(location, disk).await {
         Ok(snapshot) => verify_agreement(&snapshot, &mut report).await,
         Err(error) => report.add("the lake as a whole", format!("cannot be opened: {error}")),
     }

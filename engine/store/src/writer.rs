@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use crate::config::SyncPolicy;
 use crate::error::{Result, StoreError};
 use crate::flush::FlushInput;
+use crate::lease::LeaseError;
 use crate::registry::{Registry, RegistryError};
 use crate::store::Shared;
 use crate::wal::{Observation, Record, Wal, WalError, WriterWindow};
@@ -175,6 +176,7 @@ impl Writer {
             frozen: state.frozen.clone(),
             dirty: std::mem::take(&mut state.dirty),
             last_seq,
+            windows: self.shared.guard.is_remote().then(|| self.windows.values().cloned().collect()),
         })
     }
 
@@ -191,7 +193,7 @@ impl Writer {
 
     fn commit(&mut self, group: Vec<Write>) {
         if self.shared.is_stopped() {
-            refuse(group, || StoreError::Stopped);
+            refuse(group, || self.shared.stop_reason());
             return;
         }
         let mut accepted: Vec<(Write, bool)> = Vec::with_capacity(group.len());
@@ -229,8 +231,11 @@ impl Writer {
             }
         };
         self.apply(&accepted, durable_seq);
+        // The writes are durable here; whether they are part of the lake is for whoever holds its lease to say.
+        let own = self.shared.guard.wait();
         for (write, duplicate) in accepted {
-            drop(write.reply.send(Ok(Acknowledgement { durable_seq, duplicate })));
+            let acknowledged = Acknowledgement { durable_seq, duplicate };
+            drop(write.reply.send(own.as_ref().map(|()| acknowledged).map_err(refusal)));
         }
     }
 
@@ -339,6 +344,15 @@ impl Writer {
             tracing::error!(%error, "the log failed; the writer stops");
             self.shared.stop();
         }
+    }
+}
+
+/// The same refusal for one more write of a group.
+fn refusal(error: &StoreError) -> StoreError {
+    match error {
+        StoreError::Lease(LeaseError::Lost { reason }) => LeaseError::Lost { reason: reason.clone() }.into(),
+        StoreError::Unrenewed { waited_secs } => StoreError::Unrenewed { waited_secs: *waited_secs },
+        _ => StoreError::Stopped,
     }
 }
 

@@ -10,6 +10,7 @@ mod error;
 mod log;
 #[cfg(test)]
 mod tests;
+mod upload;
 mod verify;
 
 use std::collections::HashMap;
@@ -27,12 +28,13 @@ use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use model::schema::Table;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 use serde_json::Value;
 use tokio::sync::Mutex;
 use url::Url;
 
 use crate::disk::Disk;
+use crate::location::{Location, LocationError};
 use crate::segment::EncodedSegment;
 use durable::DurableStore;
 
@@ -143,6 +145,19 @@ impl Catalog {
         Self::open_local(root, DurableStore::new())
     }
 
+    /// The catalog of a lake at any location; a folder is one of `disk`.
+    ///
+    /// # Errors
+    /// [`CatalogError::Location`] when the location cannot be used. An object store is not asked yet.
+    pub fn at(location: &Location, disk: Arc<dyn Disk>) -> Result<Self> {
+        let failed =
+            |error: LocationError| CatalogError::Location { location: error.text, reason: error.reason };
+        match (location.folder(), location.url(), location.store().map_err(failed)?) {
+            (None, Some(url), Some(store)) => Self::open_store(url, store),
+            (folder, ..) => Self::open_on(folder.unwrap_or(FilePath::new(".")), disk),
+        }
+    }
+
     /// The same over any disk.
     ///
     /// # Errors
@@ -188,6 +203,16 @@ impl Catalog {
     /// The root of the lake.
     pub fn root(&self) -> &Url {
         &self.root
+    }
+
+    /// The store that holds the lake, rooted at its bucket or file system.
+    pub fn object_store(&self) -> &Arc<dyn ObjectStore> {
+        &self.store
+    }
+
+    /// The path of the lake in [`Self::object_store`].
+    pub fn root_path(&self) -> &Path {
+        &self.root_path
     }
 
     /// The store of a table; its paths are those of the data files.
@@ -318,7 +343,7 @@ impl Catalog {
         for attempt in 0_u32.. {
             let quarantined = format!("quarantine/{}/{name}.{attempt}", table.name());
             let to = under(self.root_path.clone(), &quarantined);
-            match self.store.rename_if_not_exists(&from, &to).await {
+            match self.move_object(&from, &to).await {
                 Err(object_store::Error::AlreadyExists { .. }) => {}
                 Err(error) => return Err(failed(error)),
                 Ok(()) => {
@@ -336,21 +361,32 @@ impl Catalog {
         Err(CatalogError::Change { table: table.name(), reason: "the quarantine is full".to_owned() })
     }
 
+    async fn move_object(&self, from: &Path, to: &Path) -> object_store::Result<()> {
+        if self.root.scheme() == "file" {
+            return self.store.rename_if_not_exists(from, to).await;
+        }
+        // Object stores cannot rename; after a crash in between, the damaged object is in both places.
+        let bytes = self.store.get(from).await?.bytes().await?;
+        self.store.put_opts(to, PutPayload::from_bytes(bytes), PutMode::Create.into()).await?;
+        self.store.delete(from).await
+    }
+
     /// Stores a segment under a new name; when this returns, the file is durable. It is rubbish until a commit names
     /// it.
     ///
     /// # Errors
     /// [`CatalogError::Store`], also when the name is taken.
     pub async fn put(&self, table: Table, name: &str, segment: &EncodedSegment) -> Result<DataFile> {
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        let payload = PutPayload::from_bytes(segment.bytes.clone());
-        let path = Path::from(name);
-        self.store(table)
-            .put_opts(&path, payload, options)
-            .await
-            .map_err(|error| CatalogError::store(table.name(), error))?;
+        let (store, path) = (self.store(table), Path::from(name));
+        let stored = if self.root.scheme() == "file" {
+            let payload = PutPayload::from_bytes(segment.bytes.clone());
+            store.put_opts(&path, payload, PutMode::Create.into()).await.map(drop)
+        } else {
+            upload::put(store.as_ref(), &path, &segment.bytes).await
+        };
+        stored.map_err(|error| CatalogError::store(table.name(), error))?;
         fail::fail_point!("catalog::data_stored");
-        Ok(DataFile::of(path, segment))
+        Ok(DataFile::of(name, segment))
     }
 
     /// Commits a change to the version `base`; when this returns, the commit is durable and has been read back.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod lake;
+mod object;
 mod recovery;
 mod simulation;
 mod sources;

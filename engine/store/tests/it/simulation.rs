@@ -14,7 +14,7 @@ fn config(disk: &FaultyDisk) -> StoreConfig {
     StoreConfig {
         disk: Arc::new(disk.clone()),
         wal_file_bytes: 32 << 10,
-        ..StoreConfig::new(ROOT, Arc::new(|| 1_000_000))
+        ..StoreConfig::new(Path::new(ROOT), Arc::new(|| 1_000_000))
     }
 }
 

@@ -19,10 +19,10 @@ pub enum LoadError {
     },
     /// The lake refused.
     #[error(transparent)]
-    Lake(#[from] runlake::Error),
+    Lake(Box<runlake::Error>),
     /// The server under load refused, or its connection broke.
     #[error(transparent)]
-    Client(#[from] server::client::ClientError),
+    Client(Box<server::client::ClientError>),
     /// The corpus cannot be made.
     #[error(transparent)]
     Corpus(#[from] datasets::CorpusError),
@@ -51,6 +51,18 @@ pub enum LoadError {
     #[cfg(feature = "peers")]
     #[error("SQLite: {0}")]
     Sqlite(#[from] rusqlite::Error),
+}
+
+impl From<runlake::Error> for LoadError {
+    fn from(error: runlake::Error) -> Self {
+        Self::Lake(Box::new(error))
+    }
+}
+
+impl From<server::client::ClientError> for LoadError {
+    fn from(error: server::client::ClientError) -> Self {
+        Self::Client(Box::new(error))
+    }
 }
 
 /// Says what was tried with a file.

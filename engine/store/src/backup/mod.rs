@@ -248,7 +248,8 @@ impl Copy<'_> {
         for object in listed.objects {
             let name = object.location.filename().unwrap_or_default();
             let of = name.split('.').next().and_then(|digits| digits.parse::<i64>().ok());
-            if name.contains(".checkpoint.") && of.is_some_and(|version| version <= newest) {
+            let is_checkpoint = name.contains(".checkpoint.") || name.ends_with(".runlake");
+            if is_checkpoint && of.is_some_and(|version| version <= newest) {
                 let read = async { store.get(&object.location).await?.bytes().await };
                 let bytes = read.await.map_err(|error| CatalogError::store(table.name(), error))?;
                 self.copy_bytes(&format!("{folder}/{}", object.location), &bytes, files)?;

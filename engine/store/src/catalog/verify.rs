@@ -75,6 +75,15 @@ pub(crate) struct LogAudit {
 }
 
 impl LogAudit {
+    /// Goes on from a checkpoint: which commit brought which file is not known any more.
+    fn begin_at(&mut self, checkpoint: TableVersion) {
+        let last_seq = checkpoint.last_seq;
+        self.named.extend(checkpoint.files.iter().map(|file| file.path.clone()));
+        let files = checkpoint.files.iter().cloned();
+        self.files.extend(files.map(|file| AddedFile { file, first_seq: 0, last_seq, is_flush: false }));
+        self.version = checkpoint;
+    }
+
     fn take(&mut self, version: i64, commit: log::Commit) {
         let file = commit_file(version);
         let before = &self.version;
@@ -125,14 +134,29 @@ impl Catalog {
         let versions = log::versions(store.as_ref(), name).await?;
         let mut audit = LogAudit::default();
         let mut expected = 0;
+        // The beginning of a log that was cleaned up is gone; a checkpoint stands at the first commit that is left.
+        if let Some(first) = versions.first().copied().filter(|first| *first > 0) {
+            match self.read_checkpoint(table, first).await? {
+                Ok(checkpoint) => {
+                    audit.begin_at(checkpoint);
+                    expected = first + 1;
+                }
+                Err(reason) => {
+                    let what = format!("the log begins here, and the checkpoint of it is no help: {reason}");
+                    audit.faults.push((commit_file(first), what));
+                    expected = first;
+                }
+            }
+        }
         for version in versions {
             for missing in expected..version {
                 audit
                     .faults
                     .push((commit_file(missing), "the commit is missing, later ones are there".into()));
             }
-            expected = version + 1;
+            expected = expected.max(version + 1);
             match log::read_commit(store.as_ref(), name, version).await? {
+                Some(Ok(_)) if audit.version.version == Some(version) => {}
                 Some(Ok(commit)) => audit.take(version, commit),
                 Some(Err(log::Fault::Damaged(reason) | log::Fault::Foreign(reason))) => {
                     audit.faults.push((commit_file(version), reason));
@@ -155,9 +179,17 @@ impl Catalog {
     /// As [`Self::load`].
     pub(crate) async fn recent_versions(&self, table: Table) -> Result<Vec<TableVersion>> {
         const MOST: usize = 64;
-        let commits = log::read(self.store(table).as_ref(), table.name(), 0).await?;
+        let (store, name) = (self.store(table), table.name());
+        let first = log::versions(store.as_ref(), name).await?.first().copied().unwrap_or_default();
         let mut versions = std::collections::VecDeque::new();
-        let mut version = TableVersion::default();
+        let (mut version, mut from) = (TableVersion::default(), 0);
+        if first > 0
+            && let Ok(checkpoint) = self.read_checkpoint(table, first).await?
+        {
+            versions.push_back(checkpoint.clone());
+            (version, from) = (checkpoint, first + 1);
+        }
+        let commits = log::read(store.as_ref(), name, from).await?;
         for (number, commit) in commits {
             version.apply(number, commit);
             versions.push_back(version.clone());
@@ -236,6 +268,12 @@ impl Catalog {
         let mut sizes = BTreeMap::new();
         for object in &listed {
             let name = object.location.filename().unwrap_or_default();
+            if let Some(version) = super::checkpoint::version_of(name) {
+                if let Err(reason) = self.read_checkpoint(table, version).await? {
+                    audit.checkpoint_faults.push((object.location.to_string(), reason));
+                }
+                continue;
+            }
             if !name.contains(".checkpoint.") || !name.ends_with(".parquet") {
                 continue;
             }

@@ -24,7 +24,7 @@ use crate::error::{Result, StoreError};
 use crate::maintenance::Throttle;
 use crate::registry::Registry;
 use crate::segment::points::{PointWriter, SeriesOrder, SortedSeries};
-use crate::segment::{EncodedSegment, SegmentError};
+use crate::segment::{Effort, EncodedSegment, SegmentError};
 use crate::store::Shared;
 use merge::{InputError, Merge};
 use plan::{Extent, Plan, Policy};
@@ -296,7 +296,7 @@ fn encode(
         }
         let current = match writer.take() {
             Some(current) => current,
-            None => PointWriter::new(SeriesOrder::RunFirst)?,
+            None => PointWriter::new(SeriesOrder::RunFirst, Effort::Thorough),
         };
         writer.insert(current).append(&part)?;
     }

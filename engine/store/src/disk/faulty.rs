@@ -912,7 +912,7 @@ mod tests {
         assert_eq!(next.list(Path::new("/lake")).unwrap(), ["file", "lock"]);
         assert_eq!(disk.bytes(Path::new("/lake/file")).unwrap(), b"some bytes");
         disk.crash_to_synced();
-        assert_eq!(disk.files(), [Path::new(""); 0]);
+        assert!(disk.files().is_empty());
     }
 
     #[test]

@@ -60,10 +60,23 @@ impl EncodedSegment {
     }
 }
 
-/// The compression of all columns.
-fn compression() -> Compression {
-    Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL).unwrap_or_default())
+/// How long the compression may take: what was chosen by is in `docs/formats/segment.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Effort {
+    /// For a flush, which writers may be waiting for.
+    #[default]
+    Quick,
+    /// For a compaction, whose files stay.
+    Thorough,
 }
 
-/// Zstandard level of all columns; level 3 makes values at most 4 % smaller (`docs/formats/segment.md`).
-const ZSTD_LEVEL: i32 = 1;
+impl Effort {
+    /// The compression of all columns.
+    fn compression(self) -> Compression {
+        let level = match self {
+            Self::Quick => 1,
+            Self::Thorough => 3,
+        };
+        Compression::ZSTD(ZstdLevel::try_new(level).unwrap_or_default())
+    }
+}

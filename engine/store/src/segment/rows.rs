@@ -17,7 +17,7 @@ use parquet::schema::types::ColumnPath;
 
 use super::seal::{self, CheckedBytes, SealedFile};
 use super::statistics::FileStatistics;
-use super::{CREATED_BY, EncodedSegment, PAGE_ROWS, ROW_GROUP_ROWS, Result, SegmentError, compression};
+use super::{CREATED_BY, Effort, EncodedSegment, PAGE_ROWS, ROW_GROUP_ROWS, Result, SegmentError};
 
 /// Encodes rows of a table into a segment. The order of the rows is kept.
 ///
@@ -47,7 +47,7 @@ pub fn write_batch_with(
         .map_err(|error| SegmentError::Input { table: name, reason: error.to_string() })?;
     let mut properties = WriterProperties::builder()
         .set_created_by(CREATED_BY.to_owned())
-        .set_compression(compression())
+        .set_compression(Effort::Quick.compression())
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_write_batch_size(PAGE_ROWS)

@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use model::WriterSequence;
-use store::{Store, StoreConfig, StoreError, SyncPolicy, open_snapshot, verify};
+use store::{
+    CompactOptions, Store, StoreConfig, StoreError, SyncPolicy, VacuumOptions, open_snapshot, verify,
+};
 
 use crate::lake::create;
 use crate::ledger::{Body, Figures, Model, Request, View, numbered_request};
@@ -101,9 +103,23 @@ async fn child() {
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(Duration::from_millis(20)).await;
-                match store.flush().await {
-                    Ok(_) => drop(flushed.fetch_add(1, Ordering::Relaxed)),
-                    Err(error) => tell(&format!("flush {error}")),
+                let count = match store.flush().await {
+                    Ok(_) => flushed.fetch_add(1, Ordering::Relaxed),
+                    Err(error) => {
+                        tell(&format!("flush {error}"));
+                        continue;
+                    }
+                };
+                if count % 4 == 2
+                    && let Err(error) = store.compact(CompactOptions::default()).await
+                {
+                    tell(&format!("compact {error}"));
+                }
+                let now = VacuumOptions { older_than: Some(Duration::ZERO), ..VacuumOptions::default() };
+                if count % 6 == 3
+                    && let Err(error) = store.vacuum(now).await
+                {
+                    tell(&format!("vacuum {error}"));
                 }
             }
         })
@@ -115,6 +131,14 @@ async fn child() {
         join_all((next..next + group).map(|number| send(&store, number))).await;
         next += group;
         tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    if std::env::var(DIE_AT).is_ok_and(|at| at.starts_with("vacuum")) {
+        // It takes longer than the requests do.
+        let now = VacuumOptions { older_than: Some(Duration::ZERO), ..VacuumOptions::default() };
+        flushes.abort();
+        if let Err(error) = store.vacuum(now).await {
+            tell(&format!("vacuum {error}"));
+        }
     }
     flushes.abort();
     store.close().await;

@@ -1,6 +1,7 @@
 //! Segments of the table `points`.
 
 mod audit;
+mod encoding;
 mod read;
 mod write;
 

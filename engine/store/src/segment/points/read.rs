@@ -28,6 +28,8 @@ use crate::segment::{Result, SegmentError};
 
 /// Position of `step` in the schema of `points`.
 const STEP: usize = 5;
+/// The column with the smallest pages.
+const VALUE: usize = 8;
 /// The columns in front of `step` are texts and come from the chunk index; the others from Parquet.
 const TEXT_COLUMNS: usize = STEP;
 
@@ -97,9 +99,9 @@ pub struct Pruning {
     pub row_groups: u64,
     /// Row groups that are read from.
     pub row_groups_read: u64,
-    /// Data pages of one column in the segment.
+    /// Data pages of the column `value` in the segment.
     pub pages: u64,
-    /// Data pages of one column that are decoded; 0 when the chunk index alone answers.
+    /// Data pages of that column that are decoded; 0 when the chunk index alone answers.
     pub pages_read: u64,
     /// Rows in the segment.
     pub rows: u64,
@@ -392,7 +394,7 @@ impl Reader {
             let group_rows = group_metadata.num_rows() as u64;
             let locations = metadata
                 .offset_index()
-                .and_then(|index| index.get(group)?.get(STEP))
+                .and_then(|index| index.get(group)?.get(VALUE))
                 .map(|offsets| offsets.page_locations().as_slice())
                 .unwrap_or_default();
             pruning.pages += locations.len() as u64;

@@ -13,17 +13,15 @@ use model::SeriesKey;
 use model::schema::Table;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::basic::Encoding;
 use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::{BloomFilterPosition, EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use super::SortedSeries;
+use super::encoding::ColumnEncodings;
 use crate::segment::chunk_index::{self, ChunkIndexBuilder, IndexedSeries};
 use crate::segment::statistics::FileStatistics;
-use crate::segment::{
-    CREATED_BY, EncodedSegment, PAGE_ROWS, ROW_GROUP_ROWS, Result, SegmentError, compression, seal,
-};
+use crate::segment::{CREATED_BY, Effort, EncodedSegment, ROW_GROUP_ROWS, Result, SegmentError, seal};
 
 /// Columns of text; within a row group each is a dictionary.
 const TEXT_COLUMNS: [&str; 5] = ["project", "experiment", "run_id", "metric", "context"];
@@ -74,7 +72,7 @@ pub fn write_in_order(
     series: impl IntoIterator<Item = SortedSeries>,
     order: SeriesOrder,
 ) -> Result<EncodedSegment> {
-    let mut writer = PointWriter::new(order)?;
+    let mut writer = PointWriter::new(order, Effort::Quick);
     for series in series {
         if writer.last.as_ref().is_some_and(|last| last.key == series.key) {
             let reason = "it comes twice".to_owned();
@@ -158,9 +156,11 @@ struct Last {
 /// Only encoded row groups and the one that is being filled are in memory.
 pub(crate) struct PointWriter {
     last: Option<Last>,
-    writer: ArrowWriter<Vec<u8>>,
+    /// Begun with the first row group, which decides the encodings.
+    writer: Option<ArrowWriter<Vec<u8>>>,
     schema: Arc<Schema>,
     order: SeriesOrder,
+    effort: Effort,
     index: ChunkIndexBuilder,
     bounds: Option<Bounds>,
     texts: [TextColumn; 5],
@@ -173,7 +173,7 @@ pub(crate) struct PointWriter {
 
 impl PointWriter {
     /// A writer of an empty segment.
-    pub(crate) fn new(order: SeriesOrder) -> Result<Self> {
+    pub(crate) fn new(order: SeriesOrder, effort: Effort) -> Self {
         let text = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
         let fields: Vec<Field> = Table::Points
             .schema()
@@ -185,15 +185,12 @@ impl PointWriter {
             })
             .collect();
         let schema = Arc::new(Schema::new(fields));
-        let options =
-            ArrowWriterOptions::new().with_properties(properties(order)).with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&schema), options)
-            .map_err(|error| SegmentError::parquet(Table::Points.name(), error))?;
-        Ok(Self {
+        Self {
             last: None,
-            writer,
+            writer: None,
             schema,
             order,
+            effort,
             index: ChunkIndexBuilder::default(),
             bounds: None,
             texts: Default::default(),
@@ -202,7 +199,7 @@ impl PointWriter {
             times: Vec::new(),
             values: Vec::new(),
             attempts: Vec::new(),
-        })
+        }
     }
 
     /// Number of rows appended.
@@ -272,6 +269,17 @@ impl PointWriter {
     }
 
     fn write_row_group(&mut self) -> Result<()> {
+        let mut writer = match self.writer.take() {
+            Some(writer) => writer,
+            None => {
+                let encodings = ColumnEncodings::of(&self.times, &self.values)?;
+                let options = ArrowWriterOptions::new()
+                    .with_properties(properties(self.order, self.effort, encodings))
+                    .with_skip_arrow_metadata(true);
+                ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&self.schema), options)
+                    .map_err(|error| SegmentError::parquet(Table::Points.name(), error))?
+            }
+        };
         let mut columns: Vec<ArrayRef> = self.texts.iter_mut().map(TextColumn::take).collect();
         columns.push(Arc::new(Int64Array::from(std::mem::take(&mut self.steps))));
         columns.push(Arc::new(Int32Array::from(std::mem::take(&mut self.fractions))));
@@ -283,8 +291,10 @@ impl PointWriter {
             SegmentError::Input { table: Table::Points.name(), reason: error.to_string() }
         })?;
         let failed = |error| SegmentError::parquet(Table::Points.name(), error);
-        self.writer.write(&batch).map_err(failed)?;
-        self.writer.flush().map_err(failed)
+        writer.write(&batch).map_err(failed)?;
+        writer.flush().map_err(failed)?;
+        self.writer = Some(writer);
+        Ok(())
     }
 
     /// Ends the segment.
@@ -296,7 +306,7 @@ impl PointWriter {
             self.write_row_group()?;
         }
         let index = self.index.finish();
-        let Some(bounds) = self.bounds else {
+        let (Some(bounds), Some(writer)) = (self.bounds, self.writer) else {
             let reason = "there is no point to write".to_owned();
             return Err(SegmentError::Input { table: Table::Points.name(), reason });
         };
@@ -304,8 +314,7 @@ impl PointWriter {
             table: Table::Points.name(),
             reason: error.to_string(),
         })?;
-        let bytes =
-            seal::finish(self.writer, Table::Points.name(), vec![(chunk_index::KEY.to_owned(), packed)])?;
+        let bytes = seal::finish(writer, Table::Points.name(), vec![(chunk_index::KEY.to_owned(), packed)])?;
 
         let mut statistics = FileStatistics::new(index.rows());
         let runs = index.iter().map(|series| series.run);
@@ -336,7 +345,7 @@ impl PointWriter {
     }
 }
 
-fn properties(order: SeriesOrder) -> WriterProperties {
+fn properties(order: SeriesOrder, effort: Effort, encodings: ColumnEncodings) -> WriterProperties {
     let schema = Table::Points.schema();
     let sorting = match order {
         SeriesOrder::RunFirst => ["run_id", "metric", "context", "step"],
@@ -347,21 +356,14 @@ fn properties(order: SeriesOrder) -> WriterProperties {
         .filter_map(|name| schema.index_of(name).ok())
         .map(|column| SortingColumn { column_idx: column as i32, descending: false, nulls_first: true })
         .collect();
-    let mut properties = WriterProperties::builder()
+    let mut properties = encodings
+        .apply(WriterProperties::builder())
         .set_created_by(CREATED_BY.to_owned())
-        .set_compression(compression())
+        .set_compression(effort.compression())
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-        .set_data_page_row_count_limit(PAGE_ROWS)
-        .set_write_batch_size(PAGE_ROWS)
         // All column chunks come first, so that what is behind them is one tail under one checksum.
         .set_bloom_filter_position(BloomFilterPosition::End)
         .set_sorting_columns(Some(sorting))
-        .set_column_dictionary_enabled(ColumnPath::from("step"), false)
-        .set_column_encoding(ColumnPath::from("step"), Encoding::DELTA_BINARY_PACKED)
-        .set_column_dictionary_enabled(ColumnPath::from("time"), false)
-        .set_column_encoding(ColumnPath::from("time"), Encoding::DELTA_BINARY_PACKED)
-        .set_column_dictionary_enabled(ColumnPath::from("value"), false)
-        .set_column_encoding(ColumnPath::from("value"), Encoding::BYTE_STREAM_SPLIT)
         // Parquet's bounds of doubles leave out NaN and say nothing of -0.0: whoever prunes by them is wrong.
         .set_column_statistics_enabled(ColumnPath::from("value"), EnabledStatistics::None);
     for column in TEXT_COLUMNS {

@@ -1,5 +1,6 @@
 //! Opening what a command works on: a lake for reading, a lake for writing, or a server.
 
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
@@ -8,6 +9,7 @@ use arrow::datatypes::SchemaRef;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use runlake::query::{Notices, QueryOptions, Settings};
+use runlake::store::StaleLog;
 use runlake::{Lake, LakeOptions, Location};
 use server::client::Client;
 
@@ -87,17 +89,40 @@ impl Source {
     }
 }
 
+/// Where the lake is, and its log on this machine.
+pub(crate) fn location(place: &Place) -> anyhow::Result<Location> {
+    let location = Location::parse(&place.lake).map_err(runlake::Error::from)?;
+    Ok(location.with_state_folder(place.state.clone()))
+}
+
+/// The folder of the lake, for commands that change or copy its files one by one.
+pub(crate) fn folder(place: &Place, command: &str) -> anyhow::Result<PathBuf> {
+    match location(place)?.folder() {
+        Some(folder) => Ok(folder.to_owned()),
+        None => Err(UsageError(format!(
+            "`{command}` works on a lake in a folder, not on an object store; for {} use what the store itself offers (versions of objects, replication to another bucket)",
+            place.lake
+        ))
+        .into()),
+    }
+}
+
 /// The lake, open for reading; a server may own it.
 pub(crate) async fn read(place: &Place) -> anyhow::Result<Lake> {
-    Ok(Lake::open_read_only(&Location::parse(&place.lake)?).await?)
+    Ok(Lake::open_read_only(&location(place)?).await?)
 }
 
 /// The lake, open for writing.
 pub(crate) async fn write(place: &Place, owner: &str) -> anyhow::Result<Lake> {
+    open(&location(place)?, owner, StaleLog::Refuse).await
+}
+
+async fn open(location: &Location, owner: &str, stale_log: StaleLog) -> anyhow::Result<Lake> {
     let bar = Bar::new("reading the log");
     let progress = Some(bar.sink());
-    let options = LakeOptions { owner: Some(owner.to_owned()), progress, ..LakeOptions::default() };
-    let opened = Lake::open_with(&Location::parse(&place.lake)?, options).await;
+    let options =
+        LakeOptions { owner: Some(owner.to_owned()), stale_log, progress, ..LakeOptions::default() };
+    let opened = Lake::open_with(location, options).await;
     bar.finish();
     Ok(opened?)
 }
@@ -120,13 +145,18 @@ pub(crate) fn lake_only(place: &Place, command: &str) -> anyhow::Result<()> {
 
 /// The lake, open for writing; one that is not there is an error, not a new lake.
 pub(crate) async fn write_existing(place: &Place, owner: &str) -> anyhow::Result<Lake> {
-    let location = Location::parse(&place.lake)?;
-    let lake_file = runlake::store::Layout::new(location.path()).lake_file();
-    if !lake_file.exists() {
-        let path = location.path().display().to_string();
-        return Err(runlake::Error::from(runlake::store::StoreError::NoLake { path }).into());
-    }
-    write(place, owner).await
+    write_existing_with(place, owner, StaleLog::Refuse).await
+}
+
+/// The same with a choice about a log that missed a take-over.
+pub(crate) async fn write_existing_with(
+    place: &Place,
+    owner: &str,
+    stale_log: StaleLog,
+) -> anyhow::Result<Lake> {
+    let location = location(place)?;
+    runlake::store::find(&location).await.map_err(runlake::Error::from)?;
+    open(&location, owner, stale_log).await
 }
 
 /// Microseconds since 1970 UTC.

@@ -1,11 +1,13 @@
 //! The command line: what can be said, with an example for each command.
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
 use crate::{
-    backup, bench, compact, decide, delete, demo, functions, gate, import, note, retention, runs, serve,
-    show, sql, vacuum, verify,
+    backup, bench, compact, decide, delete, demo, flush, functions, gate, import, note, retention, runs,
+    serve, show, sql, vacuum, verify,
 };
 
 /// Every training run a team ever made, in one place, one SQL query away, with the statistics to say what was learned.
@@ -37,9 +39,12 @@ impl Arguments {
 /// Where the lake is.
 #[derive(Debug, Args)]
 pub(crate) struct Place {
-    /// The lake: a folder or file:// URL
+    /// The lake: a folder, or a URL: file:///folder, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix
     #[arg(long, global = true, env = "RUNLAKE_LAKE", default_value = "./lake", value_name = "DIR_OR_URL")]
     pub(crate) lake: String,
+    /// The folder for the log of a lake on an object store, on a local disk; by default under ~/.local/state/runlake
+    #[arg(long, global = true, env = "RUNLAKE_STATE", value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
     /// A running server to ask in place of the lake, such as http://127.0.0.1:7070
     #[arg(long, global = true, env = "RUNLAKE_URL", value_name = "URL")]
     pub(crate) url: Option<String>,
@@ -66,7 +71,7 @@ pub(crate) enum Command {
     /// Write a note on a run or an experiment
     Note(note::NoteArguments),
     /// Write everything that is only in the log into tables that any Delta reader reads
-    Flush,
+    Flush(flush::FlushArguments),
     /// Merge small and overlapping files of points into few large ones
     Compact(compact::CompactArguments),
     /// Remove files that no reader needs any more

@@ -37,12 +37,11 @@ pub(crate) struct RestoreArguments {
 
 pub(crate) async fn back_up(place: &Place, arguments: BackupArguments) -> anyhow::Result<u8> {
     access::lake_only(place, "backup")?;
-    let location = runlake::Location::parse(&place.lake)?;
+    let lake = access::folder(place, "backup")?;
     let (start, bar) = (Instant::now(), Bar::new("copying"));
     let clock = Arc::new(access::now_micros);
     let report =
-        store::backup(location.path(), &arguments.destination, Arc::new(RealDisk), clock, Some(bar.sink()))
-            .await;
+        store::backup(&lake, &arguments.destination, Arc::new(RealDisk), clock, Some(bar.sink())).await;
     bar.finish();
     let report = report.map_err(runlake::Error::from)?;
     println!(

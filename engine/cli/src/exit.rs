@@ -44,7 +44,7 @@ pub(crate) fn code_of(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<Error>() {
         Some(Error::Query(error)) => code_of_query(error),
         Some(
-            Error::Location { .. }
+            Error::Location(_)
             | Error::Selector { .. }
             | Error::Model(_)
             | Error::Analysis(_)
@@ -53,7 +53,9 @@ pub(crate) fn code_of(error: &anyhow::Error) -> u8 {
         Some(Error::Import(runlake::importers::ImportError::NothingRecognised { .. })) => NOTHING,
         Some(Error::Import(runlake::importers::ImportError::Mapping { .. })) => USAGE,
         Some(Error::Store(
-            runlake::store::StoreError::NoLake { .. } | runlake::store::StoreError::Registry(_),
+            runlake::store::StoreError::NoLake { .. }
+            | runlake::store::StoreError::Location(_)
+            | runlake::store::StoreError::Registry(_),
         )) => USAGE,
         _ => INTERNAL,
     }

@@ -72,7 +72,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<u8> {
         Command::Gate(arguments) => gate::run(place, arguments).await,
         Command::Decide(arguments) => decide::run(place, arguments).await,
         Command::Note(arguments) => note::run(place, arguments).await,
-        Command::Flush => flush::run(place).await,
+        Command::Flush(arguments) => flush::run(place, arguments).await,
         Command::Compact(arguments) => compact::run(place, arguments).await,
         Command::Vacuum(arguments) => vacuum::run(place, arguments).await,
         Command::Delete(arguments) => delete::run(place, arguments).await,

@@ -58,15 +58,15 @@ pub(crate) async fn run(place: &Place, arguments: VerifyArguments) -> anyhow::Re
         println!("{} files ({} bytes), {} log records", verified.files, verified.bytes, verified.log_records);
         return Ok(conclude(findings));
     }
-    let location = runlake::Location::parse(&place.lake)?;
     if arguments.salvage {
-        salvage(location.path()).await?;
+        salvage(&access::folder(place, "verify --salvage")?).await?;
     }
     if arguments.quarantine {
-        quarantine(place, location.path()).await?;
+        quarantine(place, &access::folder(place, "verify --quarantine")?).await?;
     }
+    let location = access::location(place)?;
     let bar = Bar::new("checking");
-    let report = store::verify_with(location.path(), Arc::new(RealDisk), Some(bar.sink())).await;
+    let report = store::verify_with(location, Arc::new(RealDisk), Some(bar.sink())).await;
     bar.finish();
     let report = report.map_err(runlake::Error::from)?;
     match arguments.format {

@@ -10,13 +10,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// The location of a lake cannot be used.
-    #[error("cannot use {text:?} as a lake: {reason}")]
-    Location {
-        /// What was given.
-        text: String,
-        /// Why not.
-        reason: String,
-    },
+    #[error(transparent)]
+    Location(#[from] store::LocationError),
     /// The lake is open for reading only.
     #[error("the lake is open for reading only: {reason}")]
     ReadOnly {
@@ -70,7 +65,7 @@ impl Error {
     /// The stable code of this error.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Location { .. } => "lake.location",
+            Self::Location(_) => "lake.location",
             Self::ReadOnly { .. } => "lake.read_only",
             Self::Model(error) => error.code(),
             Self::Store(error) => error.code(),

@@ -1,6 +1,5 @@
 //! A lake: open, write, ask, close.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,12 +9,11 @@ use model::{Command, PointBatch, ProjectName, RunId, WriterSequence};
 use query::{Answer, QueryOptions, SessionConfig, SessionFactory};
 use store::disk::RealDisk;
 use store::{
-    Acknowledgement, CompactOptions, CompactReport, FlushReport, ProgressSink, Snapshot, Store, StoreConfig,
-    SyncPolicy, VacuumOptions, VacuumReport,
+    Acknowledgement, Adopted, CompactOptions, CompactReport, FlushReport, Location, ProgressSink, Snapshot,
+    StaleLog, Store, StoreConfig, SyncPolicy, VacuumOptions, VacuumReport,
 };
 
 use crate::error::{Error, Result};
-use crate::location::Location;
 use crate::run::{ActiveRun, RunOptions};
 
 /// How a lake is opened.
@@ -25,6 +23,8 @@ pub struct LakeOptions {
     pub owner: Option<String>,
     /// Bytes in the memtable at which a flush starts; `None` for the default of 128 MiB.
     pub flush_bytes: Option<usize>,
+    /// What becomes of acknowledged writes in the log of this machine that a lake on an object store never got.
+    pub stale_log: StaleLog,
     /// When a write is acknowledged.
     pub sync: SyncPolicy,
     /// Is told how far the open is when there is much log to read.
@@ -55,7 +55,8 @@ enum Access {
 }
 
 impl Lake {
-    /// Opens the lake at `location` for writing; a folder without a lake becomes one.
+    /// Opens the lake at `location` for writing, a folder or a URL such as `s3://bucket/prefix`; a place without a
+    /// lake becomes one.
     ///
     /// # Errors
     /// When the location cannot be used, another process writes, or the lake is damaged or of a newer format.
@@ -71,7 +72,8 @@ impl Lake {
     /// # Errors
     /// As [`Self::open`].
     pub async fn open_with(location: &Location, options: LakeOptions) -> Result<Self> {
-        let mut config = StoreConfig::new(location.path(), Arc::new(now_micros));
+        let mut config = StoreConfig::new(location, Arc::new(now_micros));
+        config.stale_log = options.stale_log;
         config.sync = options.sync;
         if let Some(owner) = options.owner {
             config.owner = owner;
@@ -100,9 +102,17 @@ impl Lake {
         Ok(Self { inner: Arc::new(Inner { location, access, sessions }) })
     }
 
-    /// The folder of the lake.
-    pub fn path(&self) -> &Path {
-        self.inner.location.path()
+    /// Where the lake is.
+    pub fn location(&self) -> &Location {
+        &self.inner.location
+    }
+
+    /// What opening the lake wrote into it from logs that had missed a take-over ([`LakeOptions::stale_log`]).
+    pub fn adopted(&self) -> &[Adopted] {
+        match &self.inner.access {
+            Access::Write(store) => store.adopted(),
+            Access::Read => &[],
+        }
     }
 
     /// The lake at this moment.
@@ -112,7 +122,7 @@ impl Lake {
     pub async fn snapshot(&self) -> Result<Snapshot> {
         match &self.inner.access {
             Access::Write(store) => Ok(store.snapshot()),
-            Access::Read => Ok(store::open_snapshot(self.path()).await?),
+            Access::Read => Ok(store::open_snapshot(self.location()).await?),
         }
     }
 
@@ -120,7 +130,7 @@ impl Lake {
     async fn readable(&self) -> Result<Snapshot> {
         match &self.inner.access {
             Access::Write(store) => Ok(store.snapshot()),
-            Access::Read => Ok(store::open_snapshot_tolerant(self.path(), Arc::new(RealDisk)).await?),
+            Access::Read => Ok(store::open_snapshot_tolerant(self.location(), Arc::new(RealDisk)).await?),
         }
     }
 
@@ -258,7 +268,7 @@ impl std::fmt::Debug for Lake {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let writable = matches!(self.inner.access, Access::Write(_));
         f.debug_struct("Lake")
-            .field("path", &self.path())
+            .field("location", self.location())
             .field("writable", &writable)
             .finish_non_exhaustive()
     }

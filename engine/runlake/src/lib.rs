@@ -21,7 +21,6 @@ mod error;
 mod gate;
 mod import;
 mod lake;
-mod location;
 mod repeated;
 mod run;
 mod samples;
@@ -31,8 +30,8 @@ pub use error::{Error, Result};
 pub use gate::{GateOutcome, GateQuery};
 pub use import::{ImportOptions, ImportProgress, ImportReport, KindReport};
 pub use lake::{Lake, LakeOptions};
-pub use location::Location;
 pub use run::{ActiveRun, RunOptions};
 pub use selector::Selector;
+pub use store::{Location, LocationError};
 
 pub use {analysis, importers, model, query, store};

@@ -10,7 +10,7 @@ use futures::{StreamExt, stream};
 use model::{Command, PointBatch, WriterSequence};
 use runlake::query::{self, QueryError, QueryLimits, QueryOptions, Settings};
 use runlake::store::wal::WalError;
-use runlake::store::{self, Layout, RegistryError, Store, StoreError};
+use runlake::store::{self, LeaseError, RegistryError, Store, StoreError};
 use runlake::{Error, Lake};
 
 use crate::error::{Position, ServiceError};
@@ -81,9 +81,9 @@ impl LakeService for Lake {
     }
 
     async fn verify(&self) -> Result<Verified, ServiceError> {
-        let (path, runtime) = (self.path().to_owned(), tokio::runtime::Handle::current());
+        let (location, runtime) = (self.location().clone(), tokio::runtime::Handle::current());
         // It reads and hashes every byte: nothing for the threads that serve the network.
-        let report = tokio::task::spawn_blocking(move || runtime.block_on(store::verify(&path))).await;
+        let report = tokio::task::spawn_blocking(move || runtime.block_on(store::verify(location))).await;
         let report = report.map_err(|error| internal("verify.ended", &error))?.map_err(error_from_store)?;
         let problems = report.findings.into_iter().map(|finding| {
             let place = match &finding.part {
@@ -102,8 +102,8 @@ impl LakeService for Lake {
 
     async fn status(&self) -> Result<LakeStatus, ServiceError> {
         let snapshot = self.snapshot().await.map_err(error_from_lake)?;
-        let path = self.path().to_owned();
-        let lake = path.display().to_string();
+        let lake = self.location().to_string();
+        let log = self.location().layout().map(|layout| layout.wal());
         let counted = tokio::task::spawn_blocking(move || {
             let registry = snapshot.registry();
             let of_runs = registry.runs().iter().map(|run| run.project.shared());
@@ -118,7 +118,7 @@ impl LakeService for Lake {
                 series: snapshot.series().entries().len() as u64,
                 points: snapshot.series().entries().iter().map(|entry| entry.statistics.count).sum(),
                 unflushed_points: snapshot.memtable_points(),
-                log_bytes: bytes_in(&Layout::new(path).wal()),
+                log_bytes: log.map_or(0, |log| bytes_in(&log)),
             }
         });
         counted.await.map_err(|error| internal("status.ended", &error))
@@ -126,8 +126,10 @@ impl LakeService for Lake {
 
     fn readiness(&self) -> Readiness {
         match self.store() {
-            Ok(store) if store.is_stopped() => Readiness::ReadOnly { why: StoreError::Stopped.to_string() },
-            Ok(_) => Readiness::Ready,
+            Ok(store) => match store.stop_reason() {
+                Some(reason) => Readiness::ReadOnly { why: reason.to_string() },
+                None => Readiness::Ready,
+            },
             Err(error) => Readiness::ReadOnly { why: error.to_string() },
         }
     }
@@ -142,7 +144,7 @@ impl LakeService for Lake {
         while !store.is_stopped() {
             tokio::time::sleep(LOOK).await;
         }
-        error_from_store(StoreError::Stopped)
+        error_from_store(store.stop_reason().unwrap_or(StoreError::Stopped))
     }
 
     async fn close(&self) -> Result<(), ServiceError> {
@@ -192,7 +194,9 @@ pub(crate) fn error_from_store(error: StoreError) -> ServiceError {
             ServiceError::Invalid { reason, field: None, message }
         }
         StoreError::Busy { .. } => ServiceError::Busy { reason, message, retry_after: RETRY_AFTER },
-        StoreError::Stopped => unavailable(reason, message),
+        StoreError::Stopped | StoreError::Unrenewed { .. } | StoreError::Lease(LeaseError::Lost { .. }) => {
+            unavailable(reason, message)
+        }
         StoreError::Wal(error) => match error.as_ref() {
             WalError::RecordTooLarge { .. } => ServiceError::TooLarge { reason, message },
             WalError::Full { .. } => ServiceError::Busy { reason, message, retry_after: RETRY_AFTER },

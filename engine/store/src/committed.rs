@@ -5,21 +5,24 @@ use std::sync::Arc;
 
 use model::schema::Table;
 
-use crate::catalog::{Catalog, Change, CommitIdentity, TableVersion};
+use crate::catalog::{Catalog, CatalogError, Change, CommitIdentity, TableVersion};
 use crate::error::Result;
-use crate::flush::EPOCH;
+use crate::ownership::Guard;
 
 /// The newest committed versions. Whoever holds the lock on them may commit.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Committed {
     versions: BTreeMap<Table, Arc<TableVersion>>,
+    /// The epoch that commits of this writer carry.
+    epoch: u64,
+    guard: Guard,
     /// The table whose last commit failed without a word about the outcome.
     in_doubt: Option<Table>,
 }
 
 impl Committed {
-    pub(crate) fn new(versions: BTreeMap<Table, Arc<TableVersion>>) -> Self {
-        Self { versions, in_doubt: None }
+    pub(crate) fn new(versions: BTreeMap<Table, Arc<TableVersion>>, epoch: u64, guard: Guard) -> Self {
+        Self { versions, epoch, guard, in_doubt: None }
     }
 
     /// The newest version of a table.
@@ -30,7 +33,7 @@ impl Committed {
     /// Commits a change to the newest version of a table.
     ///
     /// # Errors
-    /// As [`Catalog::commit`].
+    /// As [`Catalog::commit`]. One that is fenced ends this writer for good.
     pub(crate) async fn commit(
         &mut self,
         catalog: &Catalog,
@@ -39,7 +42,14 @@ impl Committed {
     ) -> Result<Arc<TableVersion>> {
         let base = self.version(table);
         self.in_doubt = Some(table);
-        let version = catalog.commit(table, &base, change).await?;
+        let version = match catalog.commit(table, &base, change).await {
+            Ok(version) => version,
+            Err(fenced @ CatalogError::Fenced { .. }) => {
+                self.guard.note_lost(fenced.to_string());
+                return Err(fenced.into());
+            }
+            Err(error) => return Err(error.into()),
+        };
         self.in_doubt = None;
         self.versions.insert(table, Arc::clone(&version));
         Ok(version)
@@ -53,7 +63,7 @@ impl Committed {
         let base = self.version(table);
         let info = CommitIdentity {
             commit_id: uuid::Uuid::new_v4(),
-            epoch: EPOCH,
+            epoch: self.epoch,
             first_seq: base.last_seq + 1,
             time,
         };
@@ -64,11 +74,20 @@ impl Committed {
 
     /// Finds out what became of a commit that failed; gives the version that was found back.
     ///
+    /// On an object store it may still come in behind this look. The next commit then meets it as a conflict, and is
+    /// in doubt itself.
+    ///
     /// # Errors
-    /// When the table cannot be read; it stays in doubt.
+    /// When the table cannot be read; it stays in doubt. When another writer has committed to it: this one ends.
     pub(crate) async fn settle(&mut self, catalog: &Catalog) -> Result<Option<(Table, Arc<TableVersion>)>> {
         let Some(table) = self.in_doubt else { return Ok(None) };
         let version = catalog.load(table).await?;
+        if version.epoch > self.epoch {
+            let (found, ours) = (version.epoch, self.epoch);
+            let fenced = CatalogError::Fenced { table: table.name(), found, ours };
+            self.guard.note_lost(fenced.to_string());
+            return Err(fenced.into());
+        }
         self.in_doubt = None;
         self.versions.insert(table, Arc::clone(&version));
         Ok(Some((table, version)))

@@ -1,13 +1,13 @@
 //! Settings of a store, in one plain struct.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::disk::{Disk, RealDisk};
-use crate::verify::ProgressSink;
-
+use crate::lease::LeaseTimes;
+use crate::location::Location;
 use crate::maintenance::MaintenanceConfig;
+use crate::verify::ProgressSink;
 
 /// Where the time comes from: microseconds since 1970 UTC. Only data carries times; order never depends on them.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -26,8 +26,8 @@ pub enum SyncPolicy {
 /// How a store is opened.
 #[derive(Clone)]
 pub struct StoreConfig {
-    /// The folder of the lake.
-    pub root: PathBuf,
+    /// Where the lake is, and where its log is when that is elsewhere.
+    pub location: Location,
     /// Bytes in the memtable at which a flush starts by itself.
     pub flush_bytes: usize,
     /// Bytes in memtables (the active one and those being flushed) at which writers wait.
@@ -50,13 +50,30 @@ pub struct StoreConfig {
     pub maintenance: MaintenanceConfig,
     /// Who opens the lake, for the message that a second writer sees, such as `runlake serve on 127.0.0.1:7070`.
     pub owner: String,
+    /// How long the writer's lease lasts, on an object store.
+    pub lease: LeaseTimes,
+    /// What becomes of a log that missed a take-over of its lake, on an object store.
+    pub stale_log: StaleLog,
+}
+
+/// What becomes of acknowledged writes in the log of this machine that never came into a lake on an object store,
+/// because a writer on another machine has taken the lake over since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StaleLog {
+    /// The open is refused, and says how much it is.
+    #[default]
+    Refuse,
+    /// They are written into the lake as it is now, once, behind everything that is there.
+    Adopt,
+    /// The log is moved into the folder `stale` beside it.
+    SetAside,
 }
 
 impl StoreConfig {
-    /// The defaults for a lake at `root`.
-    pub fn new(root: impl Into<PathBuf>, clock: Clock) -> Self {
+    /// The defaults for a lake at a folder or location.
+    pub fn new(location: impl Into<Location>, clock: Clock) -> Self {
         Self {
-            root: root.into(),
+            location: location.into(),
             flush_bytes: 128 << 20,
             hard_limit_bytes: 512 << 20,
             in_flight_bytes: 128 << 20,
@@ -68,6 +85,8 @@ impl StoreConfig {
             progress: None,
             maintenance: MaintenanceConfig::default(),
             owner: "runlake".to_owned(),
+            lease: LeaseTimes::default(),
+            stale_log: StaleLog::default(),
         }
     }
 }
@@ -75,7 +94,7 @@ impl StoreConfig {
 impl std::fmt::Debug for StoreConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self {
-            root,
+            location,
             flush_bytes,
             hard_limit_bytes,
             in_flight_bytes,
@@ -87,9 +106,11 @@ impl std::fmt::Debug for StoreConfig {
             progress: _,
             maintenance,
             owner,
+            lease,
+            stale_log,
         } = self;
         f.debug_struct("StoreConfig")
-            .field("root", root)
+            .field("location", location)
             .field("flush_bytes", flush_bytes)
             .field("hard_limit_bytes", hard_limit_bytes)
             .field("in_flight_bytes", in_flight_bytes)
@@ -99,6 +120,8 @@ impl std::fmt::Debug for StoreConfig {
             .field("disk", disk)
             .field("maintenance", maintenance)
             .field("owner", owner)
+            .field("lease", lease)
+            .field("stale_log", stale_log)
             .finish_non_exhaustive()
     }
 }

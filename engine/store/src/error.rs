@@ -6,9 +6,13 @@ use thiserror::Error;
 
 use crate::catalog::CatalogError;
 use crate::lake_file::LakeFileError;
+use crate::lease::LeaseError;
+use crate::location::LocationError;
 use crate::lock::LockError;
 use crate::registry::RegistryError;
 use crate::segment::SegmentError;
+use crate::state_folder::StateError;
+use crate::store_check::StoreCheckError;
 use crate::tables::RowError;
 use crate::wal::WalError;
 
@@ -33,6 +37,18 @@ pub enum StoreError {
     /// Another process writes.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// The location cannot be used.
+    #[error(transparent)]
+    Location(#[from] LocationError),
+    /// The lease of a lake on an object store cannot be had, or was lost.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// The state folder of a lake on an object store cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The object store cannot hold a lake.
+    #[error(transparent)]
+    StoreCheck(#[from] StoreCheckError),
     /// A folder or file could not be made.
     #[error("cannot {action} {path}: {source}")]
     Io {
@@ -136,6 +152,14 @@ pub enum StoreError {
         /// Why the flush does not go on, when known.
         reason: String,
     },
+    /// The object store does not answer, so that this process cannot know whether it still is the writer.
+    #[error(
+        "the writer's lease was not renewed for {waited_secs} s, since the object store does not answer; send the batch again with the same sequence"
+    )]
+    Unrenewed {
+        /// How long the write waited.
+        waited_secs: u64,
+    },
     /// An earlier failure made the writer stop for good.
     #[error(
         "the writer stopped after a failure of the log; the process must be restarted (acknowledged writes are safe)"
@@ -155,8 +179,20 @@ impl StoreError {
         match self {
             Self::NoLake { .. } => "lake.absent",
             Self::LakeFile(LakeFileError::TooNew { .. }) => "lake.too_new",
+            Self::LakeFile(LakeFileError::Store { .. }) => "lake.store",
             Self::LakeFile(_) => "lake.damaged",
-            Self::Lock(LockError::Held { .. }) => "lake.locked",
+            Self::Location(_) => "lake.location",
+            Self::Lock(LockError::Held { .. }) | Self::Lease(LeaseError::Held { .. }) => "lake.locked",
+            Self::Lease(LeaseError::Lost { .. }) => "lease.lost",
+            Self::Lease(LeaseError::TooNew { .. }) | Self::State(StateError::TooNew { .. }) => "lake.too_new",
+            Self::Lease(LeaseError::Store { .. }) => "lake.store",
+            Self::Lease(_) => "lease.damaged",
+            Self::State(StateError::Foreign { .. }) => "state.foreign",
+            Self::State(StateError::Stale { .. }) => "state.stale",
+            Self::State(StateError::Damaged { .. }) => "state.damaged",
+            Self::State(StateError::Io { .. }) => "disk.io",
+            Self::StoreCheck(StoreCheckError::Failed { .. }) => "lake.store",
+            Self::StoreCheck(_) => "store.unfit",
             Self::Lock(_) | Self::Io { .. } => "disk.io",
             Self::Wal(error) => error.code(),
             Self::Catalog(error) => error.code(),
@@ -175,6 +211,7 @@ impl StoreError {
             Self::Registry(RegistryError::RunElsewhere { .. }) => "run.elsewhere",
             Self::SequenceTooOld { .. } => "writer.too_old",
             Self::Busy { .. } => "writer.busy",
+            Self::Unrenewed { .. } => "lease.unrenewed",
             Self::Stopped => "writer.stopped",
         }
     }

@@ -23,12 +23,10 @@ use crate::series_index::{SeriesIndex, SeriesOrdinal};
 use crate::state::{Dirty, RUNS_PER_CHUNK, SERIES_PER_CHUNK};
 use crate::store::Shared;
 use crate::tables::Extra;
-use crate::wal::FlushedTable;
+use crate::wal::{FlushedTable, WriterWindow};
 use crate::writer::Control;
-use crate::{memory_scan, tables};
+use crate::{carried_windows, memory_scan, tables};
 
-/// The epoch of a writer that a file lock keeps alone: there is never a second one to tell apart.
-pub(crate) const EPOCH: u64 = 1;
 /// The tag of a checkpoint file that says which range of ordinals it holds.
 pub(crate) const CHUNK_TAG: &str = "chunk";
 
@@ -39,6 +37,8 @@ pub(crate) struct FlushInput {
     pub(crate) frozen: Vector<Arc<Memtable>>,
     pub(crate) dirty: Dirty,
     pub(crate) last_seq: u64,
+    /// The exactly-once windows at that moment, of a lake on an object store.
+    pub(crate) windows: Option<Vec<WriterWindow>>,
 }
 
 /// What a flush did.
@@ -126,6 +126,9 @@ async fn write_tables(
             let name = format!("{}-{}.parquet", table.name(), uuid::Uuid::now_v7().simple());
             add.push(shared.catalog.put(table, &name, &segment).await?);
         }
+        if table == Table::Points {
+            carry_windows(shared, input, true).await?;
+        }
         fail::fail_point!("flush::before_commit");
         let change = Change {
             add,
@@ -134,7 +137,7 @@ async fn write_tables(
             data_change: true,
             info: CommitIdentity {
                 commit_id: uuid::Uuid::new_v4(),
-                epoch: EPOCH,
+                epoch: shared.epoch,
                 first_seq: base.last_seq + 1,
                 time: (shared.config.clock)() / 1000,
             },
@@ -143,7 +146,20 @@ async fn write_tables(
         fail::fail_point!("flush::after_commit");
         report.tables.push(table.name());
     }
+    if !report.tables.is_empty() && input.frozen.is_empty() {
+        carry_windows(shared, input, false).await?;
+    }
     Ok(())
+}
+
+async fn carry_windows(shared: &Arc<Shared>, input: &FlushInput, with_points: bool) -> Result<()> {
+    match &input.windows {
+        Some(windows) => {
+            let (seq, epoch) = (input.last_seq, shared.epoch);
+            carried_windows::store(&shared.catalog, seq, epoch, with_points, windows.clone()).await
+        }
+        None => Ok(()),
+    }
 }
 
 /// The files that a new file of this chunk takes the place of.

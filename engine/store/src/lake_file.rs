@@ -1,13 +1,15 @@
 //! `runlake.json`: the format version, identity and origin of a lake.
 
-use std::path::Path;
-
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
 use crate::catalog::canonical_crc32c;
 use crate::disk::{Access, Disk, read_all};
+/// The name of the file below the root of a lake.
+pub(crate) const NAME: &str = "runlake.json";
 
 /// The format that this version writes. Readers take every format up to theirs and refuse newer ones.
 pub const FORMAT: u32 = 1;
@@ -48,13 +50,25 @@ pub enum LakeFileError {
         /// What is wrong.
         reason: String,
     },
-    /// The file cannot be read.
+    /// The file cannot be read from a local disk.
     #[error("cannot read {path}: {source}")]
     Read {
         /// The file.
         path: String,
         /// The cause.
         source: std::io::Error,
+    },
+    /// The store that holds it failed or refused.
+    #[error("cannot {action} {path}: {source}{hint}")]
+    Store {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: String,
+        /// The cause.
+        source: Box<object_store::Error>,
+        /// What to look at, as the end of a sentence.
+        hint: &'static str,
     },
 }
 
@@ -72,6 +86,31 @@ fn check(value: &Value) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("its CRC32C is {found}, written was {written}"))
+}
+
+const NO_BUCKET: &str = "; the bucket does not exist, or the endpoint or the region is another one";
+
+fn names_no_bucket(answer: &str) -> bool {
+    ["NoSuchBucket", "ContainerNotFound"].iter().any(|code| answer.contains(code))
+}
+
+impl LakeFileError {
+    pub(crate) fn store(action: &'static str, path: impl Into<String>, source: object_store::Error) -> Self {
+        use object_store::Error;
+        let hint = match &source {
+            Error::Unauthenticated { .. } | Error::PermissionDenied { .. } => {
+                "; check the keys in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN) and their rights on the bucket"
+            }
+            Error::NotFound { .. } => NO_BUCKET,
+            // Of a list, the client does not tell this apart.
+            Error::Generic { source, .. } if names_no_bucket(&source.to_string()) => NO_BUCKET,
+            Error::Generic { .. } => {
+                "; check the endpoint (AWS_ENDPOINT_URL), the region (AWS_REGION), the keys and the network"
+            }
+            _ => "",
+        };
+        Self::Store { action, path: path.into(), source: Box::new(source), hint }
+    }
 }
 
 #[derive(Deserialize)]
@@ -97,30 +136,80 @@ impl LakeFile {
             })
     }
 
-    /// Reads the lake file; `None` when there is none.
+    /// A new lake.
+    pub(crate) fn new(now: i64) -> Self {
+        Self {
+            format: FORMAT,
+            lake_id: uuid::Uuid::now_v7().simple().to_string(),
+            created_by: env!("CARGO_PKG_VERSION").to_owned(),
+            created: now,
+        }
+    }
+
+    /// Reads the lake file of a lake in a folder; `None` when there is none.
     ///
     /// # Errors
     /// When it cannot be read, is damaged, or names a newer format.
-    pub fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Self>, LakeFileError> {
+    pub fn read(disk: &dyn Disk, path: &std::path::Path) -> Result<Option<Self>, LakeFileError> {
         let shown = path.display().to_string();
-        let bytes = match disk.open(path, Access::Read).and_then(|file| read_all(&*file, MOST_BYTES)) {
-            Ok((bytes, _)) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(LakeFileError::Read { path: shown, source }),
+        match disk.open(path, Access::Read).and_then(|file| read_all(&*file, MOST_BYTES)) {
+            Ok((bytes, _)) => Self::parse(&bytes, &shown).map(Some),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(LakeFileError::Read { path: shown, source }),
+        }
+    }
+
+    /// Reads the lake file below the root of a lake in any store; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read, is damaged, or names a newer format.
+    pub async fn load(store: &dyn ObjectStore, root: &Path) -> Result<Option<Self>, LakeFileError> {
+        let path = root.clone().join(NAME);
+        let read = async {
+            let found = store.get(&path).await?;
+            if found.meta.size > MOST_BYTES {
+                return Ok(bytes::Bytes::new());
+            }
+            found.bytes().await
         };
+        match read.await {
+            Ok(bytes) => Self::parse(&bytes, path.as_ref()).map(Some),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(LakeFileError::store("read", path.as_ref(), source)),
+        }
+    }
+
+    /// Makes the lake file below the root; of several writers that try, one wins, and all get its file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) async fn create(self, store: &dyn ObjectStore, root: &Path) -> Result<Self, LakeFileError> {
+        let path = root.clone().join(NAME);
+        let payload = PutPayload::from(self.to_bytes());
+        match store.put_opts(&path, payload, PutMode::Create.into()).await {
+            Ok(_) => Ok(self),
+            // Somebody else made it, or we did and the answer got lost.
+            Err(error) => match Self::load(store, root).await? {
+                Some(found) => Ok(found),
+                None => Err(LakeFileError::store("write", path.as_ref(), error)),
+            },
+        }
+    }
+
+    fn parse(bytes: &[u8], shown: &str) -> Result<Self, LakeFileError> {
         let damaged = |error: serde_json::Error| LakeFileError::Damaged {
-            path: shown.clone(),
+            path: shown.to_owned(),
             reason: error.to_string(),
         };
-        let value: Value = serde_json::from_slice(&bytes).map_err(damaged)?;
-        check(&value).map_err(|reason| LakeFileError::Damaged { path: shown.clone(), reason })?;
-        let only: OnlyFormat = serde_json::from_slice(&bytes).map_err(damaged)?;
+        let value: Value = serde_json::from_slice(bytes).map_err(damaged)?;
+        check(&value).map_err(|reason| LakeFileError::Damaged { path: shown.to_owned(), reason })?;
+        let only: OnlyFormat = serde_json::from_slice(bytes).map_err(damaged)?;
         if only.format > FORMAT {
             return Err(LakeFileError::TooNew { format: only.format, created_by: only.created_by });
         }
-        let lake_file: Self = serde_json::from_slice(&bytes).map_err(damaged)?;
+        let lake_file: Self = serde_json::from_slice(bytes).map_err(damaged)?;
         lake_file.lake_id_bytes()?;
-        Ok(Some(lake_file))
+        Ok(lake_file)
     }
 
     /// The bytes of the file.
@@ -139,16 +228,15 @@ impl LakeFile {
 
 #[cfg(test)]
 mod tests {
+    use object_store::memory::InMemory;
+
     use super::*;
     use crate::disk::RealDisk;
 
     #[test]
     fn a_newer_format_is_refused_by_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("runlake.json");
-        assert_eq!(LakeFile::read(&RealDisk, &path).unwrap(), None);
-        std::fs::write(&path, r#"{"format": 999, "created_by": "9.9.9", "new_field": []}"#).unwrap();
-        let error = LakeFile::read(&RealDisk, &path).unwrap_err().to_string();
+        let text = br#"{"format": 999, "created_by": "9.9.9", "new_field": []}"#;
+        let error = LakeFile::parse(text, "runlake.json").unwrap_err().to_string();
         assert!(error.contains("written by Runlake 9.9.9, format 999"), "{error}");
     }
 
@@ -185,5 +273,20 @@ mod tests {
         assert!(LakeFile::read(&RealDisk, &path).unwrap_err().to_string().contains("damaged"));
         std::fs::write(&path, "").unwrap();
         assert!(LakeFile::read(&RealDisk, &path).is_err());
+    }
+
+    #[tokio::test]
+    async fn the_first_writer_makes_the_file_and_damage_is_named() {
+        let (store, root) = (InMemory::new(), Path::from("a/b"));
+        assert_eq!(LakeFile::load(&store, &root).await.unwrap(), None);
+        let first = LakeFile::new(5).create(&store, &root).await.unwrap();
+        let second = LakeFile::new(6).create(&store, &root).await.unwrap();
+        assert_eq!(first, second);
+        assert_eq!(LakeFile::load(&store, &root).await.unwrap(), Some(first.clone()));
+        for bytes in [&first.to_bytes()[..20], b""] {
+            store.put(&root.clone().join(NAME), bytes.to_vec().into()).await.unwrap();
+            let error = LakeFile::load(&store, &root).await.unwrap_err().to_string();
+            assert!(error.contains("a/b/runlake.json is damaged"), "{error}");
+        }
     }
 }

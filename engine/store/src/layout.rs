@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use model::schema::Table;
 
-/// The paths of a lake folder.
+/// The paths of a lake's local files: those of a lake in a folder, or those in the state folder of a lake on an object
+/// store, which has a log and a lock and no tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     root: PathBuf,
@@ -34,6 +35,11 @@ impl Layout {
     /// The folder of the log files.
     pub fn wal(&self) -> PathBuf {
         self.root.join("wal")
+    }
+
+    /// Logs that missed a take-over of their lake.
+    pub fn stale(&self) -> PathBuf {
+        self.root.join("stale")
     }
 
     /// The folder of a table.

@@ -1,10 +1,10 @@
-//! Opening a lake: tables first, then what the log holds beyond them, table by table.
+//! Recovery: tables first, then what the log holds beyond them, table by table.
 //!
 //! Recovery reads everything before it writes anything, and recovering twice gives the same state. Every table carries
 //! the sequence number up to which it is complete (`txn`); a record of the log counts for a table when its number is
 //! larger. A table that a flush did not touch has an older number than the others, and no record in between concerns it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,162 +12,46 @@ use model::schema::Table;
 use model::{Command, ExperimentUpdate};
 
 use crate::catalog::{Catalog, CatalogError, TableVersion};
-use crate::config::StoreConfig;
-use crate::damage::Reading;
-use crate::disk::{Disk, RealDisk, replace_file, sync_names};
+use crate::damage::{Damage, Reading};
+use crate::disk::Disk;
 use crate::error::{Result, StoreError};
-use crate::flush::{EPOCH, chunk_of};
-use crate::lake_file::{FORMAT, LakeFile};
+use crate::flush::chunk_of;
 use crate::layout::Layout;
-use crate::lock::WriterLock;
 use crate::reach;
-use crate::segment::points::ReaderCache;
-use crate::segment::rows;
-use crate::snapshot::Snapshot;
+use crate::segment::{SegmentError, rows};
 use crate::state::{RUNS_PER_CHUNK, SERIES_PER_CHUNK, State, table_of};
-use crate::store::READER_CACHE_BYTES;
 use crate::tables::{Checkpoint, Extra, decode_into};
-use crate::verify::{Progress, ProgressSink};
-use crate::wal::{self, Record, Wal, WalConfig, WalError, WriterWindow};
+use crate::wal::{self, Record, WalError, WriterWindow};
 use crate::writer::writer_of;
 
 /// The committed version of every table.
 pub(crate) type TableVersions = BTreeMap<Table, Arc<TableVersion>>;
 
-/// A lake that is open for writing, before its threads start.
-pub(crate) struct Opened {
-    pub(crate) lock: WriterLock,
-    pub(crate) catalog: Arc<Catalog>,
-    pub(crate) tables: TableVersions,
-    pub(crate) state: State,
-    pub(crate) wal: Wal,
-    pub(crate) windows: HashMap<String, WriterWindow>,
-}
-
 /// How often a reader starts anew when a flush deletes log files under it.
 const SNAPSHOT_TRIES: usize = 8;
 
-pub(crate) async fn open_for_writing(config: &StoreConfig, layout: &Layout) -> Result<Opened> {
-    let disk = &config.disk;
-    make_folder(&**disk, layout.root())?;
-    let lock = WriterLock::acquire(&**disk, &layout.lock_file(), &config.owner)?;
-    sync_names(&**disk, layout.root()).map_err(io_error("sync the folders of", layout.root()))?;
-    let lake_file = match LakeFile::read(&**disk, &layout.lake_file())? {
-        Some(lake_file) => lake_file,
-        None => make_lake_file(&**disk, layout, (config.clock)())?,
-    };
-    let catalog = Arc::new(Catalog::open_on(layout.root(), Arc::clone(disk))?);
-    let lake_id = lake_file.lake_id_bytes()?;
-    let log_start = wal::first_seq(&layout.wal(), lake_id, &**disk)?;
-    for table in Table::ALL {
-        reach::check_newest_commit(&catalog, table, log_start).await?;
-        for recovered in catalog.recover(table).await? {
-            tracing::warn!(table = table.name(), quarantined = recovered.quarantined, "{}", recovered.reason);
-        }
-    }
-    catalog.ensure_tables().await?;
-    let tables = load_versions(&catalog).await?;
-    let log = wal::scan(layout.wal(), lake_id, Arc::clone(disk));
-    let mut state = restore(&catalog, &tables, log, &mut Reading::Strict).await?;
-    let defaults = WalConfig::new(layout.wal(), lake_id, EPOCH);
-    let wal_config = WalConfig {
-        file_bytes: config.wal_file_bytes,
-        frame_bytes: defaults.frame_bytes.min(config.wal_file_bytes / 2),
-        committed_seq: tables.values().map(|version| version.last_seq).max().unwrap_or_default(),
-        ..defaults
-    };
-    if let Some(log_start) = log_start {
-        reach::check_start(&tables, log_start)?;
-    }
-    let (mut wal, recovered) = Wal::open(wal_config, Arc::clone(disk))?;
-    let mut flushed = BTreeSet::new();
-    for (table, version) in &tables {
-        flushed.append(&mut catalog.recent_seqs(*table, version, 3).await?);
-    }
-    wal.note_flushed(&flushed);
-    let first_seq = recovered.first_seq();
-    let now = (config.clock)();
-    let mut windows = HashMap::new();
-    let mut told = Told::new(config.progress.clone(), first_seq, recovered.last_seq(), wal.total_bytes());
-    for record in recovered {
-        let (seq, record) = record?;
-        told.at(seq);
-        if let Record::Flushed(held) = &record {
-            reach::check_flushed(&tables, first_seq, held)?;
-        }
-        replay(&mut state, &tables, &mut windows, seq, &record, now)?;
-    }
-    state.applied_seq = wal.durable_seq();
-    Ok(Opened { lock, catalog, tables, state, wal, windows })
-}
-
-/// Tells how far the replay of the log is, at most a hundred times.
-struct Told {
-    sink: Option<ProgressSink>,
-    first_seq: u64,
-    records: u64,
-    bytes: u64,
-    percent: u64,
-}
-
-impl Told {
-    fn new(sink: Option<ProgressSink>, first_seq: u64, last_seq: u64, bytes: u64) -> Self {
-        let records = last_seq.saturating_add(1).saturating_sub(first_seq).max(1);
-        Self { sink, first_seq, records, bytes, percent: 0 }
-    }
-
-    fn at(&mut self, seq: u64) {
-        let Some(sink) = &self.sink else { return };
-        let percent = (seq.saturating_sub(self.first_seq) + 1).saturating_mul(100) / self.records;
-        if percent > self.percent {
-            self.percent = percent;
-            let bytes_done = self.bytes / 100 * percent;
-            sink(Progress { bytes_done, bytes_total: self.bytes, place: format!("log record {seq}") });
-        }
-    }
-}
-
-/// The lake at this moment, for readers that take no lock and may run beside a writer in another process.
+/// The state that tables and log hold together, for a reader; without a log, that of the tables. With it comes what a
+/// tolerant reading left out.
 ///
 /// # Errors
-/// When there is no lake, it is newer or damaged, or a writer flushes faster than this reader reads.
-pub async fn open_snapshot(root: &Path) -> Result<Snapshot> {
-    open_snapshot_on(root, Arc::new(RealDisk)).await
-}
-
-/// [`open_snapshot`] over any disk.
-///
-/// # Errors
-/// As [`open_snapshot`].
-pub async fn open_snapshot_on(root: &Path, disk: Arc<dyn Disk>) -> Result<Snapshot> {
-    snapshot(root, disk, false).await
-}
-
-/// The lake as [`open_snapshot_on`] gives it, also when it is damaged: what cannot be read is left out and told by
-/// [`Snapshot::damage`], the rest is there.
-///
-/// # Errors
-/// As [`open_snapshot`], except for damage that is confined to tables.
-pub async fn open_snapshot_tolerant(root: &Path, disk: Arc<dyn Disk>) -> Result<Snapshot> {
-    snapshot(root, disk, true).await
-}
-
-async fn snapshot(root: &Path, disk: Arc<dyn Disk>, tolerant: bool) -> Result<Snapshot> {
-    let layout = Layout::new(root);
-    let Some(lake_file) = LakeFile::read(&*disk, &layout.lake_file())? else {
-        return Err(StoreError::NoLake { path: root.display().to_string() });
-    };
-    let lake_id = lake_file.lake_id_bytes()?;
-    let catalog = Arc::new(Catalog::open_on(layout.root(), Arc::clone(&disk))?);
+/// When a file is damaged and the reading is not tolerant, or a writer flushes faster than this reader reads.
+pub(crate) async fn read_snapshot(
+    disk: &Arc<dyn Disk>,
+    log: Option<&Layout>,
+    catalog: &Catalog,
+    lake_id: [u8; 16],
+    tolerant: bool,
+) -> Result<(State, Vec<Damage>)> {
     let mut last = StoreError::Stopped;
     for _ in 0..SNAPSHOT_TRIES {
         let mut damage = Vec::new();
         let mut reading = if tolerant { Reading::Tolerant(&mut damage) } else { Reading::Strict };
-        match read_state(&disk, &layout, &catalog, lake_id, &mut reading).await {
-            Ok(state) => {
-                let readers = Arc::new(ReaderCache::new(READER_CACHE_BYTES));
-                return Ok(Snapshot::new(state, catalog, readers).with_damage(damage));
-            }
+        let read = match log {
+            Some(layout) => read_state(disk, layout, catalog, lake_id, &mut reading).await,
+            None => read_tables(catalog, &mut reading).await,
+        };
+        match read {
+            Ok(state) => return Ok((state, damage)),
             Err(error) if is_passing(&error) => last = error,
             Err(error) => return Err(error),
         }
@@ -178,6 +62,31 @@ async fn snapshot(root: &Path, disk: Arc<dyn Disk>, tolerant: bool) -> Result<Sn
 /// Whether the error may be due to a flush that went on at the same time.
 fn is_passing(error: &StoreError) -> bool {
     matches!(error, StoreError::Wal(wal) if matches!(**wal, WalError::Vanished { .. }))
+}
+
+/// The state that the tables hold, of a reader that has no log.
+async fn read_tables(catalog: &Catalog, reading: &mut Reading<'_>) -> Result<State> {
+    let tables = load_readable_versions(catalog, None, reading).await?;
+    let restored = restore(catalog, &tables, std::iter::empty(), reading).await;
+    // A flush that went on meanwhile may have put runs into one table and what belongs to them into another.
+    check_unchanged(catalog, &tables, Path::new("tables")).await?;
+    let mut state = restored?;
+    state.applied_seq = tables.values().map(|version| version.last_seq).max().unwrap_or_default();
+    Ok(state)
+}
+
+/// Refuses when a table got a commit since it was loaded.
+async fn check_unchanged(catalog: &Catalog, tables: &TableVersions, place: &Path) -> Result<()> {
+    for (table, version) in tables {
+        match catalog.load(*table).await {
+            Ok(newest) if newest.version == version.version => {}
+            Ok(_) => return Err(WalError::Vanished { file: place.to_owned() }.into()),
+            // It was judged when it was loaded.
+            Err(CatalogError::LogDamaged { .. } | CatalogError::Foreign { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 async fn read_state(
@@ -278,7 +187,7 @@ async fn load_readable_versions(
     Ok(tables)
 }
 
-async fn load_versions(catalog: &Catalog) -> Result<TableVersions> {
+pub(crate) async fn load_versions(catalog: &Catalog) -> Result<TableVersions> {
     let mut tables = TableVersions::new();
     for table in Table::ALL {
         tables.insert(table, catalog.load(table).await?);
@@ -290,7 +199,7 @@ async fn load_versions(catalog: &Catalog) -> Result<TableVersions> {
 pub(crate) async fn restore(
     catalog: &Catalog,
     tables: &TableVersions,
-    log: wal::Scan,
+    log: impl Iterator<Item = Result<(u64, Record), WalError>>,
     reading: &mut Reading<'_>,
 ) -> Result<State> {
     let mut state = State::default();
@@ -318,6 +227,8 @@ pub(crate) async fn restore(
             let read = rows::read_sealed(table, catalog.store(table), &path, file.bytes).await;
             let (batch, sealed) = match read {
                 Ok(read) => read,
+                // A network that fails is no damage to the lake.
+                Err(error @ SegmentError::Store { .. }) if !catalog.is_local() => return Err(error.into()),
                 Err(error) => {
                     reading.note(table, shown(), file.rows, error.into())?;
                     continue;
@@ -376,7 +287,7 @@ fn runs_are_behind(tables: &TableVersions) -> bool {
         .any(|table| tables.get(table).is_some_and(|version| version.last_seq > runs))
 }
 
-fn replay(
+pub(crate) fn replay(
     state: &mut State,
     tables: &TableVersions,
     windows: &mut HashMap<String, WriterWindow>,
@@ -424,26 +335,4 @@ fn replay(
         }
     }
     Ok(())
-}
-
-fn make_lake_file(disk: &dyn Disk, layout: &Layout, now: i64) -> Result<LakeFile> {
-    let lake_file = LakeFile {
-        format: FORMAT,
-        lake_id: uuid::Uuid::now_v7().simple().to_string(),
-        created_by: env!("CARGO_PKG_VERSION").to_owned(),
-        created: now,
-    };
-    let path = layout.lake_file();
-    replace_file(disk, &path, &lake_file.to_bytes()).map_err(io_error("write", &path))?;
-    Ok(lake_file)
-}
-
-/// Makes a folder with its parents, each name durable.
-fn make_folder(disk: &dyn Disk, path: &Path) -> Result<()> {
-    disk.create_directories(path).map_err(io_error("create folder", path))
-}
-
-fn io_error(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
-    let path = path.display().to_string();
-    move |source| StoreError::Io { action, path, source }
 }

@@ -1,8 +1,8 @@
 //! The front door: open a lake for writing, append, apply, flush, take snapshots, close.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::Sender;
 use model::schema::Table;
@@ -16,12 +16,12 @@ use crate::compact::{self, CompactOptions, CompactReport};
 use crate::config::StoreConfig;
 use crate::error::{Result, StoreError};
 use crate::flush::{self, FlushReport};
-use crate::layout::Layout;
-use crate::lock::WriterLock;
 use crate::maintenance::{self, Maintenance, Throttle, WriteVolume};
-use crate::recover;
+use crate::open::{Opened, open_for_writing};
+use crate::ownership::{Guard, Ownership};
 use crate::segment::points::ReaderCache;
 use crate::snapshot::Snapshot;
+use crate::stale_log::{self, Adopted};
 use crate::state::State;
 use crate::vacuum::{self, VacuumOptions, VacuumReport};
 use crate::wal::{Record, Wal, WriterWindow};
@@ -46,6 +46,7 @@ struct Inner {
     shared: Arc<Shared>,
     writes: Sender<Write>,
     threads: Mutex<Option<Threads>>,
+    adopted: OnceLock<Vec<Adopted>>,
 }
 
 struct Threads {
@@ -53,7 +54,7 @@ struct Threads {
     flusher: tokio::task::JoinHandle<()>,
     maintainer: Option<tokio::task::JoinHandle<()>>,
     /// Given back when the threads have ended.
-    lock: WriterLock,
+    ownership: Ownership,
 }
 
 /// What the writer thread, the flush and the readers share.
@@ -73,6 +74,10 @@ pub(crate) struct Shared {
     /// Set while `tables` is locked: nothing may be committed any more.
     closed: AtomicBool,
     flush_failure: Mutex<Option<String>>,
+    /// Whether this process still is the writer.
+    pub(crate) guard: Guard,
+    /// The epoch that commits carry.
+    pub(crate) epoch: u64,
 }
 
 impl Shared {
@@ -116,6 +121,9 @@ impl Shared {
         if self.closed.load(Ordering::Acquire) {
             return Err(StoreError::Stopped);
         }
+        if let Some(lost) = self.guard.lost() {
+            return Err(lost);
+        }
         if let Some((Table::Points, version)) = tables.settle(&self.catalog).await? {
             self.state.write().take_over_points(version);
         }
@@ -137,7 +145,12 @@ impl Shared {
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Acquire) || self.catalog.failed_sync().is_some()
+        self.stopped.load(Ordering::Acquire) || self.catalog.failed_sync().is_some() || self.guard.is_lost()
+    }
+
+    /// Why nothing is accepted any more.
+    pub(crate) fn stop_reason(&self) -> StoreError {
+        self.guard.lost().unwrap_or(StoreError::Stopped)
     }
 
     pub(crate) fn stop(&self) {
@@ -169,9 +182,8 @@ impl Store {
     /// # Panics
     /// When called outside of a tokio runtime.
     pub async fn open(config: StoreConfig) -> Result<Self> {
-        let layout = Layout::new(&config.root);
-        let opened = recover::open_for_writing(&config, &layout).await?;
-        let recover::Opened { lock, catalog, tables, state, wal, windows } = opened;
+        let opened = open_for_writing(&config).await?;
+        let Opened { ownership, epoch, catalog, tables, state, wal, windows, adopt } = opened;
         let (control, control_requests) = crossbeam_channel::bounded(QUEUED_CONTROLS);
         let (writes, write_requests) = crossbeam_channel::bounded(QUEUED_WRITES);
         let permits = (config.in_flight_bytes / PERMIT_BYTES).clamp(1, Semaphore::MAX_PERMITS);
@@ -179,7 +191,7 @@ impl Store {
             state: RwLock::new(state),
             catalog,
             readers: Arc::new(ReaderCache::new(READER_CACHE_BYTES)),
-            tables: tokio::sync::Mutex::new(Committed::new(tables)),
+            tables: tokio::sync::Mutex::new(Committed::new(tables, epoch, ownership.guard())),
             maintenance: Maintenance::default(),
             flush_wanted: Notify::new(),
             handle: tokio::runtime::Handle::current(),
@@ -188,6 +200,8 @@ impl Store {
             stopped: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             flush_failure: Mutex::new(None),
+            guard: ownership.guard(),
+            epoch,
             config,
         });
         let writer = start_writer(&shared, wal, windows, write_requests, control_requests)?;
@@ -197,8 +211,28 @@ impl Store {
             shared.maintenance.want();
             tokio::spawn(maintenance::run(Arc::clone(&shared), writes.clone()))
         });
-        let threads = Mutex::new(Some(Threads { writer, flusher, maintainer, lock }));
-        Ok(Self { inner: Arc::new(Inner { shared, writes, threads }) })
+        let threads = Mutex::new(Some(Threads { writer, flusher, maintainer, ownership }));
+        let adopted = OnceLock::new();
+        let store = Self { inner: Arc::new(Inner { shared, writes, threads, adopted }) };
+        let mut reports = Vec::with_capacity(adopt.len());
+        for stale in adopt {
+            let disk = Arc::clone(&store.inner.shared.config.disk);
+            match stale_log::adopt(&store, &*disk, stale).await {
+                Ok(adopted) => reports.push(adopted),
+                Err(error) => {
+                    store.close().await;
+                    return Err(error);
+                }
+            }
+        }
+        // Set here and nowhere else.
+        let _ = store.inner.adopted.set(reports);
+        Ok(store)
+    }
+
+    /// What this open wrote into the lake from logs that had missed a take-over ([`StaleLog::Adopt`](crate::StaleLog)).
+    pub fn adopted(&self) -> &[Adopted] {
+        self.inner.adopted.get().map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Appends a batch of points. When this returns, the points are on disk and every new snapshot holds them.
@@ -292,7 +326,7 @@ impl Store {
     /// When the lock file cannot be written.
     pub fn describe_owner(&self, owner: &str) -> Result<()> {
         match self.inner.threads.lock().as_mut() {
-            Some(threads) => Ok(threads.lock.describe(owner)?),
+            Some(threads) => threads.ownership.describe(owner),
             None => Err(StoreError::Stopped),
         }
     }
@@ -302,10 +336,16 @@ impl Store {
         self.inner.shared.is_stopped()
     }
 
+    /// Why the writer stopped for good, when it did.
+    pub fn stop_reason(&self) -> Option<StoreError> {
+        let shared = &self.inner.shared;
+        shared.is_stopped().then(|| shared.stop_reason())
+    }
+
     /// Stops accepting, commits what is queued, and ends the threads. The log holds what was not flushed.
     pub async fn close(&self) {
         let threads = self.inner.threads.lock().take();
-        let Some(Threads { writer, flusher, maintainer, lock }) = threads else { return };
+        let Some(Threads { writer, flusher, maintainer, ownership }) = threads else { return };
         flusher.abort();
         if let Some(maintainer) = maintainer {
             // A merge that is under way is given up; what it wrote is named by no commit.
@@ -323,14 +363,14 @@ impl Store {
             }
         }
         drop(tables);
-        drop(lock);
+        ownership.release().await;
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         // A store that is dropped without `close` still ends its thread; what is queued is committed first.
-        if let Some(Threads { writer, flusher, maintainer, lock }) = self.threads.lock().take() {
+        if let Some(Threads { writer, flusher, maintainer, ownership }) = self.threads.lock().take() {
             flusher.abort();
             if let Some(maintainer) = maintainer {
                 maintainer.abort();
@@ -340,14 +380,15 @@ impl Drop for Inner {
             if self.shared.send_control(Control::Stop).is_ok() {
                 drop(writer.join());
             }
-            drop(lock);
+            // A lease that is not given back runs out.
+            drop(ownership);
         }
     }
 }
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("root", &self.inner.shared.config.root).finish_non_exhaustive()
+        f.debug_struct("Store").field("location", &self.inner.shared.config.location).finish_non_exhaustive()
     }
 }
 

@@ -94,6 +94,8 @@ pub(crate) async fn vacuum(shared: &Arc<Shared>, options: VacuumOptions) -> Resu
             }
         }
         if !options.dry_run {
+            // A writer that was cut off may take files of its successor for rubbish.
+            shared.guard.wait_here().await?;
             for file in &gone {
                 fail::fail_point!("vacuum-before-delete");
                 let path = Path::from(file.file.as_str());
@@ -105,6 +107,7 @@ pub(crate) async fn vacuum(shared: &Arc<Shared>, options: VacuumOptions) -> Resu
             }
             fail::fail_point!("vacuum-before-log");
             let mut tables = shared.lock_tables().await?;
+            shared.guard.wait_here().await?;
             if older_than.is_zero() {
                 // The log names what was deleted until two checkpoints are younger than that.
                 for _ in 0..2 {

@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use crate::config::SyncPolicy;
 use crate::error::{Result, StoreError};
 use crate::flush::FlushInput;
+use crate::lease::LeaseError;
 use crate::registry::{Registry, RegistryError};
 use crate::store::Shared;
 use crate::wal::{FlushedTable, Observation, Record, Wal, WalError, WriterWindow};
@@ -203,6 +204,7 @@ impl Writer {
             frozen: state.frozen.clone(),
             dirty: std::mem::take(&mut state.dirty),
             last_seq,
+            windows: self.shared.guard.is_remote().then(|| self.windows.values().cloned().collect()),
         })
     }
 
@@ -220,7 +222,7 @@ impl Writer {
 
     fn commit(&mut self, group: Vec<Write>) {
         if self.shared.is_stopped() {
-            refuse(group, || StoreError::Stopped);
+            refuse(group, || self.shared.stop_reason());
             return;
         }
         let mut accepted: Vec<Accepted> = Vec::with_capacity(group.len());
@@ -252,9 +254,11 @@ impl Writer {
             }
         };
         self.apply(&accepted, durable_seq);
+        // The writes are durable here; whether they are part of the lake is for whoever holds its lease to say.
+        let own = self.shared.guard.wait();
         for Accepted { write, taken } in accepted {
-            let duplicate = taken.is_none();
-            drop(write.reply.send(Ok(Acknowledgement { durable_seq, duplicate })));
+            let acknowledged = Acknowledgement { durable_seq, duplicate: taken.is_none() };
+            drop(write.reply.send(own.as_ref().map(|()| acknowledged).map_err(refusal)));
         }
         for (write, error) in failed {
             drop(write.reply.send(Err(error)));
@@ -383,6 +387,15 @@ impl Writer {
             tracing::error!(%error, "the log failed; the writer stops");
             self.shared.stop();
         }
+    }
+}
+
+/// The same refusal for one more write of a group.
+fn refusal(error: &StoreError) -> StoreError {
+    match error {
+        StoreError::Lease(LeaseError::Lost { reason }) => LeaseError::Lost { reason: reason.clone() }.into(),
+        StoreError::Unrenewed { waited_secs } => StoreError::Unrenewed { waited_secs: *waited_secs },
+        _ => StoreError::Stopped,
     }
 }
 

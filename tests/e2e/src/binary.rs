@@ -53,12 +53,58 @@ fn build() -> PathBuf {
 /// A command line of the binary, without what the environment of the tester would change.
 pub fn command() -> Command {
     let mut command = Command::new(binary());
-    for name in ["RUNLAKE_LAKE", "RUNLAKE_URL", "RUNLAKE_LOG", "RUNLAKE_TOKEN", "RUST_LOG", "RUST_BACKTRACE"]
-    {
+    for name in [
+        "RUNLAKE_LAKE",
+        "RUNLAKE_STATE",
+        "RUNLAKE_URL",
+        "RUNLAKE_LOG",
+        "RUNLAKE_TOKEN",
+        "RUST_LOG",
+        "RUST_BACKTRACE",
+    ] {
         command.env_remove(name);
     }
     command.env("COLUMNS", "100").env("USER", "tester").stdin(Stdio::null());
     command
+}
+
+/// A lake as the command line takes it.
+pub trait LakePlace {
+    /// Names the lake, and what else is needed to reach it.
+    fn prepare(&self, command: &mut Command);
+
+    /// The file for what servers of this lake log.
+    fn log(&self) -> PathBuf;
+}
+
+impl LakePlace for Path {
+    fn prepare(&self, command: &mut Command) {
+        command.arg("--lake").arg(self);
+    }
+
+    fn log(&self) -> PathBuf {
+        self.with_file_name("serve.log")
+    }
+}
+
+impl LakePlace for PathBuf {
+    fn prepare(&self, command: &mut Command) {
+        self.as_path().prepare(command);
+    }
+
+    fn log(&self) -> PathBuf {
+        self.as_path().log()
+    }
+}
+
+impl<T: LakePlace + ?Sized> LakePlace for &T {
+    fn prepare(&self, command: &mut Command) {
+        T::prepare(self, command);
+    }
+
+    fn log(&self) -> PathBuf {
+        T::log(self)
+    }
 }
 
 /// How a command ended.
@@ -105,8 +151,13 @@ pub fn done(command: &mut Command) -> Done {
 ///
 /// # Panics
 /// As [`done`].
-pub fn run<S: AsRef<OsStr>>(lake: &Path, arguments: impl IntoIterator<Item = S>) -> Done {
-    done(command().arg("--lake").arg(lake).args(arguments))
+pub fn run<S: AsRef<OsStr>>(
+    lake: &(impl LakePlace + ?Sized),
+    arguments: impl IntoIterator<Item = S>,
+) -> Done {
+    let mut command = command();
+    lake.prepare(&mut command);
+    done(command.args(arguments))
 }
 
 /// The rows of a statement as JSON objects, through `runlake sql --format json`. JSON has no NaN and no infinity:
@@ -115,7 +166,7 @@ pub fn run<S: AsRef<OsStr>>(lake: &Path, arguments: impl IntoIterator<Item = S>)
 /// # Panics
 /// When the statement fails.
 #[track_caller]
-pub fn sql(lake: &Path, statement: &str) -> Vec<Value> {
+pub fn sql(lake: &(impl LakePlace + ?Sized), statement: &str) -> Vec<Value> {
     let answer = run(lake, ["sql", statement, "--format", "json"]).expect(0);
     serde_json::from_str(&answer.stdout).unwrap_or_else(|error| panic!("{error} in {}", answer.stdout))
 }
@@ -125,7 +176,7 @@ pub fn sql(lake: &Path, statement: &str) -> Vec<Value> {
 /// # Panics
 /// When the statement fails.
 #[track_caller]
-pub fn sql_texts(lake: &Path, statement: &str) -> Vec<Vec<String>> {
+pub fn sql_texts(lake: &(impl LakePlace + ?Sized), statement: &str) -> Vec<Vec<String>> {
     let answer = run(lake, ["sql", statement, "--format", "csv"]).expect(0);
     answer.stdout.lines().skip(1).map(|line| line.split(',').map(str::to_owned).collect()).collect()
 }

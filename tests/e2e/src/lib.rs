@@ -4,9 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod binary;
+mod moto;
 mod server;
 mod shared;
 
-pub use binary::{Done, binary, command, done, run, sql, sql_texts};
+pub use binary::{Done, LakePlace, binary, command, done, run, sql, sql_texts};
+pub use moto::Moto;
 pub use server::Server;
 pub use shared::{data, shared};

@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use crate::binary::command;
+use crate::binary::{LakePlace, command};
 
 /// Longer than any start on a busy machine.
 const START: Duration = Duration::from_secs(60);
@@ -27,11 +27,11 @@ impl Server {
     /// # Panics
     /// When it does not start, with what it logged.
     #[track_caller]
-    pub fn start(lake: &Path) -> Self {
-        let log = lake.with_file_name("serve.log");
-        let mut child = command()
-            .arg("--lake")
-            .arg(lake)
+    pub fn start(lake: &(impl LakePlace + ?Sized)) -> Self {
+        let log = lake.log();
+        let mut prepared = command();
+        lake.prepare(&mut prepared);
+        let mut child = prepared
             .args(["serve", "--listen", "127.0.0.1:0"])
             .stdout(Stdio::piped())
             .stderr(File::options().create(true).append(true).open(&log).expect("a log beside the lake"))
@@ -89,10 +89,26 @@ impl Server {
     ///
     /// # Panics
     /// When it has not ended within `limit`.
-    pub fn stop(mut self, limit: Duration) -> ExitStatus {
+    pub fn stop(self, limit: Duration) -> ExitStatus {
+        self.signal(rustix::process::Signal::TERM);
+        self.wait(limit)
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Panics
+    /// When the process cannot be signalled.
+    pub fn signal(&self, signal: rustix::process::Signal) {
         let id = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
-        rustix::process::kill_process(id.expect("a process id"), rustix::process::Signal::TERM)
+        rustix::process::kill_process(id.expect("a process id"), signal)
             .expect("the process can be signalled");
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Panics
+    /// When it has not ended within `limit`.
+    pub fn wait(mut self, limit: Duration) -> ExitStatus {
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("the process can be asked") {

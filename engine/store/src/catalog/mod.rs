@@ -13,6 +13,7 @@ mod generations;
 mod log;
 #[cfg(test)]
 mod tests;
+mod upload;
 mod verify;
 
 use std::collections::HashMap;
@@ -28,14 +29,16 @@ use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use model::schema::Table;
+use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 use serde_json::Value;
 use tokio::sync::Mutex;
 use url::Url;
 
 use crate::disk::Disk;
+use crate::location::{Location, LocationError};
 use crate::segment::EncodedSegment;
 use durable::DurableStore;
 
@@ -156,6 +159,19 @@ impl Catalog {
         Self::open_local(root, DurableStore::new())
     }
 
+    /// The catalog of a lake at any location; a folder is one of `disk`.
+    ///
+    /// # Errors
+    /// [`CatalogError::Location`] when the location cannot be used. An object store is not asked yet.
+    pub fn at(location: &Location, disk: Arc<dyn Disk>) -> Result<Self> {
+        let failed =
+            |error: LocationError| CatalogError::Location { location: error.text, reason: error.reason };
+        match (location.folder(), location.url(), location.store().map_err(failed)?) {
+            (None, Some(url), Some(store)) => Self::open_store(url, store),
+            (folder, ..) => Self::open_on(folder.unwrap_or(FilePath::new(".")), disk),
+        }
+    }
+
     /// The same over any disk.
     ///
     /// # Errors
@@ -212,9 +228,24 @@ impl Catalog {
         })
     }
 
+    /// Whether the lake is on a local disk, real or of a test.
+    pub(crate) fn is_local(&self) -> bool {
+        self.local.is_some()
+    }
+
     /// The root of the lake.
     pub fn root(&self) -> &Url {
         &self.root
+    }
+
+    /// The store that holds the lake, rooted at its bucket or file system.
+    pub fn object_store(&self) -> &Arc<dyn ObjectStore> {
+        &self.store
+    }
+
+    /// The path of the lake in [`Self::object_store`].
+    pub fn root_path(&self) -> &Path {
+        &self.root_path
     }
 
     /// The store of a table; its paths are those of the data files.
@@ -328,7 +359,8 @@ impl Catalog {
         }
         let mut delta = DeltaTable::new(self.log_store(table)?);
         if let Err(error) = delta.load().await {
-            // The commits are sound, so it is a checkpoint, which only makes opening faster.
+            // The commits are sound, so it is a checkpoint, which only makes opening faster; or the store failed.
+            self.check_that_delta_refuses(table).await?;
             let reason = error.to_string();
             let store = self.store(table);
             let listed = store.list_with_delimiter(Some(&Path::from(log::LOG_FOLDER))).await;
@@ -345,6 +377,34 @@ impl Catalog {
         Ok(done)
     }
 
+    /// Returns when Delta cannot read a copy of the log in memory, so that it is the log that it cannot read.
+    ///
+    /// # Errors
+    /// [`CatalogError::Store`] when the store fails, also when it was the store that failed Delta before.
+    async fn check_that_delta_refuses(&self, table: Table) -> Result<()> {
+        let (store, copy) = (self.store(table), InMemory::new());
+        let failed = |error| CatalogError::store(table.name(), error);
+        let listed = store.list_with_delimiter(Some(&Path::from(log::LOG_FOLDER))).await.map_err(failed)?;
+        for object in listed.objects {
+            let read = async { store.get(&object.location).await?.bytes().await };
+            let bytes = read.await.map_err(failed)?;
+            copy.put(&object.location, PutPayload::from_bytes(bytes)).await.map_err(failed)?;
+        }
+        let copy: Arc<dyn ObjectStore> = Arc::new(copy);
+        let location = Url::parse("memory:///").map_err(|error| CatalogError::Location {
+            location: self.root.to_string(),
+            reason: error.to_string(),
+        })?;
+        let log_store = default_logstore(Arc::clone(&copy), copy, &location, &StorageConfig::default());
+        match DeltaTable::new(log_store).load().await {
+            Err(_) => Ok(()),
+            Ok(()) => {
+                let source = "the log could not be read for a moment".into();
+                Err(failed(object_store::Error::Generic { store: "catalog", source }))
+            }
+        }
+    }
+
     async fn quarantine(&self, table: Table, file: &str, reason: String) -> Result<Recovered> {
         let from = under(self.table_path(table), file);
         let name = file.rsplit('/').next().unwrap_or(file);
@@ -352,7 +412,7 @@ impl Catalog {
         for attempt in 0_u32.. {
             let quarantined = format!("quarantine/{}/{name}.{attempt}", table.name());
             let to = under(self.root_path.clone(), &quarantined);
-            match self.store.rename_if_not_exists(&from, &to).await {
+            match self.move_object(&from, &to).await {
                 Err(object_store::Error::AlreadyExists { .. }) => {}
                 Err(error) => return Err(failed(error)),
                 Ok(()) => {
@@ -370,21 +430,32 @@ impl Catalog {
         Err(CatalogError::Change { table: table.name(), reason: "the quarantine is full".to_owned() })
     }
 
+    async fn move_object(&self, from: &Path, to: &Path) -> object_store::Result<()> {
+        if self.is_local() {
+            return self.store.rename_if_not_exists(from, to).await;
+        }
+        // Object stores cannot rename; after a crash in between, the damaged object is in both places.
+        let bytes = self.store.get(from).await?.bytes().await?;
+        self.store.put_opts(to, PutPayload::from_bytes(bytes), PutMode::Create.into()).await?;
+        self.store.delete(from).await
+    }
+
     /// Stores a segment under a new name; when this returns, the file is durable. It is rubbish until a commit names
     /// it.
     ///
     /// # Errors
     /// [`CatalogError::Store`], also when the name is taken.
     pub async fn put(&self, table: Table, name: &str, segment: &EncodedSegment) -> Result<DataFile> {
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        let payload = PutPayload::from_bytes(segment.bytes.clone());
-        let path = Path::from(name);
-        self.store(table)
-            .put_opts(&path, payload, options)
-            .await
-            .map_err(|error| CatalogError::store(table.name(), error))?;
+        let (store, path) = (self.store(table), Path::from(name));
+        let stored = if self.is_local() {
+            let payload = PutPayload::from_bytes(segment.bytes.clone());
+            store.put_opts(&path, payload, PutMode::Create.into()).await.map(drop)
+        } else {
+            upload::put(store.as_ref(), &path, &segment.bytes).await
+        };
+        stored.map_err(|error| CatalogError::store(table.name(), error))?;
         fail::fail_point!("catalog::data_stored");
-        Ok(DataFile::of(path, segment))
+        Ok(DataFile::of(name, segment))
     }
 
     /// Commits a change to the version `base`; when this returns, the commit is durable and has been read back.

@@ -21,7 +21,6 @@ use object_store::path::Path;
 
 use crate::catalog::{ARRIVAL_TAG, Change, CommitIdentity, DataFile};
 use crate::error::{Result, StoreError};
-use crate::flush::EPOCH;
 use crate::maintenance::Throttle;
 use crate::registry::Registry;
 use crate::segment::points::{PointWriter, SeriesOrder, SortedSeries};
@@ -331,7 +330,7 @@ async fn replace(
         data_change: rows_before != rows_after,
         info: CommitIdentity {
             commit_id: uuid::Uuid::new_v4(),
-            epoch: EPOCH,
+            epoch: shared.epoch,
             first_seq: base.last_seq + 1,
             time: (shared.config.clock)() / 1000,
         },

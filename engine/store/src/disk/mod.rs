@@ -66,7 +66,7 @@ pub struct Entry {
 }
 
 /// A lock on a file, held until it is dropped or the process ends.
-pub trait DiskLock: Send + Debug {
+pub trait DiskLock: Send + Sync + Debug {
     /// Replaces the contents of the locked file: who holds the lock, for those who cannot have it.
     ///
     /// # Errors

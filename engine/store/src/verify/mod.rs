@@ -7,19 +7,18 @@ mod agreement;
 mod delta;
 mod log;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use model::RunId;
 use model::schema::Table;
 use serde::Serialize;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, CatalogError};
 use crate::disk::{Disk, RealDisk};
 use crate::error::{Result, StoreError};
-use crate::lake_file::{LakeFile, LakeFileError};
-use crate::layout::Layout;
-use crate::recover::open_snapshot_tolerant;
+use crate::lake_file::LakeFileError;
+use crate::location::Location;
+use crate::open::{load_lake_file, log_of, open_snapshot_tolerant};
 
 /// The most runs that a finding names; [`Finding::run_count`] tells how many there are.
 pub(crate) const NAMED_RUNS: usize = 100;
@@ -200,21 +199,21 @@ impl Meter {
     }
 }
 
-/// Checks the lake at `root`: log records, Delta logs, every byte of every data file, and that the tables agree with
-/// each other. A writer may be at work.
+/// Checks a lake: log records, Delta logs, every byte of every data file, and that the tables agree with each other. A
+/// writer may be at work. Of a lake on an object store, the log is checked where it is on this machine.
 ///
 /// # Errors
-/// Only when there is no lake to look at; what is wrong with a lake is in the report.
-pub async fn verify(root: &Path) -> Result<VerifyReport> {
-    verify_with(root, Arc::new(RealDisk), None).await
+/// Only when there is no lake to look at, or its store does not answer; what is wrong with a lake is in the report.
+pub async fn verify(location: impl Into<Location>) -> Result<VerifyReport> {
+    verify_with(location, Arc::new(RealDisk), None).await
 }
 
 /// [`verify`] over any disk.
 ///
 /// # Errors
 /// As [`verify`].
-pub async fn verify_on(root: &Path, disk: Arc<dyn Disk>) -> Result<VerifyReport> {
-    verify_with(root, disk, None).await
+pub async fn verify_on(location: impl Into<Location>, disk: Arc<dyn Disk>) -> Result<VerifyReport> {
+    verify_with(location, disk, None).await
 }
 
 /// [`verify_on`], telling how far it is.
@@ -222,17 +221,18 @@ pub async fn verify_on(root: &Path, disk: Arc<dyn Disk>) -> Result<VerifyReport>
 /// # Errors
 /// As [`verify`].
 pub async fn verify_with(
-    root: &Path,
+    location: impl Into<Location>,
     disk: Arc<dyn Disk>,
     progress: Option<ProgressSink>,
 ) -> Result<VerifyReport> {
-    let layout = Layout::new(root);
+    let location = location.into();
+    let catalog = Catalog::at(&location, Arc::clone(&disk))?;
     let mut report = VerifyReport::default();
     let mut meter = Meter::new(progress);
-    let lake_file = match LakeFile::read(&*disk, &layout.lake_file()) {
+    let lake_file = match load_lake_file(&location, &disk, &catalog).await {
         Ok(Some(lake_file)) => Some(lake_file),
-        Ok(None) if !disk.directory_exists(&layout.table(Table::Points)).unwrap_or(false) => {
-            return Err(StoreError::NoLake { path: root.display().to_string() });
+        Ok(None) if !has_tables(&catalog).await? => {
+            return Err(StoreError::NoLake { path: location.to_string() });
         }
         Ok(None) => {
             let what = "the file is missing, but tables are there";
@@ -242,12 +242,12 @@ pub async fn verify_with(
         Err(LakeFileError::TooNew { format, created_by }) => {
             return Err(LakeFileError::TooNew { format, created_by }.into());
         }
+        Err(error @ LakeFileError::Store { .. }) => return Err(error.into()),
         Err(error) => {
             report.add(Finding::new("lake.damaged", "runlake.json", error));
             None
         }
     };
-    let catalog = Catalog::open_on(root, Arc::clone(&disk))?;
     let mut tables = delta::Tables::default();
     // Points first: a flush that goes on meanwhile commits them last, so that nothing looks as if it came too early.
     for table in Table::ALL.into_iter().rev() {
@@ -255,14 +255,18 @@ pub async fn verify_with(
     }
     meter.expect(tables.bytes());
     if let Some(lake_file) = &lake_file {
-        log::check(&*disk, &layout, lake_file, &mut report, &mut meter)?;
+        match log_of(&location, &disk, &catalog, lake_file).await {
+            Ok(Some(layout)) => log::check(&*disk, &layout, lake_file, &mut report, &mut meter)?,
+            Ok(None) => {}
+            Err(error) => report.add(Finding::new("log.unreadable", "the log on this machine", error)),
+        }
     }
     for table in Table::ALL {
         delta::check_files(&catalog, table, &mut tables, &mut report, &mut meter).await?;
     }
     delta::check_order(&tables, &mut report);
     if lake_file.is_some() {
-        match open_snapshot_tolerant(root, disk).await {
+        match open_snapshot_tolerant(location, disk).await {
             Ok(snapshot) => agreement::check(&snapshot, &mut tables, &mut report).await,
             Err(error) => report.add(Finding::new(
                 "lake.unreadable",
@@ -273,4 +277,11 @@ pub async fn verify_with(
     }
     report.findings.extend(tables.into_findings());
     Ok(report)
+}
+
+/// Whether there is anything of the table of points.
+async fn has_tables(catalog: &Catalog) -> Result<bool> {
+    let listed = catalog.store(Table::Points).list_with_delimiter(None).await;
+    let listed = listed.map_err(|error| CatalogError::store(Table::Points.name(), error))?;
+    Ok(!listed.objects.is_empty() || !listed.common_prefixes.is_empty())
 }

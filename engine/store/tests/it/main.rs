@@ -10,6 +10,7 @@ mod lake;
 mod ledger;
 mod lifecycle;
 mod much_log;
+mod object;
 mod quarantine;
 mod random;
 mod recovery;

@@ -6,10 +6,9 @@
 //! `RUNLAKE_KILLS` asks for more of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use e2e::{Server, command, run, sql_texts};
+use e2e::{LakePlace, Server, command, run, sql_texts};
 use model::{
     Command, ExperimentName, Key, MetricName, NewRun, Note, ParamValue, Point, PointBatch, PointColumns,
     ProjectName, RunId, SeriesPoints, TagValue, WriterSequence,
@@ -47,10 +46,14 @@ async fn what_was_acknowledged_is_there_once_after_twenty_kills() {
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
     });
     println!("RUNLAKE_SEED={seed}");
-    let kills = environment("RUNLAKE_KILLS").unwrap_or(KILLS);
-    let start = Instant::now();
     let folder = tempfile::tempdir().unwrap();
-    let lake = folder.path().join("lake");
+    kill_again_and_again(&folder.path().join("lake"), environment("RUNLAKE_KILLS").unwrap_or(KILLS), seed)
+        .await;
+}
+
+/// Ingests into a lake through servers that are killed, and checks what is there in the end.
+pub(crate) async fn kill_again_and_again(lake: &dyn LakePlace, kills: u64, seed: u64) {
+    let start = Instant::now();
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut streams: Vec<Stream> = (0..3)
         .map(|index| Stream {
@@ -63,9 +66,9 @@ async fn what_was_acknowledged_is_there_once_after_twenty_kills() {
     let mut registry = Registry::default();
     for round in 0..kills {
         if round % 5 == 4 {
-            kill_while_it_starts(&lake, Duration::from_micros(random.next_u64() % 60_000));
+            kill_while_it_starts(lake, Duration::from_micros(random.next_u64() % 60_000));
         }
-        let server = Server::start(&lake);
+        let server = Server::start(lake);
         check_counts(&server, &streams).await;
         registry.grow(&server, round).await;
         let moment = if round == 0 { 40_000 } else { 5_000 + random.next_u64() % 200_000 };
@@ -74,7 +77,7 @@ async fn what_was_acknowledged_is_there_once_after_twenty_kills() {
             ingest_until_killed(server, streams, &mut registry, Duration::from_micros(moment), with_flush)
                 .await;
     }
-    let server = Server::start(&lake);
+    let server = Server::start(lake);
     check_counts(&server, &streams).await;
     for stream in &mut streams {
         stream.finish(&server.url(), &registry.runs).await;
@@ -88,26 +91,26 @@ async fn what_was_acknowledged_is_there_once_after_twenty_kills() {
     );
     assert!(points > 1_000, "with {points} points the kills hit nothing");
 
-    check_sound(&lake);
-    check_points(&lake, &streams);
-    check_registry(&lake, &registry);
+    check_sound(lake);
+    check_points(lake, &streams);
+    check_registry(lake, &registry);
     // The same from table files.
-    run(&lake, ["flush"]).expect(0);
-    check_sound(&lake);
-    check_points(&lake, &streams);
-    check_registry(&lake, &registry);
+    run(lake, ["flush"]).expect(0);
+    check_sound(lake);
+    check_points(lake, &streams);
+    check_registry(lake, &registry);
     println!("checked after {:.1} s", start.elapsed().as_secs_f64());
 }
 
-fn environment(name: &str) -> Option<u64> {
+pub(crate) fn environment(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())
 }
 
 /// Starts a server and kills it before it may have come to listen.
-fn kill_while_it_starts(lake: &Path, after: Duration) {
-    let mut child = command()
-        .arg("--lake")
-        .arg(lake)
+fn kill_while_it_starts(lake: &dyn LakePlace, after: Duration) {
+    let mut prepared = command();
+    lake.prepare(&mut prepared);
+    let mut child = prepared
         .args(["serve", "--listen", "127.0.0.1:0"])
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
@@ -170,7 +173,7 @@ async fn ingest_until_killed(
     streams
 }
 
-async fn connect(url: &str) -> Result<Client, ClientError> {
+pub(crate) async fn connect(url: &str) -> Result<Client, ClientError> {
     let once = RetryPolicy { attempts: 1, first_pause: Duration::ZERO, longest_pause: Duration::ZERO };
     Ok(Client::connect(url).await?.with_retry(once))
 }
@@ -194,7 +197,7 @@ async fn flush_again_and_again(url: String, after: Duration) {
     }
 }
 
-async fn add_note(url: &str, text: &str) -> bool {
+pub(crate) async fn add_note(url: &str, text: &str) -> bool {
     let Ok(client) = connect(url).await else { return false };
     let note = Note {
         project: ProjectName::default(),
@@ -350,12 +353,12 @@ impl Stream {
     }
 }
 
-fn check_sound(lake: &Path) {
+fn check_sound(lake: &dyn LakePlace) {
     let verified = run(lake, ["verify"]).expect(0);
     assert!(verified.stdout.lines().any(|line| line == "sound"), "{}", verified.stdout);
 }
 
-fn check_points(lake: &Path, streams: &[Stream]) {
+fn check_points(lake: &dyn LakePlace, streams: &[Stream]) {
     let mut expected = Expected::new();
     let mut twins = BTreeSet::new();
     for batch in streams.iter().flat_map(|stream| &stream.batches) {
@@ -412,7 +415,7 @@ fn check_points(lake: &Path, streams: &[Stream]) {
     assert_eq!(rows.len(), total);
 }
 
-fn check_registry(lake: &Path, registry: &Registry) {
+fn check_registry(lake: &dyn LakePlace, registry: &Registry) {
     let found = sql_texts(lake, "SELECT run_id, name, params.lr, tags.round FROM runs ORDER BY run_id");
     let wanted: Vec<Vec<String>> = registry
         .runs

@@ -8,3 +8,4 @@ mod expected;
 mod gate;
 mod import;
 mod kill;
+mod object;

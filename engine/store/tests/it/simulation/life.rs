@@ -122,7 +122,7 @@ impl Life {
             disk: Arc::new(self.disk.process()),
             wal_file_bytes: self.wal_file_bytes,
             flush_bytes: self.flush_bytes,
-            ..StoreConfig::new(ROOT, Arc::new(move || clock.load(Ordering::Relaxed)))
+            ..StoreConfig::new(Path::new(ROOT), Arc::new(move || clock.load(Ordering::Relaxed)))
         };
         (self.adjust)(&mut config);
         config

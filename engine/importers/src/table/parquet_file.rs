@@ -45,7 +45,10 @@ fn check_claims(path: &Path, builder: &Builder, size: u64, limits: &Limits) -> R
             return unreadable(format!("row group {index} claims {} rows", group.num_rows()));
         }
         for column in group.columns() {
-            let (start, length) = (column.data_page_offset(), column.compressed_size());
+            // A dictionary stands in front of the data and counts as part of the chunk.
+            let data = column.data_page_offset();
+            let start = column.dictionary_page_offset().map_or(data, |dictionary| dictionary.min(data));
+            let length = column.compressed_size();
             let fits = u64::try_from(start).is_ok_and(|start| {
                 u64::try_from(length)
                     .is_ok_and(|length| start.checked_add(length).is_some_and(|end| end <= size))

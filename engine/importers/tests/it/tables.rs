@@ -139,3 +139,23 @@ fn two_runs_of_one_name_stay_two() {
     assert_eq!(found.runs.len(), 2);
     assert!(found.runs.values().all(|run| run.name == "base"));
 }
+
+#[test]
+fn a_dictionary_larger_than_what_follows_the_last_column_is_part_of_the_file() {
+    use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
+    use std::sync::Arc;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("points.parquet");
+    let steps: ArrayRef = Arc::new(Int64Array::from_iter_values(0..2_000));
+    let losses: ArrayRef =
+        Arc::new(Float64Array::from_iter_values((0..2_000).map(|n| 1.0 / f64::from(n + 1))));
+    let batch = RecordBatch::try_from_iter([("step", steps), ("loss", losses)]).unwrap();
+    let file = std::fs::File::create(&path).unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let found = import_kinds(&path, &[SourceKind::Parquet], &Options::default()).0;
+    let points: usize = found.points.values().map(|series| series.len()).sum();
+    assert_eq!(points, 2_000);
+}

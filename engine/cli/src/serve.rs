@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use clap::Args;
 use runlake::store::SyncPolicy;
-use runlake::{Lake, LakeOptions, Location};
+use runlake::{Lake, LakeOptions};
 use server::{Server, ServerConfig, signal};
 
+use crate::access;
 use crate::arguments::Place;
 use crate::exit::{self, UsageError};
 
@@ -44,7 +45,7 @@ pub(crate) async fn run(place: &Place, arguments: ServeArguments) -> anyhow::Res
         sync: arguments.fsync,
         ..LakeOptions::default()
     };
-    let lake = Lake::open_with(&Location::parse(&place.lake)?, options).await?;
+    let lake = Lake::open_with(&access::location(place)?, options).await?;
     let server = Server::bind(config, Arc::new(lake.clone())).await?;
     let owner = format!("runlake serve on http://{}", server.local_addr());
     lake.store()?.describe_owner(&owner).map_err(runlake::Error::from)?;

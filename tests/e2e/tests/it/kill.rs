@@ -197,17 +197,20 @@ async fn flush_again_and_again(url: String, after: Duration) {
     }
 }
 
-pub(crate) async fn add_note(url: &str, text: &str) -> bool {
-    let Ok(client) = connect(url).await else { return false };
-    let note = Note {
+pub(crate) fn note(text: &str) -> Command {
+    Command::AddNote(Note {
         project: ProjectName::default(),
         experiment: Some(ExperimentName::new("kill").unwrap()),
         run: None,
         text: text.to_owned(),
         author: None,
         time: 1_750_000_000_000_000,
-    };
-    match client.apply(Command::AddNote(note)).await {
+    })
+}
+
+pub(crate) async fn add_note(url: &str, text: &str) -> bool {
+    let Ok(client) = connect(url).await else { return false };
+    match client.apply(note(text)).await {
         Ok(()) => true,
         Err(error) => {
             assert!(is_lost_connection(&error), "{error}");

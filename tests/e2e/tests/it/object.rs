@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use e2e::{LakePlace, Moto, Server, run, sql_texts};
+use model::{ExperimentName, ExperimentUpdate, ProjectName};
 use rustix::process::Signal;
 
-use crate::kill::{add_note, connect, environment, kill_again_and_again};
+use crate::kill::{add_note, connect, environment, kill_again_and_again, note};
 
 /// Kills on S3; more of them with `RUNLAKE_KILLS`.
 const KILLS: u64 = 4;
@@ -56,6 +57,9 @@ async fn a_server_that_slept_through_its_lease_commits_nothing_and_exits_with_4(
     let [sleeper, other] =
         [0, 1].map(|n| S3Lake { moto: Arc::clone(&moto), folder: folders[n].path().to_owned() });
     let zombie = Server::start(&sleeper);
+    let experiment = ExperimentName::new("kill").unwrap();
+    let update = ExperimentUpdate::named(ProjectName::default(), experiment, 1_750_000_000_000_000);
+    connect(&zombie.url()).await.unwrap().apply(model::Command::UpdateExperiment(update)).await.unwrap();
     assert!(add_note(&zombie.url(), "a: flushed").await);
     connect(&zombie.url()).await.unwrap().flush().await.unwrap();
     assert!(add_note(&zombie.url(), "b: acknowledged only").await);
@@ -75,7 +79,9 @@ async fn a_server_that_slept_through_its_lease_commits_nothing_and_exits_with_4(
     if let Ok(client) = connect(&url).await {
         assert!(client.flush().await.is_err(), "a zombie flushes nothing");
     }
-    assert!(!add_note(&url, "d").await, "a zombie acknowledges nothing");
+    if let Ok(client) = connect(&url).await {
+        assert!(client.apply(note("d")).await.is_err(), "a zombie acknowledges nothing");
+    }
     let log = sleeper.log();
     let ended = zombie.wait(Duration::from_secs(30));
     assert_eq!(ended.code(), Some(4), "{}", std::fs::read_to_string(log).unwrap_or_default());

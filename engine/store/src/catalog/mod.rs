@@ -258,11 +258,15 @@ impl Catalog {
     }
 
     fn log_store(&self, table: Table) -> Result<LogStoreRef> {
-        let location = self.root.join(&format!("tables/{}/", table.name())).map_err(|error| {
-            CatalogError::Location { location: self.root.to_string(), reason: error.to_string() }
+        // Delta writes the location into the first commit: one within the lake stays true when the lake moves.
+        let location = format!("lake:///tables/{}/", table.name());
+        let location = Url::parse(&location).map_err(|error| CatalogError::Location {
+            location: self.root.to_string(),
+            reason: error.to_string(),
         })?;
+        let lake = PrefixStore::new(Arc::clone(&self.store), self.root_path.clone());
         // The log store is made with our store directly: no global registry decides where a commit goes.
-        Ok(default_logstore(self.store(table), Arc::clone(&self.store), &location, &StorageConfig::default()))
+        Ok(default_logstore(self.store(table), Arc::new(lake), &location, &StorageConfig::default()))
     }
 
     /// Creates the tables that do not exist. Only a writer may call it.

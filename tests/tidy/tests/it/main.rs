@@ -92,6 +92,19 @@ fn no_module_is_called_after_nothing() {
 }
 
 #[test]
+fn no_data_file_names_a_place_on_a_machine() {
+    let mut named = Vec::new();
+    for path in ["json", "txt", "csv", "yaml", "toml"].into_iter().flat_map(files) {
+        let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
+        let elsewhere = text.replace("file:///unused", "").contains("file:///");
+        if elsewhere || text.contains(&root().display().to_string()) {
+            named.push(shown(&path));
+        }
+    }
+    assert!(named.is_empty(), "these files were made on somebody's machine and say where: {named:#?}");
+}
+
+#[test]
 fn links_between_documents_lead_somewhere() {
     let mut dead = Vec::new();
     for document in files("md") {

@@ -25,7 +25,9 @@ const AT_ONCE: VacuumOptions = VacuumOptions { older_than: Some(Duration::ZERO),
 async fn files_are_merged_deleted_and_removed() {
     let (network, here) = (FaultyStore::new(), tempfile::tempdir().unwrap());
     let mine = location(&network.shared(), here.path());
-    let lake = open(&mine).await;
+    let mut alone = config(&mine, "a test");
+    alone.maintenance.background = false;
+    let lake = Store::open(alone).await.unwrap();
     lake.apply(vec![create(1), create(2)], None).await.unwrap();
     for step in 0..6 {
         append(&lake, step).await.unwrap();

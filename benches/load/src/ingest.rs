@@ -50,7 +50,7 @@ pub struct Load {
     pub time: Duration,
 }
 
-fn new_run(number: usize) -> Result<NewRun> {
+pub(crate) fn new_run(number: usize) -> Result<NewRun> {
     let experiment = ExperimentName::new("load")?;
     let id = RunId::from_u128(number as u128 + 1);
     Ok(NewRun::named(id, ProjectName::default(), experiment, format!("run {number}"), 1))

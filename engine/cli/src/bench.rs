@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use load::batches::Shape;
 use load::ingest::{Door, Load};
-use load::{Row, bounds, corpus, import, ingest, show};
+use load::{Row, bounds, corpus, import, ingest, restart, show};
 
 use crate::exit;
 
@@ -34,6 +34,9 @@ pub(crate) struct BenchArguments {
     /// Points to import, and to fill the lake with that is flushed and asked
     #[arg(long, default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(1000..))]
     points: u64,
+    /// Megabytes of log to restart from
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    log_megabytes: u64,
     /// The seed of the synthetic corpus
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -53,6 +56,8 @@ enum What {
     Import,
     /// Memory to segments, bytes per point, and questions
     Flush,
+    /// Opening a lake after a crash that left a long log
+    Restart,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -121,6 +126,11 @@ pub(crate) async fn run(arguments: BenchArguments) -> anyhow::Result<u8> {
         corpus::flush(&filled.lake).await?.iter().for_each(show);
         corpus::ask(&filled.lake, filled.longest).await?.iter().for_each(show);
         filled.lake.close().await;
+    }
+    if wanted(What::Restart) {
+        for shape in arguments.shape.map_or(vec![Shape::Small, Shape::Buffered], |shape| vec![shape.into()]) {
+            restart::restart(scratch.path(), shape, arguments.log_megabytes * 1_000_000).await?;
+        }
     }
     Ok(exit::DONE)
 }

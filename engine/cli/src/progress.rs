@@ -1,12 +1,20 @@
 //! Progress bars of commands that read or write a whole lake.
 
-use std::sync::Arc;
+use std::io::IsTerminal;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use runlake::store::{Progress, ProgressSink};
 
-/// A bar of bytes on standard error; nothing where that is no terminal.
-pub(crate) struct Bar(ProgressBar);
+/// How often a line is written where there is no terminal.
+const LINE_PAUSE: Duration = Duration::from_secs(2);
+
+/// A bar of bytes on standard error; where that is no terminal, a line now and then once it takes long.
+pub(crate) struct Bar {
+    what: &'static str,
+    bar: ProgressBar,
+}
 
 impl Bar {
     pub(crate) fn new(what: &'static str) -> Self {
@@ -16,19 +24,30 @@ impl Bar {
         if let Ok(style) = ProgressStyle::with_template(&template) {
             bar.set_style(style);
         }
-        Self(bar)
+        Self { what, bar }
     }
 
     pub(crate) fn sink(&self) -> ProgressSink {
-        let bar = self.0.clone();
+        let (what, bar) = (self.what, self.bar.clone());
+        if std::io::stderr().is_terminal() {
+            return Arc::new(move |progress: Progress| {
+                bar.set_length(progress.bytes_total);
+                bar.set_position(progress.bytes_done);
+                bar.set_message(progress.place);
+            });
+        }
+        let told = Mutex::new(Instant::now());
         Arc::new(move |progress: Progress| {
-            bar.set_length(progress.bytes_total);
-            bar.set_position(progress.bytes_done);
-            bar.set_message(progress.place);
+            let Ok(mut told) = told.lock() else { return };
+            if told.elapsed() >= LINE_PAUSE {
+                *told = Instant::now();
+                let (done, total) = (HumanBytes(progress.bytes_done), HumanBytes(progress.bytes_total));
+                eprintln!("runlake: {what}: {done} of {total}, {}", progress.place);
+            }
         })
     }
 
     pub(crate) fn finish(self) {
-        self.0.finish_and_clear();
+        self.bar.finish_and_clear();
     }
 }

@@ -12,6 +12,7 @@ use server::{Server, ServerConfig, signal};
 use crate::access;
 use crate::arguments::Place;
 use crate::exit::{self, UsageError};
+use crate::progress::Bar;
 
 #[derive(Debug, Args)]
 #[command(
@@ -40,12 +41,15 @@ pub(crate) async fn run(place: &Place, arguments: ServeArguments) -> anyhow::Res
     let config =
         ServerConfig { listen: arguments.listen, insecure: arguments.insecure, ..ServerConfig::default() };
     config.check()?;
+    let bar = Bar::new("reading the log");
     let options = LakeOptions {
         owner: Some(format!("runlake serve on http://{}", arguments.listen)),
         sync: arguments.fsync,
+        progress: Some(bar.sink()),
         ..LakeOptions::default()
     };
     let lake = Lake::open_with(&access::location(place)?, options).await?;
+    bar.finish();
     let server = Server::bind(config, Arc::new(lake.clone())).await?;
     let owner = format!("runlake serve on http://{}", server.local_addr());
     lake.store()?.describe_owner(&owner).map_err(runlake::Error::from)?;

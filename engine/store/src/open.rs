@@ -23,7 +23,7 @@ use crate::location::Location;
 use crate::lock::WriterLock;
 use crate::ownership::{Ownership, named};
 use crate::reach;
-use crate::recover::{self, TableVersions, load_versions, replay, restore};
+use crate::recover::{self, TableVersions, load_versions, note_writer, replay, restore};
 use crate::segment::points::ReaderCache;
 use crate::snapshot::Snapshot;
 use crate::stale_log::StaleRecords;
@@ -32,7 +32,7 @@ use crate::state_folder::StateFile;
 use crate::store::READER_CACHE_BYTES;
 use crate::store_check;
 use crate::verify::{Progress, ProgressSink};
-use crate::wal::{self, Record, Wal, WalConfig, WriterWindow};
+use crate::wal::{self, Record, Replayed, Wal, WalConfig, WriterWindow};
 
 /// The epoch of the first writer of a lake in a folder. Its file lock keeps others out, so it stays.
 const FIRST_EPOCH: u64 = 1;
@@ -366,7 +366,9 @@ async fn replay_log(
     if let Some(log_start) = log_start {
         reach::check_start(&tables, log_start)?;
     }
-    let (mut wal, recovered) = Wal::open(wal_config, disk)?;
+    let mut told = Told::new(config.progress.clone(), wal::bytes(&*disk, &layout.wal())?);
+    let (mut wal, recovered) =
+        Wal::open_telling(wal_config, disk, &mut |done, files| told.checked(done, files))?;
     let mut flushed = BTreeSet::new();
     for (table, version) in &tables {
         flushed.append(&mut catalog.recent_seqs(*table, version, 3).await?);
@@ -381,41 +383,60 @@ async fn replay_log(
         let carried = carried_windows::load(&catalog, points_seq).await?;
         windows.extend(carried.into_iter().map(|window| (window.client_id().to_owned(), window)));
     }
-    let mut told = Told::new(config.progress.clone(), first_seq, recovered.last_seq(), wal.total_bytes());
-    for record in recovered {
+    told.replays(first_seq, recovered.last_seq());
+    let held = |table| tables.get(&table).map_or(0, |version| version.last_seq);
+    for record in recovered.replay(held(Table::Points).min(held(Table::Series)))? {
         let (seq, record) = record?;
         told.at(seq);
-        if let Record::Flushed(held) = &record {
-            reach::check_flushed(&tables, first_seq, held)?;
+        match record {
+            Replayed::Whole(record) => {
+                if let Record::Flushed(held) = &record {
+                    reach::check_flushed(&tables, first_seq, held)?;
+                }
+                replay(&mut state, &tables, &mut windows, seq, &record, now)?;
+            }
+            Replayed::Held(writer) => note_writer(&mut windows, writer.as_ref(), now),
         }
-        replay(&mut state, &tables, &mut windows, seq, &record, now)?;
     }
     state.applied_seq = wal.durable_seq();
     Ok(Opened { ownership, epoch, catalog, tables, state, wal, windows, adopt: Vec::new() })
 }
 
-/// Tells how far the replay of the log is, at most a hundred times.
+/// Tells how far the reading of the log is, at most a hundred times. All of it is read twice: checked, then replayed.
 struct Told {
     sink: Option<ProgressSink>,
-    first_seq: u64,
-    records: u64,
     bytes: u64,
     percent: u64,
+    first_seq: u64,
+    records: u64,
 }
 
 impl Told {
-    fn new(sink: Option<ProgressSink>, first_seq: u64, last_seq: u64, bytes: u64) -> Self {
-        let records = last_seq.saturating_add(1).saturating_sub(first_seq).max(1);
-        Self { sink, first_seq, records, bytes, percent: 0 }
+    fn new(sink: Option<ProgressSink>, log_bytes: u64) -> Self {
+        Self { sink, bytes: log_bytes, percent: 0, first_seq: 0, records: 1 }
+    }
+
+    fn checked(&mut self, files_done: usize, files: usize) {
+        let half = (files_done as u64).saturating_mul(50) / (files as u64).max(1);
+        self.tell(half, || format!("checking file {} of {files} of the log", files_done + 1));
+    }
+
+    fn replays(&mut self, first_seq: u64, last_seq: u64) {
+        self.first_seq = first_seq;
+        self.records = last_seq.saturating_add(1).saturating_sub(first_seq).max(1);
     }
 
     fn at(&mut self, seq: u64) {
+        let done = seq.saturating_sub(self.first_seq) + 1;
+        self.tell(50 + done.saturating_mul(50) / self.records, || format!("record {seq} of the log"));
+    }
+
+    fn tell(&mut self, percent: u64, place: impl FnOnce() -> String) {
         let Some(sink) = &self.sink else { return };
-        let percent = (seq.saturating_sub(self.first_seq) + 1).saturating_mul(100) / self.records;
         if percent > self.percent {
             self.percent = percent;
-            let bytes_done = self.bytes / 100 * percent;
-            sink(Progress { bytes_done, bytes_total: self.bytes, place: format!("log record {seq}") });
+            let bytes_done = (self.bytes / 100).saturating_mul(percent);
+            sink(Progress { bytes_done, bytes_total: self.bytes, place: place() });
         }
     }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use model::schema::Table;
-use model::{Command, ExperimentUpdate};
+use model::{Command, ExperimentUpdate, WriterSequence};
 
 use crate::catalog::{Catalog, CatalogError, TableVersion};
 use crate::damage::{Damage, Reading};
@@ -287,6 +287,22 @@ fn runs_are_behind(tables: &TableVersions) -> bool {
         .any(|table| tables.get(table).is_some_and(|version| version.last_seq > runs))
 }
 
+/// Counts a batch of the log as seen.
+pub(crate) fn note_writer(
+    windows: &mut HashMap<String, WriterWindow>,
+    writer: Option<&WriterSequence>,
+    now: i64,
+) {
+    let Some(writer) = writer else { return };
+    match windows.get_mut(writer.client_id()) {
+        Some(window) => drop(window.observe(writer.client_seq(), now)),
+        None => {
+            let window = WriterWindow::new(writer.client_id(), writer.client_seq(), now);
+            windows.insert(writer.client_id().to_owned(), window);
+        }
+    }
+}
+
 pub(crate) fn replay(
     state: &mut State,
     tables: &TableVersions,
@@ -296,15 +312,7 @@ pub(crate) fn replay(
     now: i64,
 ) -> Result<()> {
     let is_new = |table: Table| tables.get(&table).is_none_or(|version| seq > version.last_seq);
-    if let Some(writer) = writer_of(record) {
-        let seq = writer.client_seq();
-        windows
-            .entry(writer.client_id().to_owned())
-            .and_modify(|window| {
-                window.observe(seq, now);
-            })
-            .or_insert_with(|| WriterWindow::new(writer.client_id(), seq, now));
-    }
+    note_writer(windows, writer_of(record), now);
     match record {
         Record::Points { batch, .. } => {
             let (to_series, to_memtable) = (is_new(Table::Series), is_new(Table::Points));

@@ -168,8 +168,14 @@ impl Registry {
     /// Whether the points of this run in a segment of this arrival are there for readers: not those of a deleted run,
     /// and not those of an earlier run of the same id.
     pub fn holds(&self, run: RunId, arrival: u64) -> bool {
-        let slot = self.ordinals.get(&run).and_then(|ordinal| self.runs.get(*ordinal as usize)?.as_ref());
-        slot.is_some_and(|slot| slot.since <= arrival)
+        self.holder(run, arrival).is_some()
+    }
+
+    /// The ordinal of a run that [holds](Self::holds) points of this arrival.
+    pub(crate) fn holder(&self, run: RunId, arrival: u64) -> Option<RunOrdinal> {
+        let ordinal = self.ordinal(run)?;
+        let slot = self.runs.get(ordinal as usize)?.as_ref()?;
+        (slot.since <= arrival).then_some(ordinal)
     }
 
     /// How many commands that delete runs were applied since the lake was opened, those of the log included.

@@ -2,13 +2,18 @@
 
 use std::collections::HashSet;
 
-use imbl::{HashMap, Vector};
-use model::{PointColumns, SeriesKey, SeriesStatistics};
+use imbl::Vector;
+use imbl::shared_ptr::DefaultSharedPtr;
+use model::{SeriesKey, SeriesPoints, SeriesStatistics};
 
 use crate::registry::RunOrdinal;
 
 /// The dense number of a series, in order of its first point.
 pub type SeriesOrdinal = u32;
+
+/// A map that is asked for every series of every batch. The hash is seeded in each process, and keys are limited in
+/// number and length before they come here, so a faster hash than the standard one will do.
+pub(crate) type FastMap<K, V> = imbl::GenericHashMap<K, V, foldhash::quality::RandomState, DefaultSharedPtr>;
 
 /// One series.
 #[derive(Debug, Clone)]
@@ -26,13 +31,12 @@ pub struct SeriesEntry {
 pub struct SeriesIndex {
     /// By ordinal; the place of a series of a deleted run stays empty.
     entries: Vector<Option<SeriesEntry>>,
-    ordinals: HashMap<SeriesKey, SeriesOrdinal>,
+    ordinals: FastMap<SeriesKey, SeriesOrdinal>,
 }
 
 impl<'a> IntoIterator for SeriesEntries<'a> {
     type Item = &'a SeriesEntry;
-    type IntoIter =
-        std::iter::Flatten<imbl::vector::Iter<'a, Option<SeriesEntry>, imbl::shared_ptr::DefaultSharedPtr>>;
+    type IntoIter = std::iter::Flatten<imbl::vector::Iter<'a, Option<SeriesEntry>, DefaultSharedPtr>>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.0.entries.iter().flatten()
@@ -91,17 +95,31 @@ impl SeriesIndex {
         self.ordinals.get(key).copied()
     }
 
-    /// Takes in points of a series and returns its ordinal; `None` when there are no points.
+    /// The ordinal of the series of a part of a batch. `guess` is looked at first: the series of a run mostly stand in
+    /// the order in which its batches name them.
+    pub(crate) fn find(&self, part: &SeriesPoints, guess: SeriesOrdinal) -> Option<SeriesOrdinal> {
+        let guessed = self.entries().get(guess as usize).is_some_and(|entry| {
+            let key = &entry.key;
+            key.run == part.run && key.metric == part.metric && key.context == part.context
+        });
+        if guessed { Some(guess) } else { self.ordinal(&part.key()) }
+    }
+
+    /// Takes in points of a series and returns its ordinal; `None` when there are no points. `guess` as in
+    /// [`Self::find`].
     pub(crate) fn observe(
         &mut self,
-        key: SeriesKey,
+        part: &SeriesPoints,
         run: RunOrdinal,
-        points: &PointColumns,
+        guess: SeriesOrdinal,
     ) -> Option<SeriesOrdinal> {
-        let mut points = points.iter();
-        let ordinal = match self.ordinal(&key) {
+        let mut points = part.points.iter();
+        let ordinal = match self.find(part, guess) {
             Some(ordinal) => ordinal,
-            None => self.restore(SeriesEntry { key, run, statistics: SeriesStatistics::of(points.next()?) }),
+            None => {
+                let statistics = SeriesStatistics::of(points.next()?);
+                self.restore(SeriesEntry { key: part.key(), run, statistics })
+            }
         };
         if let Some(Some(entry)) = self.entries.get_mut(ordinal as usize) {
             points.for_each(|point| entry.statistics.observe(point));
@@ -138,11 +156,5 @@ impl SeriesIndex {
         if let Some(entry) = self.entries.get_mut(ordinal as usize).and_then(Option::take) {
             self.ordinals.remove(&entry.key);
         }
-    }
-
-    /// Only the identity of a series whose statistics are known already (replay after a crash between the commits
-    /// of `series` and `points`).
-    pub(crate) fn known(&self, key: &SeriesKey) -> Option<SeriesOrdinal> {
-        self.ordinal(key)
     }
 }

@@ -165,19 +165,24 @@ impl State {
 
     /// Applies a batch of this WAL number to the statistics, to the memtable, or to both.
     pub(crate) fn replay_points(&mut self, batch: &PointBatch, seq: u64, to_series: bool, to_memtable: bool) {
+        let mut last_run = None;
+        let mut guess = 0;
         for part in batch.series() {
+            // Most batches are of one run.
+            let run = match last_run {
+                Some((id, ordinal)) if id == part.run => ordinal,
+                _ => self.registry.holder(part.run, seq),
+            };
+            last_run = Some((part.run, run));
             // Points of a run that was deleted later, and perhaps made anew, go nowhere.
-            if !self.registry.holds(part.run, seq) {
-                continue;
-            }
-            let key = part.key();
-            let ordinal = if to_series {
-                let Some(run) = self.registry.ordinal(part.run) else { continue };
-                self.series.observe(key, run, &part.points)
-            } else {
-                self.series.known(&key)
+            let Some(run) = run else { continue };
+            // After a crash between the commits of `series` and `points`, the statistics are known already.
+            let ordinal = match to_series {
+                true => self.series.observe(part, run, guess),
+                false => self.series.find(part, guess),
             };
             let Some(ordinal) = ordinal else { continue };
+            guess = ordinal.wrapping_add(1);
             if to_series {
                 self.dirty.note_series(ordinal);
             }

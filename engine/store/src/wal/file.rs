@@ -4,8 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::{Result, WalError};
-use super::format::{self, FILE_HEADER_BYTES, FORMAT, FileHeader, Frame};
-use super::record::{HIGHEST_KIND, Record};
+use super::format::{self, FILE_HEADER_BYTES, FORMAT, FileHeader, Frame, FrameHeader};
+use super::record::{HIGHEST_KIND, KIND_POINTS, Names, Record, RecordError};
+use super::replay::Replayed;
 use crate::disk::{Access, Disk, read_all};
 
 /// The longest log file that is read.
@@ -176,17 +177,45 @@ impl LogFile {
     }
 
     /// The record at an offset that a [`Summary`] has found whole, with its number and the offset of the next.
-    pub(crate) fn record(&self, lake_id: &[u8; 16], offset: usize) -> Result<(u64, Record, usize)> {
-        let seed = format::frame_seed(lake_id, self.number);
-        let frame = format::read_frame(&self.bytes, offset, seed)
-            .ok_or_else(|| self.corrupt(offset, "the checksum of the record is wrong"))?;
-        let record = Record::decode(frame.header.kind, frame.payload).map_err(|source| WalError::Record {
-            file: self.path.clone(),
-            offset: offset as u64,
-            seq: frame.header.seq,
-            source,
-        })?;
+    pub(crate) fn record(
+        &self,
+        lake_id: &[u8; 16],
+        offset: usize,
+        names: &mut Names,
+    ) -> Result<(u64, Record, usize)> {
+        let frame = self.frame(lake_id, offset)?;
+        let record = Record::decode_with(frame.header.kind, frame.payload, names);
+        let record = record.map_err(|source| self.unreadable(offset, &frame, source))?;
         Ok((frame.header.seq, record, frame.end))
+    }
+
+    /// The same; of points up to `held_seq` only who sent them.
+    pub(crate) fn record_beyond(
+        &self,
+        lake_id: &[u8; 16],
+        offset: usize,
+        held_seq: u64,
+        names: &mut Names,
+    ) -> Result<(u64, Replayed, usize)> {
+        let frame = self.frame(lake_id, offset)?;
+        let FrameHeader { seq, kind, .. } = frame.header;
+        let record = match kind {
+            KIND_POINTS if seq <= held_seq => Record::decode_writer(frame.payload).map(Replayed::Held),
+            kind => Record::decode_with(kind, frame.payload, names).map(Replayed::Whole),
+        };
+        let record = record.map_err(|source| self.unreadable(offset, &frame, source))?;
+        Ok((seq, record, frame.end))
+    }
+
+    fn frame(&self, lake_id: &[u8; 16], offset: usize) -> Result<Frame<'_>> {
+        let seed = format::frame_seed(lake_id, self.number);
+        format::read_frame(&self.bytes, offset, seed)
+            .ok_or_else(|| self.corrupt(offset, "the checksum of the record is wrong"))
+    }
+
+    fn unreadable(&self, offset: usize, frame: &Frame<'_>, source: RecordError) -> WalError {
+        let (file, offset) = (self.path.clone(), offset as u64);
+        WalError::Record { file, offset, seq: frame.header.seq, source }
     }
 }
 
@@ -208,5 +237,17 @@ pub(crate) fn check_numbers(directory: &Path, numbers: &[u64]) -> Result<()> {
             offset: 0,
             what: "the file is missing, but later ones are there".into(),
         }),
+    }
+}
+
+/// The length of all log files in a folder; 0 when there is no folder.
+pub(crate) fn bytes(disk: &dyn Disk, directory: &Path) -> Result<u64> {
+    match disk.entries(directory) {
+        Ok(entries) => {
+            let files = entries.iter().filter(|entry| format::file_number(&entry.name).is_some());
+            Ok(files.map(|entry| entry.status.length).sum())
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(source) => Err(WalError::Read { file: directory.to_owned(), source }),
     }
 }

@@ -127,6 +127,18 @@ impl Wal {
     /// Damage to acknowledged data stops the open and changes nothing; so does a log of another lake, of a newer
     /// version or of a higher epoch. A full disk does not.
     pub fn open(config: WalConfig, disk: Arc<dyn Disk>) -> Result<(Self, Recovered)> {
+        Self::open_telling(config, disk, &mut |_, _| {})
+    }
+
+    /// [`Self::open`]; `told` hears how many of how many files are judged.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) fn open_telling(
+        config: WalConfig,
+        disk: Arc<dyn Disk>,
+        told: &mut dyn FnMut(usize, usize),
+    ) -> Result<(Self, Recovered)> {
         config.check()?;
         let directory = &config.directory;
         disk.create_directories(directory).map_err(|source| WalError::Write {
@@ -134,7 +146,7 @@ impl Wal {
             offset: 0,
             source,
         })?;
-        let mut analysis = recover::analyse(&*disk, directory, &config.lake_id, config.committed_seq)?;
+        let mut analysis = recover::analyse(&*disk, directory, &config.lake_id, config.committed_seq, told)?;
         if let Some(last) = analysis.files.last()
             && last.epoch > config.epoch
         {

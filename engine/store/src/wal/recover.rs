@@ -8,7 +8,8 @@ use std::sync::Arc;
 use super::error::{Result, WalError};
 use super::file::{self, Ending, Headless, LogFile};
 use super::format::{self, FILE_HEADER_BYTES};
-use super::record::Record;
+use super::record::{Names, Record};
+use super::replay::{Replay, Replayed};
 use crate::disk::{Access, Disk, DiskFile, is_full};
 
 /// Where the bytes go that recovery cuts off.
@@ -83,12 +84,14 @@ pub struct TornTail {
 
 /// Reads all log files and judges them. Changes nothing.
 ///
-/// `start_seq` is the number before the first record of a log of which only the first file is left.
+/// `start_seq` is the number before the first record of a log of which only the first file is left. `told` hears of
+/// each file how many are judged, of how many.
 pub(crate) fn analyse(
     disk: &dyn Disk,
     directory: &Path,
     lake_id: &[u8; 16],
     start_seq: u64,
+    told: &mut dyn FnMut(usize, usize),
 ) -> Result<Analysis> {
     let mut numbers = file::list(disk, directory)?;
     file::check_numbers(directory, &numbers)?;
@@ -120,6 +123,7 @@ pub(crate) fn analyse(
             Some(number) => Some(LogFile::read(disk, directory, *number)?),
             None => None,
         };
+        told(index, numbers.len());
         let previous_seq = analysis.last_seq.unwrap_or(start_seq);
         match file.header(lake_id, previous_seq)? {
             Err(Headless::NeverWritten) => {
@@ -327,10 +331,9 @@ impl Recovered {
         self.torn_tail.as_ref()
     }
 
-    /// Leaves out log files whose records all have numbers up to `seq`. The first records that follow may still
-    /// have lower numbers.
-    pub fn skip_files_through(&mut self, seq: u64) {
-        self.records.files.retain(|file| file.last_seq > seq);
+    /// The records for recovery, read ahead. Points of records up to `held_seq` are in tables and left out.
+    pub(crate) fn replay(self, held_seq: u64) -> Result<Replay> {
+        Replay::new(self.records, held_seq)
     }
 }
 
@@ -338,7 +341,7 @@ impl Iterator for Recovered {
     type Item = Result<(u64, Record)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.records.next()
+        self.records.next_whole()
     }
 }
 
@@ -350,21 +353,35 @@ pub(crate) struct Records {
     lake_id: [u8; 16],
     files: VecDeque<KnownFile>,
     current: Option<(LogFile, usize, usize)>,
+    names: Names,
 }
 
 impl Records {
     fn new(disk: Arc<dyn Disk>, directory: PathBuf, lake_id: [u8; 16], files: &[KnownFile]) -> Self {
         let files = files.iter().copied().collect();
-        Self { disk, directory, lake_id, files, current: None }
+        Self { disk, directory, lake_id, files, current: None, names: Names::default() }
     }
 
-    fn step(&mut self) -> Result<Option<(u64, Record)>> {
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Bytes that are still to be read.
+    pub(super) fn bytes_left(&self) -> u64 {
+        let current = self.current.as_ref().map_or(0, |(_, offset, end)| end.saturating_sub(*offset) as u64);
+        current + self.files.iter().map(|file| file.end).sum::<u64>()
+    }
+
+    fn step<T>(
+        &mut self,
+        read: impl Fn(&LogFile, &[u8; 16], usize, &mut Names) -> Result<(T, usize)>,
+    ) -> Result<Option<T>> {
         loop {
             if let Some((file, offset, end)) = &mut self.current {
                 if offset < end {
-                    let (seq, record, next) = file.record(&self.lake_id, *offset)?;
+                    let (record, next) = read(file, &self.lake_id, *offset, &mut self.names)?;
                     *offset = next;
-                    return Ok(Some((seq, record)));
+                    return Ok(Some(record));
                 }
                 self.current = None;
             }
@@ -376,15 +393,31 @@ impl Records {
     }
 }
 
-impl Iterator for Records {
-    type Item = Result<(u64, Record)>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let step = self.step();
+impl Records {
+    fn next_by<T>(
+        &mut self,
+        read: impl Fn(&LogFile, &[u8; 16], usize, &mut Names) -> Result<(T, usize)>,
+    ) -> Option<Result<T>> {
+        let step = self.step(read);
         if step.is_err() {
             self.files.clear();
             self.current = None;
         }
         step.transpose()
+    }
+
+    fn next_whole(&mut self) -> Option<Result<(u64, Record)>> {
+        self.next_by(|file, lake_id, offset, names| {
+            let (seq, record, next) = file.record(lake_id, offset, names)?;
+            Ok(((seq, record), next))
+        })
+    }
+
+    /// The next record; of points up to `held_seq` only who sent them.
+    pub(super) fn next_beyond(&mut self, held_seq: u64) -> Option<Result<(u64, Replayed)>> {
+        self.next_by(|file, lake_id, offset, names| {
+            let (seq, record, next) = file.record_beyond(lake_id, offset, held_seq, names)?;
+            Ok(((seq, record), next))
+        })
     }
 }

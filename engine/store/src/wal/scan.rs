@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::error::{Result, WalError};
 use super::file::{self, Ending, Headless, LogFile};
 use super::format::{self, FILE_HEADER_BYTES};
-use super::record::Record;
+use super::record::{Names, Record};
 use super::survey::Finding;
 use crate::disk::Disk;
 
@@ -30,7 +30,7 @@ pub fn scan(directory: impl Into<PathBuf>, lake_id: [u8; 16], disk: Arc<dyn Disk
         Ok(numbers) => (numbers.into(), None),
         Err(error) => (VecDeque::new(), Some(error)),
     };
-    Scan { disk, directory, lake_id, numbers, failed, current: None, last_seq: None }
+    Scan { disk, directory, lake_id, numbers, failed, current: None, last_seq: None, names: Names::default() }
 }
 
 /// The iterator of [`scan`]. Ends after the first error.
@@ -43,6 +43,7 @@ pub struct Scan {
     failed: Option<WalError>,
     current: Option<Open>,
     last_seq: Option<u64>,
+    names: Names,
 }
 
 #[derive(Debug)]
@@ -60,7 +61,8 @@ impl Scan {
             }
             if let Some(open) = &mut self.current {
                 if open.offset < open.end {
-                    let (seq, record, next) = open.file.record(&self.lake_id, open.offset)?;
+                    let (seq, record, next) =
+                        open.file.record(&self.lake_id, open.offset, &mut self.names)?;
                     open.offset = next;
                     self.last_seq = Some(seq);
                     return Ok(Some((seq, record)));

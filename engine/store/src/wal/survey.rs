@@ -201,7 +201,7 @@ pub fn survey(
     survey.last_seq = before;
     // The judgement of the open covers what only shows between files: it is the authority on what may be cut.
     if survey.findings.is_empty()
-        && let Err(error) = super::recover::analyse(disk, directory, &lake_id, 0)
+        && let Err(error) = super::recover::analyse(disk, directory, &lake_id, 0, &mut |_, _| {})
     {
         let found = match error {
             WalError::Corrupt { file, offset, what } => Finding { file, offset, bytes: 0, lost: None, what },

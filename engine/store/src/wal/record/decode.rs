@@ -9,6 +9,9 @@
     clippy::unwrap_used
 )]
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use model::{
     Command, Context, MetricName, PointBatch, PointColumns, RunId, SeriesPoints, WriterSequence, limits,
 };
@@ -203,7 +206,47 @@ impl<'a> Reader<'a> {
     }
 }
 
-pub(super) fn points(payload: &[u8]) -> Result<Record> {
+/// Names of metrics and contexts that were read before, so that each is checked and stored once.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    metrics: HashMap<Arc<str>, MetricName>,
+    contexts: HashMap<String, Context>,
+}
+
+/// Names that are kept at most; a log with more of them begins anew.
+const KEPT_NAMES: usize = 65_536;
+
+impl Names {
+    fn metric(&mut self, text: &str) -> Result<MetricName> {
+        if let Some(name) = self.metrics.get(text) {
+            return Ok(name.clone());
+        }
+        let name = MetricName::new(text)?;
+        if self.metrics.len() >= KEPT_NAMES {
+            self.metrics.clear();
+        }
+        self.metrics.insert(name.shared(), name.clone());
+        Ok(name)
+    }
+
+    fn context(&mut self, text: &str) -> Result<Context> {
+        if let Some(context) = self.contexts.get(text) {
+            return Ok(context.clone());
+        }
+        let context = Context::parse(text)?;
+        if self.contexts.len() >= KEPT_NAMES {
+            self.contexts.clear();
+        }
+        self.contexts.insert(text.to_owned(), context.clone());
+        Ok(context)
+    }
+}
+
+pub(super) fn writer(payload: &[u8]) -> Result<Option<WriterSequence>> {
+    Reader::new(payload).writer()
+}
+
+pub(super) fn points(payload: &[u8], names: &mut Names) -> Result<Record> {
     let mut reader = Reader::new(payload);
     let writer = reader.writer()?;
     let count = reader.count("the number of series", limits::BATCH_SERIES, SERIES_BYTES)?;
@@ -218,13 +261,12 @@ pub(super) fn points(payload: &[u8]) -> Result<Record> {
             Ok(RunId::from_u128(u128::from_le_bytes(reader.array("a run id")?)))
         })?;
         let number = reader.number("a metric")?;
-        let metric = reader.entry("a metric", number, &mut metrics, |reader| {
-            Ok(MetricName::new(reader.text("a metric name")?)?)
-        })?;
+        let metric = reader
+            .entry("a metric", number, &mut metrics, |reader| names.metric(reader.text("a metric name")?))?;
         let context = match reader.number("a context")?.checked_sub(1) {
             None => None,
             Some(number) => Some(reader.entry("a context", number, &mut contexts, |reader| {
-                Ok(Context::parse(reader.text("a context")?)?)
+                names.context(reader.text("a context")?)
             })?),
         };
         let number = reader.number("an attempt")?;

@@ -8,6 +8,7 @@ use model::{Command, ModelError, PointBatch, WriterSequence};
 use thiserror::Error;
 
 use super::writer_window::WriterWindow;
+pub(crate) use decode::Names;
 
 /// One record: what is durable and visible whole or not at all.
 #[derive(Debug, Clone, PartialEq)]
@@ -137,13 +138,29 @@ impl Record {
     /// Any payload that [`Record::encode`] cannot have made is refused with the place where it goes wrong. No bytes,
     /// however hostile, cause a panic or an allocation beyond a small multiple of their own length.
     pub fn decode(kind: u16, payload: &[u8]) -> Result<Self, RecordError> {
+        Self::decode_with(kind, payload, &mut Names::default())
+    }
+
+    /// [`Self::decode`] for many records, which mostly have the same names.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub(crate) fn decode_with(kind: u16, payload: &[u8], names: &mut Names) -> Result<Self, RecordError> {
         match kind {
-            KIND_POINTS => decode::points(payload),
+            KIND_POINTS => decode::points(payload, names),
             KIND_COMMANDS => decode::commands(payload),
             KIND_WRITERS => decode::writers(payload),
             KIND_FLUSHED => decode::flushed(payload),
             _ => Err(RecordError::UnknownKind { kind }),
         }
+    }
+
+    /// Who sent the points of a [`KIND_POINTS`] payload.
+    ///
+    /// # Errors
+    /// As [`Self::decode`], for the beginning of the payload.
+    pub(crate) fn decode_writer(payload: &[u8]) -> Result<Option<WriterSequence>, RecordError> {
+        decode::writer(payload)
     }
 }
 

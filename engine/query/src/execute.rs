@@ -11,6 +11,8 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::SessionState;
 use datafusion::physical_plan::execute_stream;
 use datafusion::sql::parser::Statement;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use futures::{Stream, StreamExt};
 use store::Snapshot;
 use tokio::sync::mpsc;
@@ -57,12 +59,15 @@ impl Answer {
     ///
     /// # Errors
     /// The first error of the stream.
-    pub async fn collect(mut self) -> Result<Vec<RecordBatch>> {
-        let mut batches = Vec::new();
-        while let Some(batch) = self.batches.next().await {
-            batches.push(batch?);
+    pub fn collect(mut self) -> BoxFuture<'static, Result<Vec<RecordBatch>>> {
+        async move {
+            let mut batches = Vec::new();
+            while let Some(batch) = self.batches.next().await {
+                batches.push(batch?);
+            }
+            Ok(batches)
         }
-        Ok(batches)
+        .boxed()
     }
 }
 
@@ -81,72 +86,78 @@ const WAITING_BATCHES: usize = 2;
 ///
 /// # Errors
 /// Whatever is wrong with the statement; see [`QueryError`]. Errors while rows flow come through the stream.
-pub async fn run(
-    factory: &SessionFactory,
-    snapshot: &Snapshot,
-    sql: &str,
+pub fn run<'a>(
+    factory: &'a SessionFactory,
+    snapshot: &'a Snapshot,
+    sql: &'a str,
     options: QueryOptions,
-) -> Result<Answer> {
-    let Some(handle) = factory.handle() else {
-        return Err(QueryError::Internal { message: "the engine is stopping".to_owned() });
-    };
-    let started = Instant::now();
-    let notices = Notices::default();
-    let memory = Some(options.limits.memory);
-    let (state, catalog) =
-        factory.state(snapshot, &options.access, options.settings, memory, notices.clone());
-    let words = Arc::new(Words { sql: sql.to_owned(), state, catalog, memory_limit: options.limits.memory });
+) -> BoxFuture<'a, Result<Answer>> {
+    async move {
+        let Some(handle) = factory.handle() else {
+            return Err(QueryError::Internal { message: "the engine is stopping".to_owned() });
+        };
+        let started = Instant::now();
+        let notices = Notices::default();
+        let memory = Some(options.limits.memory);
+        let (state, catalog) =
+            factory.state(snapshot, &options.access, options.settings, memory, notices.clone());
+        let words =
+            Arc::new(Words { sql: sql.to_owned(), state, catalog, memory_limit: options.limits.memory });
 
-    let mut work: JoinSet<()> = JoinSet::new();
-    let (planned, plan) = tokio::sync::oneshot::channel();
-    let (rows, mut waiting) = mpsc::channel(WAITING_BATCHES);
-    let limits = options.limits.clone();
-    let settings = options.settings;
-    work.spawn_on(
-        async move {
-            match prepare(&words, &limits, settings, started).await {
-                Err(error) => drop(planned.send(Err(error))),
-                Ok(Prepared::Settings(settings)) => drop(planned.send(Ok((empty_schema(), Some(settings))))),
-                Ok(Prepared::Rows(mut stream)) => {
-                    if planned.send(Ok((stream.schema(), None))).is_err() {
-                        return;
+        let mut work: JoinSet<()> = JoinSet::new();
+        let (planned, plan) = tokio::sync::oneshot::channel();
+        let (rows, mut waiting) = mpsc::channel(WAITING_BATCHES);
+        let limits = options.limits.clone();
+        let settings = options.settings;
+        work.spawn_on(
+            async move {
+                match prepare(&words, &limits, settings, started).await {
+                    Err(error) => drop(planned.send(Err(error))),
+                    Ok(Prepared::Settings(settings)) => {
+                        drop(planned.send(Ok((empty_schema(), Some(settings)))))
                     }
-                    while let Some(batch) = stream.next().await {
-                        if rows.send(batch).await.is_err() {
+                    Ok(Prepared::Rows(mut stream)) => {
+                        if planned.send(Ok((stream.schema(), None))).is_err() {
                             return;
+                        }
+                        while let Some(batch) = stream.next().await {
+                            if rows.send(batch).await.is_err() {
+                                return;
+                            }
                         }
                     }
                 }
-            }
-        },
-        handle,
-    );
-    // The worker keeps its own deadline; this one also holds when all workers are busy computing.
-    let deadline = started + options.limits.time + GRACE;
-    let too_late = QueryError::Time { seconds: options.limits.time.as_secs() };
-    let planned = match tokio::time::timeout_at(deadline, plan).await {
-        Ok(Ok(planned)) => planned,
-        Ok(Err(_)) => return Err(ended(work.join_next().await)),
-        Err(_) => return Err(too_late),
-    };
-    let (schema, settings) = planned?;
-    let batches = async_stream::stream! {
-        loop {
-            match tokio::time::timeout_at(deadline, waiting.recv()).await {
-                Ok(Some(batch)) => yield batch,
-                Ok(None) => break,
-                Err(_) => {
-                    yield Err(too_late);
-                    return;
+            },
+            handle,
+        );
+        // The worker keeps its own deadline; this one also holds when all workers are busy computing.
+        let deadline = started + options.limits.time + GRACE;
+        let too_late = QueryError::Time { seconds: options.limits.time.as_secs() };
+        let planned = match tokio::time::timeout_at(deadline, plan).await {
+            Ok(Ok(planned)) => planned,
+            Ok(Err(_)) => return Err(ended(work.join_next().await)),
+            Err(_) => return Err(too_late),
+        };
+        let (schema, settings) = planned?;
+        let batches = async_stream::stream! {
+            loop {
+                match tokio::time::timeout_at(deadline, waiting.recv()).await {
+                    Ok(Some(batch)) => yield batch,
+                    Ok(None) => break,
+                    Err(_) => {
+                        yield Err(too_late);
+                        return;
+                    }
                 }
             }
-        }
-        // A worker that ended by a fault must not look like the end of the rows.
-        if let Some(Err(error)) = work.join_next().await {
-            yield Err(ended(Some(Err(error))));
-        }
-    };
-    Ok(Answer { schema, batches: Box::pin(batches), settings, notices })
+            // A worker that ended by a fault must not look like the end of the rows.
+            if let Some(Err(error)) = work.join_next().await {
+                yield Err(ended(Some(Err(error))));
+            }
+        };
+        Ok(Answer { schema, batches: Box::pin(batches), settings, notices })
+    }
+    .boxed()
 }
 
 fn ended(joined: Option<std::result::Result<(), JoinError>>) -> QueryError {

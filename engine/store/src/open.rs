@@ -8,6 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use model::schema::Table;
 
 use crate::carried_windows;
@@ -469,22 +471,29 @@ pub async fn open_snapshot_tolerant(location: impl Into<Location>, disk: Arc<dyn
     snapshot(location.into(), disk, true).await
 }
 
-async fn snapshot(location: Location, disk: Arc<dyn Disk>, tolerant: bool) -> Result<Snapshot> {
-    let (catalog, lake_file) = find_lake(&location, &disk).await?;
-    let log = log_of(&location, &disk, &catalog, &lake_file).await?;
-    let lake_id = lake_file.lake_id_bytes()?;
-    let (state, damage) = recover::read_snapshot(&disk, log.as_ref(), &catalog, lake_id, tolerant).await?;
-    let readers = Arc::new(ReaderCache::new(READER_CACHE_BYTES));
-    Ok(Snapshot::new(state, catalog, readers).with_damage(damage))
+fn snapshot(location: Location, disk: Arc<dyn Disk>, tolerant: bool) -> BoxFuture<'static, Result<Snapshot>> {
+    async move {
+        let (catalog, lake_file) = find_lake(&location, &disk).await?;
+        let log = log_of(&location, &disk, &catalog, &lake_file).await?;
+        let lake_id = lake_file.lake_id_bytes()?;
+        let (state, damage) =
+            recover::read_snapshot(&disk, log.as_ref(), &catalog, lake_id, tolerant).await?;
+        let readers = Arc::new(ReaderCache::new(READER_CACHE_BYTES));
+        Ok(Snapshot::new(state, catalog, readers).with_damage(damage))
+    }
+    .boxed()
 }
 
 /// The lake file of a lake that must be there.
 ///
 /// # Errors
 /// When there is no lake, it is newer or damaged, or its store does not answer.
-pub async fn find(location: &Location) -> Result<LakeFile> {
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    Ok(find_lake(location, &disk).await?.1)
+pub fn find<'a>(location: &'a Location) -> BoxFuture<'a, Result<LakeFile>> {
+    async move {
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        Ok(find_lake(location, &disk).await?.1)
+    }
+    .boxed()
 }
 
 /// The lake file at a location; `None` when there is none.

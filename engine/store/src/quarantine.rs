@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use model::schema::Table;
 
 use crate::catalog::{Catalog, TableVersion};
@@ -45,52 +47,59 @@ pub struct SetAside {
 ///
 /// # Errors
 /// Another process writes, a Delta log or the log itself is damaged (mend that first), or the store refuses.
-pub async fn quarantine(root: &Path, disk: Arc<dyn Disk>, owner: &str) -> Result<QuarantineReport> {
-    let layout = Layout::new(root);
-    let Some(lake_file) = LakeFile::read(&*disk, &layout.lake_file())? else {
-        return Err(StoreError::NoLake { path: root.display().to_string() });
-    };
-    let lake_id = lake_file.lake_id_bytes()?;
-    let _lock = WriterLock::acquire(&*disk, &layout.lock_file(), owner)?;
-    let catalog = Catalog::open_on(root, Arc::clone(&disk))?;
-    let log_start = wal::first_seq(&layout.wal(), lake_id, &*disk)?;
-    // All of it must be readable before anything is given up that it is to bring back.
-    for record in wal::scan(layout.wal(), lake_id, Arc::clone(&disk)) {
-        record?;
-    }
-    let mut report = QuarantineReport::default();
-    for table in Table::ALL {
-        let newest = catalog.load(table).await?;
-        let mut checked = Checked { catalog: &catalog, table, findings: BTreeMap::new() };
-        let mut bad = Vec::new();
-        for file in &newest.files {
-            if !checked.is_sound(file).await? {
-                bad.push(file.clone());
-            }
-        }
-        if bad.is_empty() {
-            continue;
-        }
-        let Some(sound) = checked.sound_version(log_start).await? else {
-            for file in &bad {
-                report.left.extend(checked.findings.remove(&file.path).unwrap_or_default());
-            }
-            continue;
+pub fn quarantine<'a>(
+    root: &'a Path,
+    disk: Arc<dyn Disk>,
+    owner: &'a str,
+) -> BoxFuture<'a, Result<QuarantineReport>> {
+    async move {
+        let layout = Layout::new(root);
+        let Some(lake_file) = LakeFile::read(&*disk, &layout.lake_file())? else {
+            return Err(StoreError::NoLake { path: root.display().to_string() });
         };
-        let reason = "set aside; the log has its rows".to_owned();
-        catalog.take_back(table, sound, &reason).await?;
-        for file in bad {
-            let kept = catalog.set_aside(table, &file.path, &reason).await?;
-            let (table, rows) = (table.name(), file.rows);
-            report.set_aside.push(SetAside {
-                table,
-                file: format!("tables/{table}/{}", file.path),
-                kept,
-                rows,
-            });
+        let lake_id = lake_file.lake_id_bytes()?;
+        let _lock = WriterLock::acquire(&*disk, &layout.lock_file(), owner)?;
+        let catalog = Catalog::open_on(root, Arc::clone(&disk))?;
+        let log_start = wal::first_seq(&layout.wal(), lake_id, &*disk)?;
+        // All of it must be readable before anything is given up that it is to bring back.
+        for record in wal::scan(layout.wal(), lake_id, Arc::clone(&disk)) {
+            record?;
         }
+        let mut report = QuarantineReport::default();
+        for table in Table::ALL {
+            let newest = catalog.load(table).await?;
+            let mut checked = Checked { catalog: &catalog, table, findings: BTreeMap::new() };
+            let mut bad = Vec::new();
+            for file in &newest.files {
+                if !checked.is_sound(file).await? {
+                    bad.push(file.clone());
+                }
+            }
+            if bad.is_empty() {
+                continue;
+            }
+            let Some(sound) = checked.sound_version(log_start).await? else {
+                for file in &bad {
+                    report.left.extend(checked.findings.remove(&file.path).unwrap_or_default());
+                }
+                continue;
+            };
+            let reason = "set aside; the log has its rows".to_owned();
+            catalog.take_back(table, sound, &reason).await?;
+            for file in bad {
+                let kept = catalog.set_aside(table, &file.path, &reason).await?;
+                let (table, rows) = (table.name(), file.rows);
+                report.set_aside.push(SetAside {
+                    table,
+                    file: format!("tables/{table}/{}", file.path),
+                    kept,
+                    rows,
+                });
+            }
+        }
+        Ok(report)
     }
-    Ok(report)
+    .boxed()
 }
 
 /// Data files of one table that were checked.

@@ -8,6 +8,8 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use model::schema::Table;
 use model::{Command, ExperimentName, ExperimentUpdate, NewRun, ProjectName, RunId};
 
@@ -40,7 +42,12 @@ pub struct SalvageReport {
 ///
 /// # Errors
 /// Another process writes, a table is damaged besides (mend that first), or the disk refuses.
-pub async fn salvage(root: &Path, disk: Arc<dyn Disk>, owner: &str) -> Result<SalvageReport> {
+pub fn salvage<'a>(
+    root: &'a Path,
+    disk: Arc<dyn Disk>,
+    owner: &'a str,
+) -> BoxFuture<'a, Result<SalvageReport>> {
+    async move {
     let layout = Layout::new(root);
     let Some(lake_file) = LakeFile::read(&*disk, &layout.lake_file())? else {
         return Err(crate::StoreError::NoLake { path: root.display().to_string() });
@@ -109,6 +116,8 @@ pub async fn salvage(root: &Path, disk: Arc<dyn Disk>, owner: &str) -> Result<Sa
     }
     report.files = plan.carry_out(&*disk, &layout.wal(), &lake_id, stand_in)?;
     Ok(report)
+    }
+    .boxed()
 }
 
 /// The run that a command needs.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use futures::FutureExt as _;
 use futures::TryStreamExt;
+use futures::future::BoxFuture;
 use model::schema::Table;
 use model::{Point, PointColumns, RunId, SeriesKey};
 use object_store::path::Path;
@@ -101,30 +103,37 @@ impl Snapshot {
     ///
     /// # Errors
     /// When the file is missing or damaged; file and part are named.
-    pub async fn open_segment(&self, file: &DataFile) -> Result<Reader> {
-        let store = self.catalog.store(Table::Points);
-        Ok(self.readers.open(&store, &Path::from(file.path.as_str()), file.bytes).await?)
+    pub fn open_segment<'a>(&'a self, file: &'a DataFile) -> BoxFuture<'a, Result<Reader>> {
+        async move {
+            let store = self.catalog.store(Table::Points);
+            Ok(self.readers.open(&store, &Path::from(file.path.as_str()), file.bytes).await?)
+        }
+        .boxed()
     }
 
     /// The runs that have fewer points without a segment than their statistics count. Segments that cannot be read count
     /// as empty.
-    pub async fn runs_short_without(&self, file: &DataFile) -> BTreeSet<RunId> {
-        let mut found: HashMap<RunId, u64> = HashMap::new();
-        for other in self.point_files().iter().filter(|other| other.path != file.path) {
-            let Ok(reader) = self.open_segment(other).await else { continue };
-            for series in reader.series().iter() {
-                *found.entry(series.run).or_default() += series.rows.rows;
+    pub fn runs_short_without<'a>(&'a self, file: &'a DataFile) -> BoxFuture<'a, BTreeSet<RunId>> {
+        async move {
+            let mut found: HashMap<RunId, u64> = HashMap::new();
+            for other in self.point_files().iter().filter(|other| other.path != file.path) {
+                let Ok(reader) = self.open_segment(other).await else { continue };
+                for series in reader.series().iter() {
+                    *found.entry(series.run).or_default() += series.rows.rows;
+                }
             }
+            for series in self.memtable_series(|_| true) {
+                *found.entry(series.key.run).or_default() += series.points.len() as u64;
+            }
+            let mut expected: HashMap<RunId, u64> = HashMap::new();
+            for entry in self.series().entries() {
+                *expected.entry(entry.key.run).or_default() += entry.statistics.count;
+            }
+            let is_short =
+                |(run, count): (RunId, u64)| (found.get(&run).copied() < Some(count)).then_some(run);
+            expected.into_iter().filter_map(is_short).collect()
         }
-        for series in self.memtable_series(|_| true) {
-            *found.entry(series.key.run).or_default() += series.points.len() as u64;
-        }
-        let mut expected: HashMap<RunId, u64> = HashMap::new();
-        for entry in self.series().entries() {
-            *expected.entry(entry.key.run).or_default() += entry.statistics.count;
-        }
-        let is_short = |(run, count): (RunId, u64)| (found.get(&run).copied() < Some(count)).then_some(run);
-        expected.into_iter().filter_map(is_short).collect()
+        .boxed()
     }
 
     /// The points in memory of the series that `wanted` takes: series by (run, metric, context), points sorted by
@@ -145,37 +154,40 @@ impl Snapshot {
     ///
     /// # Errors
     /// When a segment is missing or damaged.
-    pub async fn series_points(&self, key: &SeriesKey) -> Result<PointColumns> {
-        let mut points = PointColumns::default();
-        for file in self.point_files() {
-            let reader = self.open_segment(file).await?;
-            let context = key.context.as_ref().map(|context| context.as_str());
-            if !self.holds(file, key.run) {
-                continue;
+    pub fn series_points<'a>(&'a self, key: &'a SeriesKey) -> BoxFuture<'a, Result<PointColumns>> {
+        async move {
+            let mut points = PointColumns::default();
+            for file in self.point_files() {
+                let reader = self.open_segment(file).await?;
+                let context = key.context.as_ref().map(|context| context.as_str());
+                if !self.holds(file, key.run) {
+                    continue;
+                }
+                let positions = reader.series().matching(|series| {
+                    series.run == key.run && series.metric == key.metric.as_str() && series.context == context
+                });
+                if positions.is_empty() {
+                    continue;
+                }
+                let scan = Scan {
+                    selection: SeriesSelection::Positions(positions),
+                    projection: POINT_COLUMNS.to_vec(),
+                    ..Scan::all()
+                };
+                let (mut batches, _) = reader.scan(&scan)?;
+                while let Some(batch) = batches.try_next().await? {
+                    append_rows(&mut points, &batch);
+                }
             }
-            let positions = reader.series().matching(|series| {
-                series.run == key.run && series.metric == key.metric.as_str() && series.context == context
-            });
-            if positions.is_empty() {
-                continue;
+            for series in self.memtable_series(|entry| entry.key == *key) {
+                points.extend_from(&series.points);
             }
-            let scan = Scan {
-                selection: SeriesSelection::Positions(positions),
-                projection: POINT_COLUMNS.to_vec(),
-                ..Scan::all()
-            };
-            let (mut batches, _) = reader.scan(&scan)?;
-            while let Some(batch) = batches.try_next().await? {
-                append_rows(&mut points, &batch);
-            }
+            let Some(run) = self.registry().run(key.run) else { return Ok(points) };
+            let attempts = vec![0; points.len()];
+            let (project, experiment) = (run.project.clone(), run.experiment.clone());
+            Ok(SortedSeries::from_arrival(project, experiment, key.clone(), points, attempts).points)
         }
-        for series in self.memtable_series(|entry| entry.key == *key) {
-            points.extend_from(&series.points);
-        }
-        let Some(run) = self.registry().run(key.run) else { return Ok(points) };
-        let attempts = vec![0; points.len()];
-        let (project, experiment) = (run.project.clone(), run.experiment.clone());
-        Ok(SortedSeries::from_arrival(project, experiment, key.clone(), points, attempts).points)
+        .boxed()
     }
 
     fn memtables(&self) -> Vec<&Memtable> {

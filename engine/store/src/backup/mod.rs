@@ -10,7 +10,9 @@ mod restore;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
+use futures::FutureExt as _;
 use futures::TryStreamExt;
+use futures::future::BoxFuture;
 use model::schema::Table;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -52,31 +54,34 @@ pub struct BackupReport {
 /// # Errors
 /// Nothing counts as backed up: damage in the lake (named), a destination that cannot be written, or a writer that
 /// removes files faster than they are copied.
-pub async fn backup(
-    root: &FilePath,
-    destination: &FilePath,
+pub fn backup<'a>(
+    root: &'a FilePath,
+    destination: &'a FilePath,
     disk: Arc<dyn Disk>,
     clock: Clock,
     progress: Option<ProgressSink>,
-) -> Result<BackupReport> {
-    let layout = Layout::new(root);
-    let Some(lake_file) = LakeFile::read(&*disk, &layout.lake_file())? else {
-        return Err(StoreError::NoLake { path: root.display().to_string() });
-    };
-    disk.create_directories(destination).map_err(io_error("create folder", destination))?;
-    let catalog = Catalog::open_on(root, Arc::clone(&disk))?;
-    let copied = parking_lot::Mutex::default();
-    let target = Target { disk: Arc::clone(&disk), root: destination.to_owned(), copied };
-    let mut last = StoreError::Stopped;
-    for _ in 0..TRIES {
-        let mut meter = Meter::new(progress.clone());
-        let copy = Copy { layout: &layout, lake_file: &lake_file, catalog: &catalog, target: &target };
-        match copy.run(&disk, (clock)(), &mut meter).await {
-            Err(error) if is_passing(&error) => last = error,
-            other => return other,
+) -> BoxFuture<'a, Result<BackupReport>> {
+    async move {
+        let layout = Layout::new(root);
+        let Some(lake_file) = LakeFile::read(&*disk, &layout.lake_file())? else {
+            return Err(StoreError::NoLake { path: root.display().to_string() });
+        };
+        disk.create_directories(destination).map_err(io_error("create folder", destination))?;
+        let catalog = Catalog::open_on(root, Arc::clone(&disk))?;
+        let copied = parking_lot::Mutex::default();
+        let target = Target { disk: Arc::clone(&disk), root: destination.to_owned(), copied };
+        let mut last = StoreError::Stopped;
+        for _ in 0..TRIES {
+            let mut meter = Meter::new(progress.clone());
+            let copy = Copy { layout: &layout, lake_file: &lake_file, catalog: &catalog, target: &target };
+            match copy.run(&disk, (clock)(), &mut meter).await {
+                Err(error) if is_passing(&error) => last = error,
+                other => return other,
+            }
         }
+        Err(last)
     }
-    Err(last)
+    .boxed()
 }
 
 /// Whether a file vanished because a writer removed it meanwhile.

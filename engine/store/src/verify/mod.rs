@@ -9,6 +9,8 @@ mod log;
 
 use std::sync::Arc;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use model::RunId;
 use model::schema::Table;
 use serde::Serialize;
@@ -225,58 +227,68 @@ pub async fn verify_with(
     disk: Arc<dyn Disk>,
     progress: Option<ProgressSink>,
 ) -> Result<VerifyReport> {
-    let location = location.into();
-    let catalog = Catalog::at(&location, Arc::clone(&disk))?;
-    let mut report = VerifyReport::default();
-    let mut meter = Meter::new(progress);
-    let lake_file = match load_lake_file(&location, &disk, &catalog).await {
-        Ok(Some(lake_file)) => Some(lake_file),
-        Ok(None) if !has_tables(&catalog).await? => {
-            return Err(StoreError::NoLake { path: location.to_string() });
+    check(location.into(), disk, progress).await
+}
+
+fn check(
+    location: Location,
+    disk: Arc<dyn Disk>,
+    progress: Option<ProgressSink>,
+) -> BoxFuture<'static, Result<VerifyReport>> {
+    async move {
+        let catalog = Catalog::at(&location, Arc::clone(&disk))?;
+        let mut report = VerifyReport::default();
+        let mut meter = Meter::new(progress);
+        let lake_file = match load_lake_file(&location, &disk, &catalog).await {
+            Ok(Some(lake_file)) => Some(lake_file),
+            Ok(None) if !has_tables(&catalog).await? => {
+                return Err(StoreError::NoLake { path: location.to_string() });
+            }
+            Ok(None) => {
+                let what = "the file is missing, but tables are there";
+                report.add(Finding::new("lake.missing", "runlake.json", what));
+                None
+            }
+            Err(LakeFileError::TooNew { format, created_by }) => {
+                return Err(LakeFileError::TooNew { format, created_by }.into());
+            }
+            Err(error @ LakeFileError::Store { .. }) => return Err(error.into()),
+            Err(error) => {
+                report.add(Finding::new("lake.damaged", "runlake.json", error));
+                None
+            }
+        };
+        let mut tables = delta::Tables::default();
+        // Points first: a flush that goes on meanwhile commits them last, so that nothing looks as if it came too early.
+        for table in Table::ALL.into_iter().rev() {
+            tables.add(delta::check_log(&catalog, table, &mut report).await?);
         }
-        Ok(None) => {
-            let what = "the file is missing, but tables are there";
-            report.add(Finding::new("lake.missing", "runlake.json", what));
-            None
+        meter.expect(tables.bytes());
+        if let Some(lake_file) = &lake_file {
+            match log_of(&location, &disk, &catalog, lake_file).await {
+                Ok(Some(layout)) => log::check(&*disk, &layout, lake_file, &mut report, &mut meter)?,
+                Ok(None) => {}
+                Err(error) => report.add(Finding::new("log.unreadable", "the log on this machine", error)),
+            }
         }
-        Err(LakeFileError::TooNew { format, created_by }) => {
-            return Err(LakeFileError::TooNew { format, created_by }.into());
+        for table in Table::ALL {
+            delta::check_files(&catalog, table, &mut tables, &mut report, &mut meter).await?;
         }
-        Err(error @ LakeFileError::Store { .. }) => return Err(error.into()),
-        Err(error) => {
-            report.add(Finding::new("lake.damaged", "runlake.json", error));
-            None
+        delta::check_order(&tables, &mut report);
+        if lake_file.is_some() {
+            match open_snapshot_tolerant(location, disk).await {
+                Ok(snapshot) => agreement::check(&snapshot, &mut tables, &mut report).await,
+                Err(error) => report.add(Finding::new(
+                    "lake.unreadable",
+                    "the lake as a whole",
+                    format!("it cannot be opened: {error}"),
+                )),
+            }
         }
-    };
-    let mut tables = delta::Tables::default();
-    // Points first: a flush that goes on meanwhile commits them last, so that nothing looks as if it came too early.
-    for table in Table::ALL.into_iter().rev() {
-        tables.add(delta::check_log(&catalog, table, &mut report).await?);
+        report.findings.extend(tables.into_findings());
+        Ok(report)
     }
-    meter.expect(tables.bytes());
-    if let Some(lake_file) = &lake_file {
-        match log_of(&location, &disk, &catalog, lake_file).await {
-            Ok(Some(layout)) => log::check(&*disk, &layout, lake_file, &mut report, &mut meter)?,
-            Ok(None) => {}
-            Err(error) => report.add(Finding::new("log.unreadable", "the log on this machine", error)),
-        }
-    }
-    for table in Table::ALL {
-        delta::check_files(&catalog, table, &mut tables, &mut report, &mut meter).await?;
-    }
-    delta::check_order(&tables, &mut report);
-    if lake_file.is_some() {
-        match open_snapshot_tolerant(location, disk).await {
-            Ok(snapshot) => agreement::check(&snapshot, &mut tables, &mut report).await,
-            Err(error) => report.add(Finding::new(
-                "lake.unreadable",
-                "the lake as a whole",
-                format!("it cannot be opened: {error}"),
-            )),
-        }
-    }
-    report.findings.extend(tables.into_findings());
-    Ok(report)
+    .boxed()
 }
 
 /// Whether there is anything of the table of points.

@@ -32,7 +32,7 @@ impl Reader {
     /// Damage: the file must have passed its checksums before.
     pub(crate) async fn audit(
         &self,
-        each: &mut dyn FnMut(&IndexedSeries<'_>, &SeriesStatistics),
+        each: &mut (dyn FnMut(&IndexedSeries<'_>, &SeriesStatistics) + Send),
     ) -> Result<Vec<String>> {
         let (store, file) = self.parts();
         let path = file.path().to_string();
@@ -65,7 +65,7 @@ impl Reader {
         row: usize,
         seen: &mut Seen,
         wrong: &mut Vec<String>,
-        each: &mut dyn FnMut(&IndexedSeries<'_>, &SeriesStatistics),
+        each: &mut (dyn FnMut(&IndexedSeries<'_>, &SeriesStatistics) + Send),
     ) {
         let Some(series) = self.series().get(seen.position) else {
             if wrong.len() < TOLD {

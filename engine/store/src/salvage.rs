@@ -83,7 +83,7 @@ pub async fn salvage(root: &Path, disk: Arc<dyn Disk>, owner: &str) -> Result<Sa
                                 missing_experiments.insert(key, ());
                             }
                         }
-                        other => missing_runs.extend(run_of(other).filter(|run| !known.contains(run))),
+                        other => missing_runs.extend(other.adds_to().filter(|run| !known.contains(run))),
                     }
                     if let Command::AddNote(note) = command
                         && let Some(experiment) = &note.experiment
@@ -109,19 +109,6 @@ pub async fn salvage(root: &Path, disk: Arc<dyn Disk>, owner: &str) -> Result<Sa
     }
     report.files = plan.carry_out(&*disk, &layout.wal(), &lake_id, stand_in)?;
     Ok(report)
-}
-
-/// The run that a command needs.
-fn run_of(command: &Command) -> impl Iterator<Item = RunId> {
-    match command {
-        Command::UpdateRun(update) => Some(update.id),
-        Command::SetParams { run, .. } | Command::SetTags { run, .. } | Command::DeleteTags { run, .. } => {
-            Some(*run)
-        }
-        Command::AddNote(note) => note.run,
-        _ => None,
-    }
-    .into_iter()
 }
 
 /// The commands that make what later records need.

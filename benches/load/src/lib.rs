@@ -13,6 +13,7 @@ pub mod machine;
 #[cfg(feature = "peers")]
 pub mod peers;
 mod report;
+mod writers;
 
 pub use error::{LoadError, Result};
 pub use report::{Ingested, Latency, Row, show};

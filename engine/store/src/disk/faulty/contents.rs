@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::random::Random;
 use crate::disk::FileStatus;
+use crate::random::Random;
 
 /// Bytes that reach the disk together or not at all, except that one block of a crash may be torn inside.
 const BLOCK: usize = 64;

@@ -5,7 +5,6 @@ mod file;
 mod lock;
 mod names;
 mod operations;
-mod random;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -18,8 +17,9 @@ use parking_lot::Mutex;
 
 use contents::Contents;
 use names::Name;
-use random::Random;
 use state::State;
+
+use crate::random::Random;
 
 /// What happens at a chosen operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +137,7 @@ impl FaultyDisk {
     /// Cuts the power and starts again: of what was not synced, each block, each length and each name is kept or
     /// lost as the seed decides, and blocks may be torn. Files that are still open see the state after the cut.
     pub fn crash(&self, seed: u64) {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         // One choice for the whole cut between "nothing", "everything" and "anything", so that the two ends come up
         // often enough.
         let mood = random.below(4);
@@ -146,7 +146,7 @@ impl FaultyDisk {
 
     /// Cuts the power and starts again, and all that was not synced is lost.
     pub fn crash_to_synced(&self) {
-        self.state.lock().cut(Random(0), 0);
+        self.state.lock().cut(Random::new(0), 0);
     }
 
     /// The paths of all files, sorted.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::Fault;
 use super::contents::Contents;
 use super::names::{Name, NameChange, has_directory, is_root, parent_of};
-use super::random::Random;
+use crate::random::Random;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct State {

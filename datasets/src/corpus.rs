@@ -150,6 +150,16 @@ impl Corpus {
         (0..self.len()).map(|index| self.run(index))
     }
 
+    /// The first runs, up to the one with which they have at least so many points together.
+    pub fn runs_with_points(&self, wanted: u64) -> impl Iterator<Item = SyntheticRun> {
+        let mut points = 0;
+        self.runs().take_while(move |run| {
+            let is_wanted = points < wanted;
+            points += run.point_count();
+            is_wanted
+        })
+    }
+
     /// The run with this index.
     ///
     /// # Panics

@@ -141,6 +141,26 @@ impl Target<'_> {
         self.sample.location(self.theta / self.divisor)
     }
 
+    /// What becomes known of the sample: `se` in the units of the replicates, and what is missing as flags.
+    pub(crate) fn interval(
+        &self,
+        ends: Option<[f64; 2]>,
+        se: f64,
+        dropped_share: f64,
+        mut flags: Flags,
+        computation: Computation,
+    ) -> Interval {
+        if dropped_share > 0.0 {
+            flags.insert(Flags::DROPPED_RESAMPLES);
+        }
+        let [low, high] = ends.unwrap_or_else(|| {
+            flags.insert(Flags::NO_INTERVAL);
+            [f64::NAN; 2]
+        });
+        let (estimate, se) = (self.estimate(), self.sample.spread(se));
+        Interval { estimate, low, high, se, flags, dropped_share, computation }
+    }
+
     /// The standard error of the mean or of the difference of means, in scaled units.
     fn standard_error(&self) -> f64 {
         let of = |values: &[f64]| {

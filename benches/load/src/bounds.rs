@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use model::RunId;
 
 use crate::batches::{Batches, Shape};
-use crate::error::{LoadError, Result, io};
+use crate::error::{Result, io};
 use crate::report::{Ingested, Latency};
+use crate::writers;
 
 /// Bytes of a point that nobody encodes: step, time, value.
 const POINT_BYTES: usize = 24;
@@ -33,36 +34,23 @@ pub fn memory_copy() -> f64 {
 /// When a file cannot be written.
 pub fn append_and_sync(folder: &Path, shape: Shape, writers: usize, time: Duration) -> Result<Ingested> {
     let start = Instant::now();
-    let threads: Vec<_> = (0..writers)
-        .map(|writer| {
-            let path = folder.join(format!("raw-{}-{writer}", shape.name()));
-            std::thread::spawn(move || -> Result<(u64, Latency)> {
-                let what = format!("append to {}", path.display());
-                let mut file =
-                    OpenOptions::new().create(true).append(true).open(path).map_err(io(what.clone()))?;
-                let mut batches = Batches::new(RunId::from_u128(writer as u128), shape, writer as u64)?;
-                let bytes = vec![7_u8; 1000 * POINT_BYTES];
-                let (mut points, mut latency) = (0, Latency::default());
-                while start.elapsed() < time {
-                    let count = batches.next_batch()?.point_count();
-                    let sent = Instant::now();
-                    let batch = bytes.get(..count * POINT_BYTES).unwrap_or(&bytes);
-                    file.write_all(batch).and_then(|()| file.sync_data()).map_err(io(what.clone()))?;
-                    latency.record(sent.elapsed());
-                    points += count as u64;
-                }
-                Ok((points, latency))
-            })
-        })
-        .collect();
-    let (mut points, mut latency) = (0, Latency::default());
-    for thread in threads {
-        let outcome =
-            thread.join().map_err(|_| LoadError::Task { reason: "a writer panicked".to_owned() })?;
-        let (more, times) = outcome?;
-        points += more;
-        latency.merge(&times);
-    }
+    let (points, latency) = writers::together(writers, |writer| {
+        let path = folder.join(format!("raw-{}-{writer}", shape.name()));
+        let what = format!("append to {}", path.display());
+        let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(io(what.clone()))?;
+        let mut batches = Batches::new(RunId::from_u128(writer as u128), shape, writer as u64)?;
+        let bytes = vec![7_u8; 1000 * POINT_BYTES];
+        let (mut points, mut latency) = (0, Latency::default());
+        while start.elapsed() < time {
+            let count = batches.next_batch()?.point_count();
+            let sent = Instant::now();
+            let batch = bytes.get(..count * POINT_BYTES).unwrap_or(&bytes);
+            file.write_all(batch).and_then(|()| file.sync_data()).map_err(io(what.clone()))?;
+            latency.record(sent.elapsed());
+            points += count as u64;
+        }
+        Ok((points, latency))
+    })?;
     Ok(Ingested {
         points,
         seconds: start.elapsed().as_secs_f64(),

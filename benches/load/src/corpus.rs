@@ -38,10 +38,7 @@ pub async fn fill(folder: &Path, seed: u64, wanted: u64) -> Result<Filled> {
     let corpus = Corpus::new(CorpusConfig::small().with_seed(seed))?;
     let lake = Lake::open(&folder.to_string_lossy()).await?;
     let (start, mut points, mut longest) = (Instant::now(), 0_u64, (RunId::from_u128(0), 0_u64));
-    for run in corpus.runs() {
-        if points >= wanted {
-            break;
-        }
+    for run in corpus.runs_with_points(wanted) {
         let id: RunId = run.id.parse()?;
         let (project, experiment) = (ProjectName::new(&run.project)?, ExperimentName::new(&run.experiment)?);
         let params = run.params.iter().map(|(key, value)| Ok((Key::new(key)?, ParamValue::new(value)?)));
@@ -50,12 +47,7 @@ pub async fn fill(folder: &Path, seed: u64, wanted: u64) -> Result<Filled> {
         lake.apply(vec![Command::CreateRun(new), Command::SetParams { run: id, params }], None).await?;
         let mut series = Vec::new();
         for found in run.metrics() {
-            let columns = PointColumns {
-                steps: found.steps,
-                step_fractions: None,
-                times: found.times_us,
-                values: found.values,
-            };
+            let columns = PointColumns::at_whole_steps(found.steps, found.times_us, found.values);
             let metric = MetricName::new(&found.key)?;
             series.push(SeriesPoints { run: id, metric, context: None, attempt: 0, points: columns });
         }

@@ -14,6 +14,7 @@ pub mod machine;
 pub mod peers;
 mod report;
 pub mod restart;
+mod writers;
 
 pub use error::{LoadError, Result};
 pub use report::{Ingested, Latency, Row, show};

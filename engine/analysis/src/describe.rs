@@ -1,5 +1,8 @@
 //! Location and spread of one sample.
 
+// Samples are put into this order first, so that results do not depend on the order of the rows.
+pub(crate) use kernels::describe::sorted;
+
 use crate::distributions::student_t_quantile;
 use crate::error::{AnalysisError, Result};
 use crate::moments::{Compensated, Moments};
@@ -217,13 +220,6 @@ pub(crate) fn finite_sample(name: &str, values: &[f64], need: usize) -> Result<V
         return Err(AnalysisError::TooFewRuns { sample: name.to_owned(), have: values.len(), need });
     }
     Ok(sorted(values))
-}
-
-/// A copy in the canonical order: ascending, -0 as +0. Results then do not depend on the order of the rows.
-pub(crate) fn sorted(values: &[f64]) -> Vec<f64> {
-    let mut sorted: Vec<f64> = values.iter().map(|v| v + 0.0).collect();
-    sorted.sort_unstable_by(f64::total_cmp);
-    sorted
 }
 
 pub(crate) fn check_level(level: f64) -> Result<()> {

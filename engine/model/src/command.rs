@@ -221,6 +221,19 @@ pub enum Command {
 }
 
 impl Command {
+    /// The run that it adds facts, params, tags or a note to; `None` when there is no such run, as for the creation and
+    /// the deletion of runs.
+    pub fn adds_to(&self) -> Option<RunId> {
+        match self {
+            Self::UpdateRun(update) => Some(update.id),
+            Self::SetParams { run, .. } | Self::SetTags { run, .. } | Self::DeleteTags { run, .. } => {
+                Some(*run)
+            }
+            Self::AddNote(note) => note.run,
+            _ => None,
+        }
+    }
+
     /// Checks the texts that have no type of their own.
     ///
     /// # Errors

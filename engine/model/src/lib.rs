@@ -17,6 +17,7 @@ pub mod point;
 pub mod run;
 pub mod schema;
 pub mod series;
+mod text;
 
 pub use batch::{PointBatch, SeriesPoints};
 pub use command::{Command, ImportRecord, NewRun, RunUpdate, WriterSequence};

@@ -1,12 +1,8 @@
 //! Checked names: projects, experiments, metrics, and the keys of params and tags.
 
-use std::fmt;
-use std::sync::Arc;
-
-use serde::{Deserialize, Serialize};
-
 use crate::error::{ModelError, Result, beginning};
 use crate::limits;
+use crate::text::text_type;
 
 /// Checks a text for emptiness, length and control characters.
 pub(crate) fn check_text(what: &'static str, text: &str, limit: usize) -> Result<()> {
@@ -42,10 +38,7 @@ pub(crate) fn check_length(what: &'static str, text: &str, limit: usize) -> Resu
 
 macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident, $what:literal, $limit:expr) => {
-        $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(Arc<str>);
+        text_type!($(#[$doc])* $name);
 
         impl $name {
             /// Checks and takes a name; the bytes are kept as given.
@@ -56,29 +49,6 @@ macro_rules! name_type {
                 let text = text.as_ref();
                 check_text($what, text, $limit)?;
                 Ok(Self(text.into()))
-            }
-
-            /// The name as text.
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-
-            /// The name as a shared text, without a copy.
-            pub fn shared(&self) -> Arc<str> {
-                Arc::clone(&self.0)
-            }
-        }
-
-        impl TryFrom<String> for $name {
-            type Error = ModelError;
-            fn try_from(text: String) -> Result<Self> {
-                Self::new(text)
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(name: $name) -> String {
-                name.as_str().to_owned()
             }
         }
 
@@ -91,18 +61,6 @@ macro_rules! name_type {
         impl std::borrow::Borrow<str> for $name {
             fn borrow(&self) -> &str {
                 &self.0
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Debug::fmt(&self.0, f)
             }
         }
     };
@@ -121,10 +79,10 @@ name_type!(
     Key, "key", limits::KEY_CHARACTERS
 );
 
-/// The name of a project: 1 to 64 of `A-Z a-z 0-9 _ -`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct ProjectName(Arc<str>);
+text_type!(
+    /// The name of a project: 1 to 64 of `A-Z a-z 0-9 _ -`.
+    ProjectName
+);
 
 impl ProjectName {
     /// Checks and takes a project name.
@@ -153,47 +111,12 @@ impl ProjectName {
         }
         Ok(Self(text.into()))
     }
-
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The name as a shared text, without a copy.
-    pub fn shared(&self) -> Arc<str> {
-        Arc::clone(&self.0)
-    }
 }
 
 impl Default for ProjectName {
     /// The project of everything that names none: `default`.
     fn default() -> Self {
         Self("default".into())
-    }
-}
-
-impl TryFrom<String> for ProjectName {
-    type Error = ModelError;
-    fn try_from(text: String) -> Result<Self> {
-        Self::new(text)
-    }
-}
-
-impl From<ProjectName> for String {
-    fn from(name: ProjectName) -> String {
-        name.0.as_ref().to_owned()
-    }
-}
-
-impl fmt::Display for ProjectName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for ProjectName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
     }
 }
 

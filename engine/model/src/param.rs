@@ -1,19 +1,13 @@
 //! Values of params and tags. The text is what the user logged; numbers are read from it.
 
-use std::fmt;
-use std::sync::Arc;
-
-use serde::{Deserialize, Serialize};
-
-use crate::error::{ModelError, Result};
-use crate::{limits, name};
+use crate::error::Result;
+use crate::limits;
+use crate::name::check_length;
+use crate::text::text_type;
 
 macro_rules! value_type {
     ($(#[$doc:meta])* $name:ident, $what:literal, $limit:expr) => {
-        $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(Arc<str>);
+        text_type!($(#[$doc])* $name);
 
         impl $name {
             /// Checks the length and takes the text as it is; empty is allowed.
@@ -22,49 +16,14 @@ macro_rules! value_type {
             /// Refuses a text over the limit.
             pub fn new(text: impl AsRef<str>) -> Result<Self> {
                 let text = text.as_ref();
-                name::check_length($what, text, $limit)?;
+                check_length($what, text, $limit)?;
                 Ok(Self(text.into()))
-            }
-
-            /// The text as it was logged.
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-
-            /// The text, shared.
-            pub fn shared(&self) -> Arc<str> {
-                Arc::clone(&self.0)
             }
 
             /// The number that the text spells, NULL for everything else. Blanks around it are ignored;
             /// `nan`, `inf` and `infinity` in any case are numbers.
             pub fn number(&self) -> Option<f64> {
                 self.0.trim().parse().ok()
-            }
-        }
-
-        impl TryFrom<String> for $name {
-            type Error = ModelError;
-            fn try_from(text: String) -> Result<Self> {
-                Self::new(text)
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(value: $name) -> String {
-                value.as_str().to_owned()
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Debug::fmt(&self.0, f)
             }
         }
     };

@@ -40,6 +40,11 @@ impl PointColumns {
         }
     }
 
+    /// Points at whole steps; the columns are equally long.
+    pub fn at_whole_steps(steps: Vec<i64>, times: Vec<i64>, values: Vec<f64>) -> Self {
+        Self { steps, step_fractions: None, times, values }
+    }
+
     /// Number of points.
     pub fn len(&self) -> usize {
         self.values.len()

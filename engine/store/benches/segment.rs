@@ -153,22 +153,13 @@ fn compare_encodings(name: &str, all: &[SortedSeries]) -> Result<()> {
 }
 
 /// The first runs of the synthetic corpus, with at least so many points.
-fn synthetic(wanted: usize) -> Result<Vec<SortedSeries>> {
+fn synthetic(wanted: u64) -> Result<Vec<SortedSeries>> {
     let corpus = Corpus::new(CorpusConfig::small())?;
-    let (mut all, mut points) = (Vec::new(), 0);
-    for run in corpus.runs() {
-        if points >= wanted {
-            break;
-        }
+    let mut all = Vec::new();
+    for run in corpus.runs_with_points(wanted) {
         let (project, experiment) = (ProjectName::new(&run.project)?, ExperimentName::new(&run.experiment)?);
         for found in run.metrics() {
-            let columns = PointColumns {
-                steps: found.steps,
-                step_fractions: None,
-                times: found.times_us,
-                values: found.values,
-            };
-            points += columns.len();
+            let columns = PointColumns::at_whole_steps(found.steps, found.times_us, found.values);
             let key = SeriesKey { run: run.id.parse()?, metric: MetricName::new(&found.key)?, context: None };
             let attempts = vec![1; columns.len()];
             let series =

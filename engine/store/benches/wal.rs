@@ -99,13 +99,12 @@ fn batch(metrics: usize, points: usize) -> Record {
             metric: MetricName::new(format!("train/metric_{metric:02}")).unwrap(),
             context: None,
             attempt: 0,
-            points: PointColumns {
-                steps: (0..points as i64).map(|i| 1000 + i).collect(),
-                step_fractions: None,
+            points: PointColumns::at_whole_steps(
+                (0..points as i64).map(|i| 1000 + i).collect(),
                 // About ten steps a second with some jitter.
-                times: (0..points as i64).map(|i| time + i * 100_000 + (i * 7919) % 9973).collect(),
-                values: (0..points).map(|i| 1.0 / (i as f64 + 1.7)).collect(),
-            },
+                (0..points as i64).map(|i| time + i * 100_000 + (i * 7919) % 9973).collect(),
+                (0..points).map(|i| 1.0 / (i as f64 + 1.7)).collect(),
+            ),
         })
         .collect();
     Record::Points {

@@ -25,6 +25,8 @@ mod memtable;
 mod open;
 mod ownership;
 mod quarantine;
+#[cfg(any(test, feature = "testing"))]
+pub mod random;
 mod reach;
 mod recover;
 mod registry;

@@ -364,7 +364,7 @@ impl Registry {
             }
             command if is_new(table_of(command)) => {
                 // The runs table may be ahead and have let the run go, or have a new one of the same id.
-                let is_gone = run_of(command).is_some_and(|run| !self.holds(run, seq));
+                let is_gone = command.adds_to().is_some_and(|run| !self.holds(run, seq));
                 if is_gone && !is_new(Table::Runs) {
                     return Ok(());
                 }
@@ -600,18 +600,6 @@ impl Registry {
         replace(&mut experiment.owner, &update.owner);
         replace(&mut experiment.notes, &update.notes);
         self.experiments.insert(key, Arc::new(experiment));
-    }
-}
-
-/// The run that a command adds to.
-fn run_of(command: &Command) -> Option<RunId> {
-    match command {
-        Command::UpdateRun(update) => Some(update.id),
-        Command::SetParams { run, .. } | Command::SetTags { run, .. } | Command::DeleteTags { run, .. } => {
-            Some(*run)
-        }
-        Command::AddNote(note) => note.run,
-        _ => None,
     }
 }
 

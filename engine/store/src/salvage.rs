@@ -90,7 +90,7 @@ pub fn salvage<'a>(
                                 missing_experiments.insert(key, ());
                             }
                         }
-                        other => missing_runs.extend(run_of(other).filter(|run| !known.contains(run))),
+                        other => missing_runs.extend(other.adds_to().filter(|run| !known.contains(run))),
                     }
                     if let Command::AddNote(note) = command
                         && let Some(experiment) = &note.experiment
@@ -118,19 +118,6 @@ pub fn salvage<'a>(
     Ok(report)
     }
     .boxed()
-}
-
-/// The run that a command needs.
-fn run_of(command: &Command) -> impl Iterator<Item = RunId> {
-    match command {
-        Command::UpdateRun(update) => Some(update.id),
-        Command::SetParams { run, .. } | Command::SetTags { run, .. } | Command::DeleteTags { run, .. } => {
-            Some(*run)
-        }
-        Command::AddNote(note) => note.run,
-        _ => None,
-    }
-    .into_iter()
 }
 
 /// The commands that make what later records need.

@@ -182,7 +182,7 @@ struct Drawn<'a> {
 }
 
 impl Drawn<'_> {
-    fn interval(&self, target: &Target<'_>, mut flags: Flags, scratch: &mut Scratch) -> Interval {
+    fn interval(&self, target: &Target<'_>, flags: Flags, scratch: &mut Scratch) -> Interval {
         let n = target.sample.first.len() as f64;
         let n_second = target.sample.second.len() as f64;
         let Scratch { values, variances, selector } = scratch;
@@ -203,28 +203,13 @@ impl Drawn<'_> {
         if self.first.studentized {
             self.studentize(target, values, variances);
             dropped_share = (self.resamples - values.len()) as f64 / self.resamples as f64;
-            if dropped_share > 0.0 {
-                flags.insert(Flags::DROPPED_RESAMPLES);
-            }
         }
         let ends = if values.is_empty() {
             None
         } else {
             target.ends(&mut Sample { simd: self.simd, values, selector })
         };
-        let [low, high] = ends.unwrap_or_else(|| {
-            flags.insert(Flags::NO_INTERVAL);
-            [f64::NAN; 2]
-        });
-        Interval {
-            estimate: target.estimate(),
-            low,
-            high,
-            se: target.sample.spread(se),
-            flags,
-            dropped_share,
-            computation: Computation::Resampling,
-        }
+        target.interval(ends, se, dropped_share, flags, Computation::Resampling)
     }
 
     /// Replaces replicates by t statistics and drops those whose resample has no spread.

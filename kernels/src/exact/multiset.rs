@@ -48,7 +48,7 @@ impl Multisets {
     }
 
     /// The exact interval of one group.
-    pub(crate) fn interval(&self, target: &Target<'_>, mut flags: Flags) -> Interval {
+    pub(crate) fn interval(&self, target: &Target<'_>, flags: Flags) -> Interval {
         let n = self.n as f64;
         let values = &target.sample.first;
         let mut sums = Vec::with_capacity(self.probabilities.len());
@@ -71,23 +71,8 @@ impl Multisets {
         if target.method == Method::Studentized {
             atoms = Atoms::new(studentized);
             dropped_share = (1.0 - atoms.total).max(0.0);
-            if dropped_share > 0.0 {
-                flags.insert(Flags::DROPPED_RESAMPLES);
-            }
         }
-        let [low, high] = target.ends(&mut atoms).unwrap_or_else(|| {
-            flags.insert(Flags::NO_INTERVAL);
-            [f64::NAN; 2]
-        });
-        Interval {
-            estimate: target.estimate(),
-            low,
-            high,
-            se: target.sample.spread(se),
-            flags,
-            dropped_share,
-            computation: Computation::Enumeration,
-        }
+        target.interval(target.ends(&mut atoms), se, dropped_share, flags, Computation::Enumeration)
     }
 }
 

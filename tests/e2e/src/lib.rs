@@ -4,11 +4,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod binary;
+mod expected;
 mod moto;
 mod server;
 mod shared;
 
 pub use binary::{Done, LakePlace, binary, command, done, run, sql, sql_texts};
+pub use expected::{ExpectedPoint, expected_document, expected_points};
 pub use moto::Moto;
 pub use server::Server;
 pub use shared::{data, shared};

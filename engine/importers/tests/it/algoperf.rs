@@ -21,7 +21,7 @@ fn measurements(root: &Path) -> Collector {
 
 #[test]
 fn measurements_are_the_published_counts() {
-    let Some(data) = shared::data() else { return };
+    let Some(data) = e2e::data() else { return };
     let folder = data.join("algoperf");
     let unpacked = shared::unpacked(&folder.join("external_tuning-baseline-csv-json.tar.zst"));
     let baseline = measurements(unpacked.path());
@@ -56,7 +56,7 @@ fn measurements_are_the_published_counts() {
 
 #[test]
 fn event_files_hold_the_points_of_the_tables() {
-    let Some(data) = shared::data() else { return };
+    let Some(data) = e2e::data() else { return };
     let folder = data.join("algoperf");
     let events = shared::unpacked(&folder.join("external_tuning-baseline-study_0-tfevents.tar.zst"));
     let tables = shared::unpacked(&folder.join("external_tuning-baseline-csv-json.tar.zst"));

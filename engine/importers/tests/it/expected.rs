@@ -1,52 +1,23 @@
-//! `expected.json` and `expected_points.csv.gz`: what the tools' own readers gave, and how to compare with it.
+//! How to compare with what the tools' own readers gave.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::Path;
 
+use e2e::{ExpectedPoint, expected_points};
 use model::PointColumns;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-
-pub(crate) fn document(folder: &Path) -> Value {
-    serde_json::from_slice(&std::fs::read(folder.join("expected.json")).unwrap()).unwrap()
-}
 
 /// A point as the file has it: step, time and value as texts.
 pub(crate) type TextPoint = (String, String, String);
 
 /// All points by run and metric, in order.
 pub(crate) fn points(folder: &Path) -> BTreeMap<(String, String), Vec<TextPoint>> {
-    let file = std::fs::File::open(folder.join("expected_points.csv.gz")).unwrap();
-    let mut text = String::new();
-    flate2::read::MultiGzDecoder::new(file).read_to_string(&mut text).unwrap();
     let mut points: BTreeMap<_, Vec<TextPoint>> = BTreeMap::new();
-    for line in text.lines().skip(1) {
-        // Run and metric may be quoted and hold commas; the other three cells never.
-        let cells = split(line);
-        let [run, metric, step, time, value] = cells.as_slice() else { panic!("{line}") };
-        let point = (step.clone(), time.clone(), value.clone());
-        points.entry((run.clone(), metric.clone())).or_default().push(point);
+    for ExpectedPoint { run, metric, step, time, value } in expected_points(folder) {
+        points.entry((run, metric)).or_default().push((step, time, value));
     }
     points
-}
-
-fn split(line: &str) -> Vec<String> {
-    let mut cells = vec![String::new()];
-    let mut quoted = false;
-    let mut characters = line.chars().peekable();
-    while let Some(character) = characters.next() {
-        match character {
-            '"' if quoted && characters.peek() == Some(&'"') => {
-                characters.next();
-                cells.last_mut().unwrap().push('"');
-            }
-            '"' => quoted = !quoted,
-            ',' if !quoted => cells.push(String::new()),
-            other => cells.last_mut().unwrap().push(other),
-        }
-    }
-    cells
 }
 
 /// A double as Python's `repr` shows it: the shortest digits, an exponent below 1e-4 and from 1e16 on.

@@ -200,7 +200,7 @@ fn deep_json_and_runaway_quotes_cost_only_their_rows() {
 
 #[test]
 fn damaged_parquet_files_never_panic() {
-    let Some(data) = crate::shared::data() else { return };
+    let Some(data) = e2e::data() else { return };
     let original = std::fs::read(data.join("clients/plain/clean/long.parquet")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     // Every 37th byte, so that header, pages and footer are all hit.

@@ -3,14 +3,14 @@
 use importers::{Options, SourceKind, TimeSource};
 
 use crate::collector::{import, import_kinds};
-use crate::{expected, shared};
+use crate::expected;
 
 #[test]
 fn a_run_is_imported_once_with_its_checkpoints() {
-    let Some(data) = shared::data() else { return };
+    let Some(data) = e2e::data() else { return };
     let folder = data.join("clients/hf");
     let (found, summary) = import_kinds(&folder, &[SourceKind::HuggingFace], &Options::default());
-    let document = expected::document(&folder);
+    let document = e2e::expected_document(&folder);
     let points = expected::points(&folder);
     assert_eq!(found.runs.len(), 1);
     let run = found.run_named("toy-clf/seed-0");
@@ -34,9 +34,9 @@ fn a_run_is_imported_once_with_its_checkpoints() {
 
 #[test]
 fn a_checkpoint_alone_is_the_run_and_has_its_identity() {
-    let Some(data) = shared::data() else { return };
+    let Some(data) = e2e::data() else { return };
     let folder = data.join("clients/hf/toy-clf/seed-0");
-    let document = expected::document(&data.join("clients/hf"));
+    let document = e2e::expected_document(&data.join("clients/hf"));
     let (whole, _) = import(&folder);
     let (alone, _) = import(&folder.join("checkpoint-50"));
     let run = alone.runs.values().next().unwrap();
@@ -86,7 +86,7 @@ fn checkpoints_of_another_run_bare_words_and_bad_entries() {
 
 #[test]
 fn the_real_run_of_thirty_epochs() {
-    let Some(data) = shared::data() else { return };
+    let Some(data) = e2e::data() else { return };
     let (found, summary) = import(&data.join("hf-trainer-state"));
     assert_eq!((summary.total.runs, summary.total.series, summary.total.points), (1, 34, 1_236));
     let run = found.runs.values().next().unwrap();

@@ -6,7 +6,7 @@ use importers::{Options, SourceKind};
 use serde_json::Value;
 
 use crate::collector::{Collector, detect, import, import_kinds};
-use crate::{expected, shared};
+use crate::expected;
 
 fn micros(millis: &str) -> i64 {
     millis.parse::<i64>().unwrap() * 1_000
@@ -17,8 +17,8 @@ fn texts(value: &Value) -> BTreeMap<String, String> {
 }
 
 fn check_store(store: &str, found: &Collector) {
-    let folder = shared::data().unwrap().join("clients/mlflow");
-    let document = expected::document(&folder);
+    let folder = e2e::data().unwrap().join("clients/mlflow");
+    let document = e2e::expected_document(&folder);
     let points = expected::points(&folder);
     let mut runs = 0;
     for (key, wanted) in document["runs"].as_object().unwrap() {
@@ -63,7 +63,7 @@ fn check_store(store: &str, found: &Collector) {
 
 #[test]
 fn all_three_versions_give_what_mlflow_reads() {
-    let Some(data) = shared::data() else { return };
+    let Some(data) = e2e::data() else { return };
     for store in ["mlflow-1.30-file", "mlflow-2.22-file", "mlflow-3.17-file"] {
         // The folder of the store, and the folder above it.
         let (inner, _) = import(&data.join("clients/mlflow").join(store).join("mlruns"));
@@ -76,7 +76,7 @@ fn all_three_versions_give_what_mlflow_reads() {
 
 #[test]
 fn databases_are_named_as_not_imported() {
-    let Some(data) = shared::data() else { return };
+    let Some(data) = e2e::data() else { return };
     let found = detect(&data.join("clients/mlflow"));
     assert_eq!(found.sources.iter().filter(|source| source.kind == SourceKind::Mlflow).count(), 3);
     let databases = found.unrecognised.iter().filter(|left| left.reason.contains("SQLite")).count();

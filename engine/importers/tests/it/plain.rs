@@ -7,7 +7,7 @@ use chrono::DateTime;
 use importers::{ImportError, Place};
 
 use crate::collector::{Collector, detect, import};
-use crate::{expected, shared};
+use crate::expected;
 
 fn micros(text: &str) -> i64 {
     match text.parse::<f64>() {
@@ -32,9 +32,9 @@ fn by_key(found: &Collector, runs_in_file: bool) -> BTreeMap<String, &model::Poi
 
 #[test]
 fn every_file_gives_what_its_rules_say() {
-    let Some(data) = shared::data() else { return };
+    let Some(data) = e2e::data() else { return };
     let folder = data.join("clients/plain");
-    let document = expected::document(&folder);
+    let document = e2e::expected_document(&folder);
     let points = expected::points(&folder);
     let mut faults = Vec::new();
     for (name, wanted) in document["runs"].as_object().unwrap() {
@@ -118,7 +118,7 @@ fn check_file(
 
 #[test]
 fn a_table_of_runs_gives_params() {
-    let Some(data) = shared::data() else { return };
+    let Some(data) = e2e::data() else { return };
     let (found, summary) = import(&data.join("clients/plain/clean/runs.csv"));
     assert_eq!((summary.total.runs, summary.total.points), (3, 0));
     let run = found.run_named("run-001");
@@ -137,7 +137,7 @@ fn a_table_of_runs_gives_params() {
 
 #[test]
 fn documents_of_runs_give_params_and_histories() {
-    let Some(data) = shared::data() else { return };
+    let Some(data) = e2e::data() else { return };
     let (found, _) = import(&data.join("clients/plain/clean/runs.json"));
     let run = found.run_named("run-000");
     let params: Vec<_> = run.params.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
@@ -146,7 +146,7 @@ fn documents_of_runs_give_params_and_histories() {
 
 #[test]
 fn units_of_time_may_be_mixed() {
-    let Some(data) = shared::data() else { return };
+    let Some(data) = e2e::data() else { return };
     let (found, _) = import(&data.join("clients/plain/messy/time-units-mixed.csv"));
     let times = &found.points.values().next().unwrap().times;
     let wanted: Vec<i64> = (0..8).map(|second| (1_750_000_000 + second) * 1_000_000).collect();
@@ -155,7 +155,7 @@ fn units_of_time_may_be_mixed() {
 
 #[test]
 fn hidden_folders_are_named() {
-    let Some(data) = shared::data() else { return };
+    let Some(data) = e2e::data() else { return };
     let found = detect(&data.join("clients/plain/messy"));
     assert!(found.unrecognised.iter().any(|left| left.path.ends_with(".hidden")));
     let sources: usize = found.sources.iter().map(|source| source.units.len()).sum();

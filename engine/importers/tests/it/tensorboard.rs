@@ -6,7 +6,7 @@ use importers::{Options, SourceKind, Summary};
 use serde_json::Value;
 
 use crate::collector::{Collector, import_kinds};
-use crate::{expected, shared};
+use crate::expected;
 
 fn import(path: &std::path::Path) -> (Collector, Summary) {
     import_kinds(path, &[SourceKind::TensorBoard], &Options::default())
@@ -18,10 +18,10 @@ fn micros(seconds: &str) -> i64 {
 
 #[test]
 fn every_run_param_and_point_is_what_tensorboard_reads() {
-    let Some(data) = shared::data() else { return };
+    let Some(data) = e2e::data() else { return };
     let folder = data.join("clients/tensorboard");
     let (found, summary) = import(&folder);
-    let document = expected::document(&folder);
+    let document = e2e::expected_document(&folder);
     let points = expected::points(&folder);
     let runs = document["runs"].as_object().unwrap();
     let names: Vec<&str> = found.runs.values().map(|run| run.name.as_str()).collect();
@@ -84,7 +84,7 @@ fn every_run_param_and_point_is_what_tensorboard_reads() {
 
 #[test]
 fn a_run_has_the_same_identity_from_any_root_and_each_time() {
-    let Some(data) = shared::data() else { return };
+    let Some(data) = e2e::data() else { return };
     let folder = data.join("clients/tensorboard");
     let (whole, _) = import(&folder);
     let (again, _) = import(&folder);
@@ -106,7 +106,7 @@ fn a_run_has_the_same_identity_from_any_root_and_each_time() {
 
 #[test]
 fn restarted_runs_keep_all_points_in_the_order_of_their_files() {
-    let Some(data) = shared::data() else { return };
+    let Some(data) = e2e::data() else { return };
     let folder = data.join("algoperf/raw/external_tuning/cyclic_lr/study_0/criteo1tb_pytorch/trial_4");
     let (found, _) = import(&folder);
     assert_eq!(found.runs.len(), 1);

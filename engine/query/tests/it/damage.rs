@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
+use model::schema::Table;
 use model::{
     Command, ExperimentName, MetricName, NewRun, Point, PointBatch, PointColumns, ProjectName, RunId,
     SeriesPoints,
 };
 use query::{QueryError, QueryOptions, Settings, run};
+use store::catalog::Catalog;
 use store::disk::RealDisk;
-use store::{Store, StoreConfig, open_snapshot_tolerant};
+use store::{Layout, Store, StoreConfig, open_snapshot_tolerant};
 
 use crate::lake::{FACTORY, block_on, texts};
 
@@ -43,14 +45,9 @@ async fn append(store: &Store, run: RunId, steps: std::ops::Range<i64>) {
 }
 
 /// The data files of a table, oldest first.
-fn files(root: &Path, table: &str) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(root.join("tables").join(table))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "parquet"))
-        .collect();
-    files.sort();
-    files
+fn files(root: &Path, table: Table) -> Vec<PathBuf> {
+    let version = block_on(async { Catalog::open(root).unwrap().load(table).await.unwrap() });
+    version.files.iter().map(|file| Layout::new(root).table(table).join(&file.path)).collect()
 }
 
 fn ask(root: &Path, sql: &str, skip: bool) -> Result<(Vec<RecordBatch>, Vec<String>), QueryError> {
@@ -72,7 +69,7 @@ fn a_damaged_or_missing_segment_is_named_with_its_rows_and_runs_and_the_rest_can
     let folder = tempfile::tempdir().unwrap();
     block_on(build(folder.path()));
     let root = folder.path();
-    let first = files(root, "points").swap_remove(0);
+    let first = files(root, Table::Points).swap_remove(0);
     let name = first.file_name().unwrap().to_string_lossy().into_owned();
     let sound = std::fs::read(&first).unwrap();
     let run = RunId::from_u128(1).to_string();
@@ -116,7 +113,7 @@ fn a_damaged_registry_file_fails_only_what_needs_it() {
     let folder = tempfile::tempdir().unwrap();
     block_on(build(folder.path()));
     let root = folder.path();
-    let newest = files(root, "series").pop().unwrap();
+    let newest = files(root, Table::Series).pop().unwrap();
     let name = newest.file_name().unwrap().to_string_lossy().into_owned();
     let mut bytes = std::fs::read(&newest).unwrap();
     bytes[40] ^= 1;

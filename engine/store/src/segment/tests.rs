@@ -18,6 +18,7 @@ use proptest::prelude::*;
 
 use super::points::{Reader, ReaderCache, Scan, SeriesOrder, SeriesSelection, SortedSeries, TextColumns};
 use super::{EncodedSegment, PAGE_ROWS, ROW_GROUP_ROWS, SegmentError, points, rows};
+use crate::random::Random;
 
 /// A point as it comes out of a segment, doubles as bits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,23 +99,6 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-/// splitmix64, to make data from a seed.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
-}
-
 fn seed() -> u64 {
     let seed = std::env::var("RUNLAKE_TEST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(20_260_101);
     println!("RUNLAKE_TEST_SEED={seed}");
@@ -147,7 +131,7 @@ fn series(key: SeriesKey, count: usize, random: &mut Random) -> SortedSeries {
 
 /// 12 runs with series from one point to more than a row group.
 fn many_series() -> Vec<SortedSeries> {
-    let mut random = Random(7);
+    let mut random = Random::new(7);
     let mut all = Vec::new();
     for run in 0..12 {
         for (metric, count) in [("acc", 1), ("grad/layer", 300), ("loss", 9_000), ("system/gpu", 2_500)] {
@@ -302,7 +286,7 @@ fn one_series_costs_few_pages_and_a_count_none() {
 
 #[test]
 fn a_million_rows_and_one_row() {
-    let mut random = Random(1);
+    let mut random = Random::new(1);
     for count in [1, 1_000_000] {
         let all = series(key(1, "loss", None), count, &mut random);
         let segment = points::write([all.clone()]).unwrap();
@@ -336,7 +320,7 @@ fn points_of_equal_place_keep_their_order_of_arrival() {
 
 #[test]
 fn disorder_repeats_and_emptiness_are_refused() {
-    let mut random = Random(3);
+    let mut random = Random::new(3);
     let a = series(key(1, "a", None), 3, &mut random);
     let b = series(key(1, "b", None), 3, &mut random);
     let code = |result: super::Result<EncodedSegment>| result.unwrap_err().code();
@@ -358,13 +342,13 @@ async fn flip_bits<T: PartialEq>(
     written: &T,
     read: impl AsyncFn(Vec<u8>) -> Result<T, SegmentError>,
 ) {
-    let mut random = Random(seed());
+    let mut random = Random::new(seed());
     let mut found = 0;
     for trial in 0..trials {
         let mut damaged = bytes.to_vec();
         // Every other trial hits the tail, where the structure is.
         let from = if trial % 2 == 0 { 0 } else { bytes.len() * 3 / 4 };
-        let at = from + random.below(bytes.len() - from);
+        let at = from + random.index(bytes.len() - from);
         damaged[at] ^= 1 << random.below(8);
         match read(damaged).await {
             Ok(rows) => assert!(&rows == written, "a flipped bit at byte {at} gave wrong rows"),
@@ -383,7 +367,7 @@ async fn flip_bits<T: PartialEq>(
 
 #[test]
 fn a_flipped_bit_in_points_is_an_error_or_harmless() {
-    let mut random = Random(11);
+    let mut random = Random::new(11);
     let all: Vec<SortedSeries> = (0..40)
         .map(|number| {
             series(key(number / 4, ["a", "b", "c", "d"][number as usize % 4], None), 500, &mut random)
@@ -416,7 +400,7 @@ fn a_damaged_column_is_named_and_the_others_stay_readable() {
 
 #[test]
 fn a_missing_file_and_a_wrong_length_are_told_apart() {
-    let segment = points::write([series(key(1, "m", None), 10, &mut Random(1))]).unwrap();
+    let segment = points::write([series(key(1, "m", None), 10, &mut Random::new(1))]).unwrap();
     block_on(async {
         let (store, path, size) = stored(segment.bytes).await;
         let open = async |path: &str, size| Reader::open(Arc::clone(&store), &Path::from(path), size).await;
@@ -429,7 +413,7 @@ fn a_missing_file_and_a_wrong_length_are_told_apart() {
 
 /// Rows of any table, with nulls wherever they are allowed.
 fn batch_of(table: Table, count: usize) -> RecordBatch {
-    let mut random = Random(table as u64);
+    let mut random = Random::new(table as u64);
     let schema = table.schema();
     let columns = schema.fields().iter().map(|field| -> ArrayRef {
         let mut some = |_| !(field.is_nullable() && random.below(3) == 0);

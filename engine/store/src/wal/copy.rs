@@ -49,13 +49,7 @@ fn judge(
     next: Option<u64>,
     before: Option<u64>,
 ) -> Result<Option<(LogFile, u64, u64, usize)>> {
-    let limit = match next {
-        Some(next) => {
-            let next = LogFile::read(disk, directory, next)?;
-            next.header(lake_id, 0)?.ok().map(|header| header.previous_seq)
-        }
-        None => None,
-    };
+    let limit = file::limit(disk, directory, lake_id, next)??;
     let log = LogFile::read(disk, directory, number)?;
     let header = match log.header(lake_id, before.unwrap_or(0))? {
         Ok(header) => header,

@@ -219,6 +219,22 @@ impl LogFile {
     }
 }
 
+/// The number that the next file follows, when it is there and its header is whole: where the file before ends.
+///
+/// # Errors
+/// Outside, when the next file cannot be read; inside, when its header is whole and wrong, which shows again when that
+/// file is read itself.
+pub(crate) fn limit(
+    disk: &dyn Disk,
+    directory: &Path,
+    lake_id: &[u8; 16],
+    next: Option<u64>,
+) -> Result<Result<Option<u64>>> {
+    let Some(next) = next else { return Ok(Ok(None)) };
+    let header = LogFile::read(disk, directory, next)?.header(lake_id, 0);
+    Ok(header.map(|header| header.ok().map(|header| header.previous_seq)))
+}
+
 /// The numbers of the log files in a folder, rising. Other files are left alone.
 pub(crate) fn list(disk: &dyn Disk, directory: &Path) -> Result<Vec<u64>> {
     let names =

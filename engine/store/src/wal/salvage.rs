@@ -148,11 +148,8 @@ fn read(
     visit: &mut dyn FnMut(u64, &Record),
 ) -> Result<Option<PlannedFile>> {
     let log = LogFile::read(disk, directory, number)?;
-    let next = LogFile::read(disk, directory, number.saturating_add(1)).ok();
-    let limit = next
-        .and_then(|next| next.header(lake_id, 0).ok())
-        .and_then(std::result::Result::ok)
-        .map(|header| header.previous_seq);
+    let limit = file::limit(disk, directory, lake_id, Some(number.saturating_add(1)));
+    let limit = limit.ok().and_then(Result::ok).flatten();
     let mut frames = Vec::new();
     let walked = walk(&log, lake_id, before, limit, &mut |start, frame| {
         if let Ok(record) = Record::decode(frame.header.kind, frame.payload) {

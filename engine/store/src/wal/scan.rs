@@ -106,10 +106,9 @@ impl Scan {
     fn open(&mut self, number: u64, offset: usize) -> Result<bool> {
         let mut attempt = 1;
         loop {
-            let limit = match self.numbers.front() {
-                Some(next) => limit(&*self.disk, &self.directory, &self.lake_id, *next)?,
-                None => None,
-            };
+            // What is wrong with the next file shows when it is read itself.
+            let next = self.numbers.front().copied();
+            let limit = file::limit(&*self.disk, &self.directory, &self.lake_id, next)?.unwrap_or_default();
             let file = LogFile::read(&*self.disk, &self.directory, number)?;
             match self.judge(&file, limit) {
                 Ok(None) => return Ok(false),
@@ -208,11 +207,4 @@ pub fn first_seq(directory: &Path, lake_id: [u8; 16], disk: &dyn Disk) -> Result
 /// A tail that was never acknowledged is no damage: the next open cuts it off.
 pub fn verify(directory: &Path, lake_id: [u8; 16], disk: &dyn Disk) -> Vec<Finding> {
     super::survey::survey(directory, lake_id, disk, &mut |_, _| {}, &mut |_| {}).findings
-}
-
-/// The number that the next file follows, when its header is whole: where the file before ends.
-fn limit(disk: &dyn Disk, directory: &Path, lake_id: &[u8; 16], next: u64) -> Result<Option<u64>> {
-    let next = LogFile::read(disk, directory, next)?;
-    // What is wrong with it shows when it is read itself.
-    Ok(next.header(lake_id, 0).ok().and_then(std::result::Result::ok).map(|header| header.previous_seq))
 }

@@ -225,17 +225,11 @@ fn look(
     survey: &mut Survey,
     visit: &mut dyn FnMut(u64, &Record),
 ) -> Result<(u64, u64)> {
-    let file = LogFile::read(disk, directory, number)?;
-    let limit = match next {
-        Some(next) => {
-            let next = LogFile::read(disk, directory, next)?;
-            next.header(lake_id, 0).ok().and_then(std::result::Result::ok).map(|header| header.previous_seq)
-        }
-        None => None,
-    };
+    let log = LogFile::read(disk, directory, number)?;
+    let limit = file::limit(disk, directory, lake_id, next)?.unwrap_or_default();
     let mut broken = Vec::new();
     let mut records = 0;
-    let walk = walk(&file, lake_id, before, limit, &mut |offset, frame| {
+    let walk = walk(&log, lake_id, before, limit, &mut |offset, frame| {
         records += 1;
         match Record::decode(frame.header.kind, frame.payload) {
             Ok(record) => visit(frame.header.seq, &record),
@@ -246,7 +240,7 @@ fn look(
     survey.first_seq = survey.first_seq.or(Some(walk.previous_seq.saturating_add(1)));
     let mut add = |offset: usize, bytes: usize, lost, what: String| {
         let (offset, bytes) = (offset as u64, bytes as u64);
-        survey.findings.push(Finding { file: file.path.clone(), offset, bytes, lost, what });
+        survey.findings.push(Finding { file: log.path.clone(), offset, bytes, lost, what });
     };
     if let Some(before) = before
         && walk.header.is_some()
@@ -271,7 +265,7 @@ fn look(
             (gap.after_seq.saturating_add(1), gap.next_seq.map(|next| next.saturating_sub(1)));
         let last = last.or(limit.filter(|_| gap.proven));
         if !gap.proven {
-            survey.torn = Some((file.path.clone(), gap.start as u64));
+            survey.torn = Some((log.path.clone(), gap.start as u64));
             continue;
         }
         let lost = first..=last.unwrap_or(first).max(first);
@@ -281,7 +275,7 @@ fn look(
             None => format!("record {first} and what follows it is broken"),
         };
         survey.findings.push(Finding {
-            file: file.path.clone(),
+            file: log.path.clone(),
             offset: gap.start as u64,
             bytes: gap.end.saturating_sub(gap.start) as u64,
             lost: Some(lost),
@@ -289,5 +283,5 @@ fn look(
         });
     }
     let last_seq = walk.last_seq.max(limit.unwrap_or(0));
-    Ok((last_seq, file.bytes.len() as u64))
+    Ok((last_seq, log.bytes.len() as u64))
 }

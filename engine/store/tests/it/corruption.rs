@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use store::{Store, open_snapshot, verify};
 
 use crate::lake::seed;
+use crate::random::Random;
 use crate::sample;
 
 /// How a file is damaged.
@@ -36,19 +37,6 @@ impl Damage {
             Self::Deleted => return std::fs::remove_file(path).unwrap(),
         }
         std::fs::write(path, bytes).unwrap();
-    }
-}
-
-/// A small generator of numbers (splitmix64).
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % limit.max(1) as u64) as usize
     }
 }
 
@@ -161,20 +149,20 @@ async fn judge(root: &Path, file: &Path, expected: &str) -> Outcome {
     if all_same { Outcome::Same } else { Outcome::Named }
 }
 
-fn damages(bytes: &[u8], all: bool, numbers: &mut Numbers) -> Vec<Damage> {
+fn damages(bytes: &[u8], all: bool, random: &mut Random) -> Vec<Damage> {
     let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     let mut damages = vec![Damage::Emptied, Damage::Deleted];
     if used > 0 {
-        damages.push(Damage::Cut { length: numbers.below(used) });
+        damages.push(Damage::Cut { length: random.index(used) });
         damages.push(Damage::Cut { length: used - 1 });
-        damages.push(Damage::ZeroedPage { start: numbers.below(used / 4096 + 1) * 4096 });
+        damages.push(Damage::ZeroedPage { start: random.index(used / 4096 + 1) * 4096 });
         let flips = if all { used.min(3000) } else { 5 };
         for flip in 0..flips {
-            let byte = if all && used <= 3000 { flip } else { numbers.below(used) };
-            damages.push(Damage::Flip { byte, bit: numbers.below(8) as u8 });
+            let byte = if all && used <= 3000 { flip } else { random.index(used) };
+            damages.push(Damage::Flip { byte, bit: random.below(8) as u8 });
         }
     } else if !bytes.is_empty() {
-        damages.push(Damage::Flip { byte: numbers.below(bytes.len()), bit: numbers.below(8) as u8 });
+        damages.push(Damage::Flip { byte: random.index(bytes.len()), bit: random.below(8) as u8 });
     }
     damages
 }
@@ -185,7 +173,7 @@ async fn damage_to_any_file_is_named_and_never_gives_a_wrong_value() {
     let wanted = std::env::var("RUNLAKE_CORRUPTION").unwrap_or_default();
     let all = wanted == "all";
     let most = if all { usize::MAX } else { wanted.parse().unwrap_or(24) };
-    let mut numbers = Numbers(seed);
+    let mut random = Random::new(seed);
     let folder = tempfile::tempdir().unwrap();
     let sound = folder.path().join("sound");
     sample::build(&sound).await;
@@ -197,13 +185,13 @@ async fn damage_to_any_file_is_named_and_never_gives_a_wrong_value() {
     let mut trials: BTreeMap<String, Vec<(usize, Damage)>> = BTreeMap::new();
     for (index, bytes) in contents.iter().enumerate() {
         let of_kind = trials.entry(kind(&files[index], &files)).or_default();
-        of_kind.extend(damages(bytes, all, &mut numbers).into_iter().map(|damage| (index, damage)));
+        of_kind.extend(damages(bytes, all, &mut random).into_iter().map(|damage| (index, damage)));
     }
     // One of each kind in turn, so that a few trials touch every kind of file.
     let mut chosen = Vec::new();
     while chosen.len() < most && trials.values().any(|of_kind| !of_kind.is_empty()) {
         for of_kind in trials.values_mut().filter(|of_kind| !of_kind.is_empty()) {
-            chosen.push(of_kind.swap_remove(numbers.below(of_kind.len())));
+            chosen.push(of_kind.swap_remove(random.index(of_kind.len())));
         }
     }
     for (trial, (index, damage)) in chosen.iter().enumerate() {

@@ -16,30 +16,7 @@ use store::{
 };
 
 use crate::lake::{batch, config, create, key, run_id};
-
-/// Steele, Lea and Flood's SplitMix64 (2014): enough for choices in a test.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    fn percent(&mut self, chance: u64) -> bool {
-        self.below(100) < chance
-    }
-
-    fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-}
+use crate::random::Random;
 
 const FULL: CompactOptions = CompactOptions { full: true, sweep: true };
 const NOW: VacuumOptions = VacuumOptions { older_than: Some(Duration::ZERO), dry_run: false };
@@ -161,9 +138,9 @@ fn project_run(run: u128) -> Command {
 
 fn random() -> (u64, Random) {
     let given = std::env::var("RUNLAKE_TEST_SEED").ok().and_then(|text| text.parse().ok());
-    let seed = given.unwrap_or_else(|| Random(u64::from(std::process::id())).next());
+    let seed = given.unwrap_or_else(|| Random::new(u64::from(std::process::id())).next());
     println!("RUNLAKE_TEST_SEED={seed}");
-    (seed, Random(seed))
+    (seed, Random::new(seed))
 }
 
 fn rounds(default: u32) -> u32 {
@@ -348,7 +325,7 @@ async fn compaction_goes_on_beside_writers_and_flushes() {
 async fn a_long_ingest_stays_within_the_promised_files_layers_and_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(small(folder.path())).await.unwrap();
-    let mut random = Random(7);
+    let mut random = Random::new(7);
     let mut flushes = 0_u32;
     let mut report = None;
     for flush in 0..120_u128 {

@@ -3,20 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use model::schema::Table;
+use store::catalog::Catalog;
 use store::disk::RealDisk;
-use store::{Store, open_snapshot, verify};
+use store::{Layout, Store, open_snapshot, verify};
 
 use crate::lake::{batch, create, open};
 use crate::sample;
 
-fn data_files(root: &Path, table: &str) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(root.join("tables").join(table))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "parquet"))
-        .collect();
-    files.sort();
-    files
+/// The data files of a table, oldest first.
+async fn data_files(root: &Path, table: Table) -> Vec<PathBuf> {
+    let version = Catalog::open(root).unwrap().load(table).await.unwrap();
+    version.files.iter().map(|file| Layout::new(root).table(table).join(&file.path)).collect()
 }
 
 #[tokio::test]
@@ -26,18 +24,18 @@ async fn what_the_log_can_give_back_is_made_again() {
     sample::build(&sound).await;
     let expected = sample::content(&open_snapshot(&sound).await.unwrap()).await.unwrap();
     for (number, (table, index, delete)) in [
-        ("points", 0, false),
-        ("points", 1, true),
-        ("series", 1, false),
-        ("runs", 1, true),
-        ("notes", 0, false),
+        (Table::Points, 0, false),
+        (Table::Points, 1, true),
+        (Table::Series, 0, false),
+        (Table::Runs, 0, true),
+        (Table::Notes, 0, false),
     ]
     .into_iter()
     .enumerate()
     {
         let root = folder.path().join(format!("lake-{number}"));
         sample::copy(&sound, &root);
-        let file = data_files(&root, table).swap_remove(index);
+        let file = data_files(&root, table).await.swap_remove(index);
         if delete {
             std::fs::remove_file(&file).unwrap();
         } else {
@@ -55,13 +53,21 @@ async fn what_the_log_can_give_back_is_made_again() {
         if let Some(kept) = &report.set_aside[0].kept {
             assert!(root.join(kept).exists(), "{kept}");
         }
-        assert_eq!(sample::content(&open_snapshot(&root).await.unwrap()).await.unwrap(), expected, "{table}");
+        assert_eq!(
+            sample::content(&open_snapshot(&root).await.unwrap()).await.unwrap(),
+            expected,
+            "{table:?}"
+        );
         let store = Store::open(sample::sample_config(&root)).await.unwrap();
-        assert_eq!(sample::content(&store.snapshot()).await.unwrap(), expected, "{table}");
+        assert_eq!(sample::content(&store.snapshot()).await.unwrap(), expected, "{table:?}");
         store.flush().await.unwrap();
         store.close().await;
-        assert_eq!(sample::content(&open_snapshot(&root).await.unwrap()).await.unwrap(), expected, "{table}");
-        assert_eq!(verify(&root).await.unwrap().findings, [], "{table}");
+        assert_eq!(
+            sample::content(&open_snapshot(&root).await.unwrap()).await.unwrap(),
+            expected,
+            "{table:?}"
+        );
+        assert_eq!(verify(&root).await.unwrap().findings, [], "{table:?}");
         let again = store::quarantine(&root, Arc::new(RealDisk), "a test").await.unwrap();
         assert_eq!(again, store::QuarantineReport::default());
     }
@@ -80,7 +86,7 @@ async fn what_the_log_cannot_give_back_stays_and_is_named() {
         store.flush().await.unwrap();
     }
     store.close().await;
-    let oldest = data_files(folder.path(), "points").swap_remove(0);
+    let oldest = data_files(folder.path(), Table::Points).await.swap_remove(0);
     let mut bytes = std::fs::read(&oldest).unwrap();
     bytes[50] ^= 1;
     std::fs::write(&oldest, &bytes).unwrap();

@@ -1,54 +1,23 @@
 //! What the tools' own readers gave, and what a lake has, in one form to compare.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::Path;
 
-use e2e::{sql, sql_texts};
-use serde_json::Value;
+use e2e::{ExpectedPoint, expected_points, sql, sql_texts};
 
 /// Points by run and metric: step, time in microseconds where the tool has one, value.
 pub(crate) type Points = BTreeMap<(String, String), Vec<(i64, Option<i64>, f64)>>;
 
-/// `expected.json` of a tool.
-pub(crate) fn document(tool: &Path) -> Value {
-    serde_json::from_slice(&std::fs::read(tool.join("expected.json")).unwrap()).unwrap()
-}
-
 /// `expected_points.csv.gz` of a tool: the points of runs that begin with a text, without that text.
 pub(crate) fn points(tool: &Path, prefix: &str, micros: fn(&str) -> i64) -> Points {
-    let file = std::fs::File::open(tool.join("expected_points.csv.gz")).unwrap();
-    let mut text = String::new();
-    flate2::read::MultiGzDecoder::new(file).read_to_string(&mut text).unwrap();
     let mut points = Points::new();
-    for line in text.lines().skip(1) {
-        let cells = cells(line);
-        let [run, metric, step, time, value] = cells.as_slice() else { panic!("{line}") };
+    for ExpectedPoint { run, metric, step, time, value } in expected_points(tool) {
         let Some(run) = run.strip_prefix(prefix) else { continue };
-        let time = (!time.is_empty()).then(|| micros(time));
+        let time = (!time.is_empty()).then(|| micros(&time));
         let point = (step.parse().unwrap(), time, value.parse().unwrap());
-        points.entry((run.to_owned(), metric.clone())).or_default().push(point);
+        points.entry((run.to_owned(), metric)).or_default().push(point);
     }
     points
-}
-
-/// The cells of a line of CSV.
-fn cells(line: &str) -> Vec<String> {
-    let mut cells = vec![String::new()];
-    let mut quoted = false;
-    let mut characters = line.chars().peekable();
-    while let Some(character) = characters.next() {
-        match character {
-            '"' if quoted && characters.peek() == Some(&'"') => {
-                characters.next();
-                cells.last_mut().unwrap().push('"');
-            }
-            '"' => quoted = !quoted,
-            ',' if !quoted => cells.push(String::new()),
-            other => cells.last_mut().unwrap().push(other),
-        }
-    }
-    cells
 }
 
 /// All points of a lake; runs are named by a column of the table `runs`.

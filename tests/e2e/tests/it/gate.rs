@@ -36,6 +36,12 @@ fn assert_close(what: &str, found: &Value, wanted: &Value, relative: f64) {
     assert!((a - b).abs() <= tolerance, "{what}: {a:e}, expected {b:e}");
 }
 
+#[track_caller]
+fn assert_exit_code(what: &str, done: &Done, expected: &Value) {
+    let Done { stdout, stderr, code, .. } = done;
+    assert_eq!(Some(i64::from(*code)), expected["exit_code"].as_i64(), "{what}\n{stdout}{stderr}");
+}
+
 #[test]
 fn every_question_of_the_demo_corpus_has_its_known_verdict_and_numbers() {
     let folder = tempfile::tempdir().unwrap();
@@ -54,13 +60,7 @@ fn every_question_of_the_demo_corpus_has_its_known_verdict_and_numbers() {
         let done = gate(&lake, &words);
         let what = words.join(" ");
         let (expected, scipy) = (&question["expected"], &question["scipy"]);
-        assert_eq!(
-            Some(i64::from(done.code)),
-            expected["exit_code"].as_i64(),
-            "{what}\n{}{}",
-            done.stdout,
-            done.stderr
-        );
+        assert_exit_code(&what, &done, expected);
         let report = report(&done);
         assert_eq!(report["exit_code"], expected["exit_code"], "{what}");
         if expected["verdict"] == "nothing_matched" {
@@ -213,13 +213,7 @@ fn check_vector(lake: &Path, index: usize, vector: &Value) {
     words.extend(flag("paired").then_some(["--pair-by", "position"]).into_iter().flatten());
     let done = gate(lake, &words);
     let what = format!("{}: {}", vector["name"], words.join(" "));
-    assert_eq!(
-        Some(i64::from(done.code)),
-        expected["exit_code"].as_i64(),
-        "{what}\n{}{}",
-        done.stdout,
-        done.stderr
-    );
+    assert_exit_code(&what, &done, expected);
     if done.code == 2 {
         assert!(done.stderr.starts_with("runlake: ") && done.stdout.is_empty(), "{what}: {done:?}");
         return;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use e2e::{Done, data, run, sql, sql_texts};
+use e2e::{Done, data, expected_document, run, sql, sql_texts};
 use serde_json::Value;
 
 use crate::expected;
@@ -51,11 +51,17 @@ fn assert_series(lake: &Path, runs: &BTreeMap<String, &Value>, run_column: &str,
     assert_eq!(seen, wanted);
 }
 
+/// The runs of a document whose names begin with a text, by the rest of their names.
+fn runs_of<'a>(document: &'a Value, prefix: &str) -> BTreeMap<String, &'a Value> {
+    let runs = document["runs"].as_object().unwrap().iter();
+    runs.filter_map(|(name, entry)| Some((name.strip_prefix(prefix)?.to_owned(), entry))).collect()
+}
+
 #[test]
 fn tensorboard_folders_give_what_tensorboard_reads_and_nothing_new_the_second_time() {
     let Some(data) = data() else { return };
     let tool = data.join("clients/tensorboard");
-    let document = expected::document(&tool);
+    let document = expected_document(&tool);
     let (mut runs, mut points) = (0, 0);
     // `torch` holds a file that was cut.
     for (folder, code) in [("torch", 6), ("tbx", 0), ("native", 0)] {
@@ -73,12 +79,7 @@ fn tensorboard_folders_give_what_tensorboard_reads_and_nothing_new_the_second_ti
         let prefix = format!("{folder}/");
         let wanted = expected::points(&tool, &prefix, seconds);
         expected::assert_same_points(&expected::points_of(&lake, "name"), &wanted);
-        let entries: BTreeMap<String, &Value> = document["runs"]
-            .as_object()
-            .unwrap()
-            .iter()
-            .filter_map(|(name, entry)| Some((name.strip_prefix(&prefix)?.to_owned(), entry)))
-            .collect();
+        let entries = runs_of(&document, &prefix);
         assert_series(&lake, &entries, "name", "metrics_all");
         let mut names: Vec<String> =
             sql_texts(&lake, "SELECT name FROM runs").into_iter().flatten().collect();
@@ -116,7 +117,7 @@ fn tensorboard_folders_give_what_tensorboard_reads_and_nothing_new_the_second_ti
 fn mlflow_stores_of_three_versions_give_what_mlflow_reads() {
     let Some(data) = data() else { return };
     let tool = data.join("clients/mlflow");
-    let document = expected::document(&tool);
+    let document = expected_document(&tool);
     for store in ["mlflow-1.30-file", "mlflow-2.22-file", "mlflow-3.17-file"] {
         let temporary = tempfile::tempdir().unwrap();
         let lake = temporary.path().join("lake");
@@ -124,12 +125,7 @@ fn mlflow_stores_of_three_versions_give_what_mlflow_reads() {
         let prefix = format!("{store}:");
         let wanted = expected::points(&tool, &prefix, milliseconds);
         expected::assert_same_points(&expected::points_of(&lake, "run_id"), &wanted);
-        let entries: BTreeMap<String, &Value> = document["runs"]
-            .as_object()
-            .unwrap()
-            .iter()
-            .filter_map(|(name, entry)| Some((name.strip_prefix(&prefix)?.to_owned(), entry)))
-            .collect();
+        let entries = runs_of(&document, &prefix);
         assert!(entries.len() >= 10);
         assert_series(&lake, &entries, "run_id", "metrics");
         let (params, tags) =
@@ -185,7 +181,7 @@ fn mlflow_stores_of_three_versions_give_what_mlflow_reads() {
 fn hugging_face_states_give_each_point_once() {
     let Some(data) = data() else { return };
     let tool = data.join("clients/hf");
-    let document = expected::document(&tool);
+    let document = expected_document(&tool);
     let temporary = tempfile::tempdir().unwrap();
     let lake = temporary.path().join("lake");
     import(&lake, &tool.join("toy-clf")).expect(0);
@@ -220,7 +216,7 @@ fn clean_plain_files_give_what_stands_in_them() {
     let time = |text: &str| {
         text.parse::<f64>().map_or_else(|_| rfc3339(text), |seconds| (seconds * 1e6).round() as i64)
     };
-    let document = expected::document(&tool);
+    let document = expected_document(&tool);
     let mut files = 0;
     for name in document["runs"].as_object().unwrap().keys().filter(|name| name.starts_with("clean/")) {
         let temporary = tempfile::tempdir().unwrap();

@@ -112,20 +112,14 @@ async fn failing_operations_lose_and_double_nothing() {
 /// committed, and nothing is written twice.
 #[tokio::test]
 async fn a_failed_read_in_a_flush_holds_up_only_that_flush() {
-    let mut prepared = Life::new(young_lake().await, 5);
-    prepared.open().await.unwrap();
-    for _ in 0..4 {
-        prepared.perform(Operation::Apply).await;
-    }
+    let mut prepared = Life::with_runs(young_lake().await, 5).await;
     prepared.perform(Operation::Append).await;
     prepared.close().await;
     let (mut faults, mut failed) = (0, 0);
     let mut random = crate::random::Random::new(seeds(1, 1)[0]);
     let mut at = random.below(4);
     loop {
-        let mut life = Life::new(prepared.disk.copy(), 0);
-        life.model = prepared.model.clone();
-        life.context = format!("reading operation {at} of a flush");
+        let mut life = prepared.branch(0, format!("reading operation {at} of a flush"));
         life.open().await.unwrap();
         life.disk.fail_read_at(life.disk.reads() + at);
         failed += u64::from(life.store().flush().await.is_err());
@@ -152,19 +146,13 @@ async fn a_failed_read_in_a_flush_holds_up_only_that_flush() {
 /// the power failed as well.
 #[tokio::test]
 async fn after_a_failed_sync_nothing_is_acknowledged() {
-    let mut prepared = Life::new(young_lake().await, 5);
-    prepared.open().await.unwrap();
-    for _ in 0..4 {
-        prepared.perform(Operation::Apply).await;
-    }
+    let mut prepared = Life::with_runs(young_lake().await, 5).await;
     prepared.perform(Operation::Append).await;
     prepared.close().await;
     let mut faults = 0;
     let step = 60 / count("RUNLAKE_TEST_FAULTS", 36).clamp(6, 60);
     for at in (0..80).step_by(step as usize * 2) {
-        let mut life = Life::new(prepared.disk.copy(), at);
-        life.model = prepared.model.clone();
-        life.context = format!("operation {at} of a flush");
+        let mut life = prepared.branch(at, format!("operation {at} of a flush"));
         life.open().await.unwrap();
         let failed_syncs = life.disk.failed_syncs();
         life.disk.fail_at(life.disk.operations() + at, Fault::Error);
@@ -187,11 +175,7 @@ async fn after_a_failed_sync_nothing_is_acknowledged() {
 /// Fills the disk to the last byte, again and again at another place, and looks at everything that must still work.
 #[tokio::test]
 async fn a_full_disk_refuses_clearly_reads_go_on_and_writing_resumes_by_itself() {
-    let mut life = Life::new(young_lake().await, 3);
-    life.open().await.unwrap();
-    for _ in 0..4 {
-        life.perform(Operation::Apply).await;
-    }
+    let mut life = Life::with_runs(young_lake().await, 3).await;
     let mut refused_flushes = 0;
     for room in [0, 1_000, 10_000, 17_000, 33_000, 50_000] {
         life.context = format!("room for {room} bytes");

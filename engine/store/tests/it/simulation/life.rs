@@ -107,6 +107,21 @@ impl Life {
         }
     }
 
+    /// A life of a lake with a few runs, in which the store is open.
+    pub(crate) async fn with_runs(disk: FaultyDisk, seed: u64) -> Self {
+        let mut life = Self::new(disk, seed);
+        life.open().await.unwrap();
+        for _ in 0..4 {
+            life.perform(Operation::Apply).await;
+        }
+        life
+    }
+
+    /// Another life from where this one is, on a disk of its own; the store is not open.
+    pub(crate) fn branch(&self, seed: u64, context: String) -> Self {
+        Self { model: self.model.clone(), context, ..Self::new(self.disk.copy(), seed) }
+    }
+
     /// From now on an operation that fails is a fault of the store, until the disk fails again.
     pub(crate) fn expect_success(&mut self) {
         self.sound_failures = self.disk.failures();

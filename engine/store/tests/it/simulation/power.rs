@@ -130,12 +130,7 @@ async fn power_cuts_lose_and_double_nothing() {
 /// not build on it: the power may still fail.
 #[tokio::test]
 async fn what_a_dead_process_did_not_sync_is_not_built_upon() {
-    let young = young_lake().await;
-    let mut prepared = Life::new(young, 1);
-    prepared.open().await.unwrap();
-    for _ in 0..4 {
-        prepared.perform(Operation::Apply).await;
-    }
+    let mut prepared = Life::with_runs(young_lake().await, 1).await;
     prepared.close().await;
     let before = prepared.disk.operations();
     let probe = Life::new(prepared.disk.copy(), 1);
@@ -145,9 +140,7 @@ async fn what_a_dead_process_did_not_sync_is_not_built_upon() {
     let mut random = Random::new(seeds(1, 1)[0]);
     let mut at = random.below(step);
     while at < operations {
-        let mut life = Life::new(prepared.disk.copy(), at);
-        life.model = prepared.model.clone();
-        life.context = format!("killed at operation {at} of {operations}");
+        let mut life = prepared.branch(at, format!("killed at operation {at} of {operations}"));
         println!("{}", life.context);
         life.disk.fail_at(before + at, Fault::PowerCut);
         if life.open().await.is_ok() {
@@ -174,20 +167,14 @@ async fn what_a_dead_process_did_not_sync_is_not_built_upon() {
 /// The power fails at any operation of flushes that make checkpoints of Delta logs.
 #[tokio::test]
 async fn a_power_cut_in_a_checkpoint_loses_nothing() {
-    let mut prepared = Life::new(old_lake().await, 2);
-    prepared.open().await.unwrap();
-    for _ in 0..4 {
-        prepared.perform(Operation::Apply).await;
-    }
+    let mut prepared = Life::with_runs(old_lake().await, 2).await;
     prepared.perform(Operation::Append).await;
     assert_eq!(checkpoints(&prepared.disk), 0);
     prepared.close().await;
     let (mut made, mut at) = (0, 0);
     let mut random = Random::new(seeds(1, 1)[0]);
     loop {
-        let mut life = Life::new(prepared.disk.copy(), at);
-        life.model = prepared.model.clone();
-        life.context = format!("cut at operation {at} of a flush");
+        let mut life = prepared.branch(at, format!("cut at operation {at} of a flush"));
         life.open().await.unwrap();
         life.disk.fail_at(life.disk.operations() + at, Fault::PowerCut);
         life.perform(Operation::Flush).await;

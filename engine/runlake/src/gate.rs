@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use analysis::{GateParameters, GateReport, GateRun};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use model::{MetricName, Run, RunStatus};
 
 use crate::error::Result;
@@ -37,23 +39,26 @@ impl Lake {
     ///
     /// # Errors
     /// When a selector or a parameter is wrong, or a run has the metric in several contexts.
-    pub async fn gate(&self, query: &GateQuery) -> Result<GateOutcome> {
-        let snapshot = self.snapshot().await?;
-        let candidate = query.candidate.runs(self, &snapshot).await?;
-        let baseline = query.baseline.runs(self, &snapshot).await?;
-        let samples = Samples::new(&snapshot, &query.metric);
-        let pair_by = query.parameters.pair_by.as_deref();
-        let candidate_runs = gate_runs(&samples, &candidate, pair_by)?;
-        let baseline_runs = gate_runs(&samples, &baseline, pair_by)?;
-        let report =
-            analysis::gate(query.metric.as_str(), &baseline_runs, &candidate_runs, &query.parameters)?;
-        let ids = |runs: &[Arc<Run>], keep: &dyn Fn(&Run) -> bool| -> Vec<String> {
-            runs.iter().filter(|run| keep(run)).map(|run| run.id.to_string()).collect()
-        };
-        let running = |run: &Run| !run.status.is_ended();
-        let mut still_running = ids(&candidate, &running);
-        still_running.extend(ids(&baseline, &running));
-        Ok(GateOutcome { report, still_running })
+    pub fn gate<'a>(&'a self, query: &'a GateQuery) -> BoxFuture<'a, Result<GateOutcome>> {
+        async move {
+            let snapshot = self.snapshot().await?;
+            let candidate = query.candidate.runs(self, &snapshot).await?;
+            let baseline = query.baseline.runs(self, &snapshot).await?;
+            let samples = Samples::new(&snapshot, &query.metric);
+            let pair_by = query.parameters.pair_by.as_deref();
+            let candidate_runs = gate_runs(&samples, &candidate, pair_by)?;
+            let baseline_runs = gate_runs(&samples, &baseline, pair_by)?;
+            let report =
+                analysis::gate(query.metric.as_str(), &baseline_runs, &candidate_runs, &query.parameters)?;
+            let ids = |runs: &[Arc<Run>], keep: &dyn Fn(&Run) -> bool| -> Vec<String> {
+                runs.iter().filter(|run| keep(run)).map(|run| run.id.to_string()).collect()
+            };
+            let running = |run: &Run| !run.status.is_ended();
+            let mut still_running = ids(&candidate, &running);
+            still_running.extend(ids(&baseline, &running));
+            Ok(GateOutcome { report, still_running })
+        }
+        .boxed()
     }
 }
 

@@ -8,6 +8,8 @@ mod writer;
 
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use model::{Command, PointBatch, WriterSequence};
 use proto::v1;
 use proto::v1::admin_client::AdminClient;
@@ -82,24 +84,27 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Url`] and [`ClientError::Connect`].
-    pub async fn connect(url: &str) -> Result<Self, ClientError> {
-        let endpoint = Endpoint::from_shared(url.to_owned())
-            .map_err(|error| ClientError::Url { url: url.to_owned(), reason: error.to_string() })?
-            .connect_timeout(Duration::from_secs(10))
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(Duration::from_secs(30))
-            .keep_alive_timeout(Duration::from_secs(10))
-            .keep_alive_while_idle(true);
-        let channel = endpoint
-            .connect()
-            .await
-            .map_err(|source| ClientError::Connect { url: url.to_owned(), source })?;
-        Ok(Self {
-            ingest: IngestClient::new(channel.clone()),
-            query: QueryClient::new(channel.clone()),
-            admin: AdminClient::new(channel),
-            retry: RetryPolicy::default(),
-        })
+    pub fn connect<'a>(url: &'a str) -> BoxFuture<'a, Result<Self, ClientError>> {
+        async move {
+            let endpoint = Endpoint::from_shared(url.to_owned())
+                .map_err(|error| ClientError::Url { url: url.to_owned(), reason: error.to_string() })?
+                .connect_timeout(Duration::from_secs(10))
+                .tcp_nodelay(true)
+                .http2_keep_alive_interval(Duration::from_secs(30))
+                .keep_alive_timeout(Duration::from_secs(10))
+                .keep_alive_while_idle(true);
+            let channel = endpoint
+                .connect()
+                .await
+                .map_err(|source| ClientError::Connect { url: url.to_owned(), source })?;
+            Ok(Self {
+                ingest: IngestClient::new(channel.clone()),
+                query: QueryClient::new(channel.clone()),
+                admin: AdminClient::new(channel),
+                retry: RetryPolicy::default(),
+            })
+        }
+        .boxed()
     }
 
     /// With another policy of trying again.
@@ -113,37 +118,42 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::NotOnTheWire`] for commands that only a lake's own process gives; what the server says.
-    pub async fn apply(&self, command: Command) -> Result<(), ClientError> {
-        let what = match &command {
-            Command::RecordImport(_) => "RecordImport",
-            _ => "this command",
-        };
-        let call = translate::call_from_command(command).ok_or(ClientError::NotOnTheWire { what })?;
-        match call {
-            Call::CreateRun(message) => {
-                self.repeat(&*message, |m| attempt!(self.create_run(m))).await.map(drop)
-            }
-            Call::UpdateRun(message) => {
-                self.repeat(&message, |m| attempt!(self.update_run(m))).await.map(drop)
-            }
-            Call::SetParams(message) => {
-                self.repeat(&message, |m| attempt!(self.set_params(m))).await.map(drop)
-            }
-            Call::SetTags(message) => self.repeat(&message, |m| attempt!(self.set_tags(m))).await.map(drop),
-            Call::DeleteTags(message) => {
-                self.repeat(&message, |m| attempt!(self.delete_tags(m))).await.map(drop)
-            }
-            Call::UpdateExperiment(message) => {
-                self.repeat(&message, |m| attempt!(self.update_experiment(m))).await.map(drop)
-            }
-            // Not idempotent: nothing is tried again whose first attempt may have been done.
-            Call::Decide(message) => {
-                self.admin.clone().decide(message).await.map(drop).map_err(ClientError::from_status)
-            }
-            Call::AddNote(message) => {
-                self.admin.clone().add_note(message).await.map(drop).map_err(ClientError::from_status)
+    pub fn apply<'a>(&'a self, command: Command) -> BoxFuture<'a, Result<(), ClientError>> {
+        async move {
+            let what = match &command {
+                Command::RecordImport(_) => "RecordImport",
+                _ => "this command",
+            };
+            let call = translate::call_from_command(command).ok_or(ClientError::NotOnTheWire { what })?;
+            match call {
+                Call::CreateRun(message) => {
+                    self.repeat(&*message, |m| attempt!(self.create_run(m))).await.map(drop)
+                }
+                Call::UpdateRun(message) => {
+                    self.repeat(&message, |m| attempt!(self.update_run(m))).await.map(drop)
+                }
+                Call::SetParams(message) => {
+                    self.repeat(&message, |m| attempt!(self.set_params(m))).await.map(drop)
+                }
+                Call::SetTags(message) => {
+                    self.repeat(&message, |m| attempt!(self.set_tags(m))).await.map(drop)
+                }
+                Call::DeleteTags(message) => {
+                    self.repeat(&message, |m| attempt!(self.delete_tags(m))).await.map(drop)
+                }
+                Call::UpdateExperiment(message) => {
+                    self.repeat(&message, |m| attempt!(self.update_experiment(m))).await.map(drop)
+                }
+                // Not idempotent: nothing is tried again whose first attempt may have been done.
+                Call::Decide(message) => {
+                    self.admin.clone().decide(message).await.map(drop).map_err(ClientError::from_status)
+                }
+                Call::AddNote(message) => {
+                    self.admin.clone().add_note(message).await.map(drop).map_err(ClientError::from_status)
+                }
             }
         }
+        .boxed()
     }
 
     /// Attempts an idempotent call until it succeeds, is refused for good, or the policy ends.
@@ -170,27 +180,30 @@ impl Client {
     ///
     /// # Errors
     /// What the server says.
-    pub async fn write_batch(
-        &self,
-        batch: &PointBatch,
-        sequence: Option<&WriterSequence>,
-    ) -> Result<Appended, ClientError> {
-        let message = v1::WriteBatchRequest {
-            client_id: sequence.map_or_else(String::new, |s| s.client_id().to_owned()),
-            batch: Some(v1::SequencedBatch {
-                client_seq: sequence.map_or(0, WriterSequence::client_seq),
-                batch: Some(translate::proto_from_batch(batch)),
-            }),
-        };
-        let attempt = |m| attempt!(self.write_batch(m));
-        let response = match sequence {
-            Some(_) => self.repeat(&message, attempt).await?,
-            None => attempt(message).await.map_err(ClientError::from_status)?,
-        };
-        let acknowledgement = response
-            .acknowledgement
-            .ok_or(ClientError::Protocol { what: "an answer to WriteBatch without an acknowledgement" })?;
-        Ok(Appended { duplicate: acknowledgement.duplicate })
+    pub fn write_batch<'a>(
+        &'a self,
+        batch: &'a PointBatch,
+        sequence: Option<&'a WriterSequence>,
+    ) -> BoxFuture<'a, Result<Appended, ClientError>> {
+        async move {
+            let message = v1::WriteBatchRequest {
+                client_id: sequence.map_or_else(String::new, |s| s.client_id().to_owned()),
+                batch: Some(v1::SequencedBatch {
+                    client_seq: sequence.map_or(0, WriterSequence::client_seq),
+                    batch: Some(translate::proto_from_batch(batch)),
+                }),
+            };
+            let attempt = |m| attempt!(self.write_batch(m));
+            let response = match sequence {
+                Some(_) => self.repeat(&message, attempt).await?,
+                None => attempt(message).await.map_err(ClientError::from_status)?,
+            };
+            let acknowledgement = response.acknowledgement.ok_or(ClientError::Protocol {
+                what: "an answer to WriteBatch without an acknowledgement",
+            })?;
+            Ok(Appended { duplicate: acknowledgement.duplicate })
+        }
+        .boxed()
     }
 
     /// A stream of batches of one writer. Batches get the numbers `first_seq`, `first_seq + 1`, …; a writer that goes
@@ -206,14 +219,24 @@ impl Client {
     ///
     /// # Errors
     /// What the server says; [`ClientError::Remote`] has the position in the text where that is known.
-    pub async fn sql_rows(&self, sql: &str, settings: &[(&str, &str)]) -> Result<SqlRows, ClientError> {
-        let request = v1::SqlRequest {
-            sql: sql.to_owned(),
-            settings: settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
-            timeout_millis: 0,
-        };
-        let response = self.query.clone().sql(request).await.map_err(ClientError::from_status)?;
-        SqlRows::begin(response.into_inner()).await
+    pub fn sql_rows<'a>(
+        &'a self,
+        sql: &'a str,
+        settings: &'a [(&'a str, &'a str)],
+    ) -> BoxFuture<'a, Result<SqlRows, ClientError>> {
+        async move {
+            let request = v1::SqlRequest {
+                sql: sql.to_owned(),
+                settings: settings
+                    .iter()
+                    .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                    .collect(),
+                timeout_millis: 0,
+            };
+            let response = self.query.clone().sql(request).await.map_err(ClientError::from_status)?;
+            SqlRows::begin(response.into_inner()).await
+        }
+        .boxed()
     }
 
     /// Runs a statement and collects its rows.
@@ -228,56 +251,66 @@ impl Client {
     ///
     /// # Errors
     /// What the server says.
-    pub async fn flush(&self) -> Result<Flushed, ClientError> {
-        let response =
-            self.admin.clone().flush(v1::FlushRequest {}).await.map_err(ClientError::from_status)?;
-        let v1::FlushResponse { points, tables, elapsed_micros: _ } = response.into_inner();
-        Ok(Flushed { points, tables })
+    pub fn flush<'a>(&'a self) -> BoxFuture<'a, Result<Flushed, ClientError>> {
+        async move {
+            let response =
+                self.admin.clone().flush(v1::FlushRequest {}).await.map_err(ClientError::from_status)?;
+            let v1::FlushResponse { points, tables, elapsed_micros: _ } = response.into_inner();
+            Ok(Flushed { points, tables })
+        }
+        .boxed()
     }
 
     /// Checks the lake.
     ///
     /// # Errors
     /// What the server says; problems of the lake are in the answer.
-    pub async fn verify(&self) -> Result<Verified, ClientError> {
-        let response =
-            self.admin.clone().verify(v1::VerifyRequest {}).await.map_err(ClientError::from_status)?;
-        let v1::VerifyResponse { files, bytes, log_records, problems } = response.into_inner();
-        let problems = problems.into_iter().map(|v1::Problem { place, message }| Problem { place, message });
-        Ok(Verified { files, bytes, log_records, problems: problems.collect() })
+    pub fn verify<'a>(&'a self) -> BoxFuture<'a, Result<Verified, ClientError>> {
+        async move {
+            let response =
+                self.admin.clone().verify(v1::VerifyRequest {}).await.map_err(ClientError::from_status)?;
+            let v1::VerifyResponse { files, bytes, log_records, problems } = response.into_inner();
+            let problems =
+                problems.into_iter().map(|v1::Problem { place, message }| Problem { place, message });
+            Ok(Verified { files, bytes, log_records, problems: problems.collect() })
+        }
+        .boxed()
     }
 
     /// What the server's lake is and holds, and how long the server has been up.
     ///
     /// # Errors
     /// What the server says.
-    pub async fn status(&self) -> Result<(LakeStatus, Duration), ClientError> {
-        let response =
-            self.admin.clone().status(v1::StatusRequest {}).await.map_err(ClientError::from_status)?;
-        let v1::StatusResponse {
-            version,
-            lake,
-            state: _,
-            uptime_micros,
-            projects,
-            experiments,
-            runs,
-            series,
-            points,
-            unflushed_points,
-            log_bytes,
-        } = response.into_inner();
-        let held = LakeStatus {
-            version,
-            lake,
-            projects,
-            experiments,
-            runs,
-            series,
-            points,
-            unflushed_points,
-            log_bytes,
-        };
-        Ok((held, Duration::from_micros(uptime_micros)))
+    pub fn status<'a>(&'a self) -> BoxFuture<'a, Result<(LakeStatus, Duration), ClientError>> {
+        async move {
+            let response =
+                self.admin.clone().status(v1::StatusRequest {}).await.map_err(ClientError::from_status)?;
+            let v1::StatusResponse {
+                version,
+                lake,
+                state: _,
+                uptime_micros,
+                projects,
+                experiments,
+                runs,
+                series,
+                points,
+                unflushed_points,
+                log_bytes,
+            } = response.into_inner();
+            let held = LakeStatus {
+                version,
+                lake,
+                projects,
+                experiments,
+                runs,
+                series,
+                points,
+                unflushed_points,
+                log_bytes,
+            };
+            Ok((held, Duration::from_micros(uptime_micros)))
+        }
+        .boxed()
     }
 }

@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -40,7 +42,11 @@ impl Server {
     ///
     /// # Errors
     /// [`StartError::Config`], [`StartError::NotLoopback`], [`StartError::Bind`].
-    pub async fn bind(config: ServerConfig, lake: Arc<dyn LakeService>) -> Result<Self, StartError> {
+    pub fn bind(
+        config: ServerConfig,
+        lake: Arc<dyn LakeService>,
+    ) -> BoxFuture<'static, Result<Self, StartError>> {
+        async move {
         config.check()?;
         let failed = |source: io::Error| StartError::Bind { listen: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
@@ -50,6 +56,8 @@ impl Server {
             tracing::warn!(%local_addr, "--insecure: everyone who reaches this address can read and write");
         }
         Ok(Self { listener, local_addr, shared: Arc::new(Shared::new(config, lake)) })
+        }
+        .boxed()
     }
 
     /// The address that is listened on, with the port that the system chose if it was asked to.
@@ -62,38 +70,46 @@ impl Server {
     ///
     /// # Errors
     /// [`StartError::LakeFailed`], after which the process should end with status 4; [`StartError::Close`] and [`StartError::CloseTimedOut`]; acknowledged writes are durable in all cases.
-    pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), StartError> {
-        let Self { listener, shared, .. } = self;
-        let router =
-            grpc::routes(&shared).merge(health::routes(Arc::clone(&shared))).fallback(health::nothing_here);
-        let mut connections = JoinSet::new();
-        let lake = Arc::clone(&shared.lake);
-        let ended = async {
-            tokio::select! {
-                () = shutdown => None,
-                failure = lake.failed() => Some(failure),
-            }
-        };
-        let failure = accept_until(ended, &listener, &shared, &router, &mut connections).await;
-        if let Some(failure) = &failure {
-            tracing::error!(%failure, "the lake failed, the server stops");
-        }
+    pub async fn serve(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), StartError> {
+        self.serve_until(shutdown.boxed()).await
+    }
 
-        let limit = shared.config.shutdown;
-        let deadline = Instant::now() + limit;
-        shared.begin_stop();
-        drop(listener);
-        let drained = async { while connections.join_next().await.is_some() {} };
-        if tokio::time::timeout_at(deadline - limit / CLOSE_SHARE, drained).await.is_err() {
-            tracing::warn!(connections = connections.len(), "connections that did not end are cut");
-            connections.shutdown().await;
+    fn serve_until(self, shutdown: BoxFuture<'static, ()>) -> BoxFuture<'static, Result<(), StartError>> {
+        async move {
+            let Self { listener, shared, .. } = self;
+            let router = grpc::routes(&shared)
+                .merge(health::routes(Arc::clone(&shared)))
+                .fallback(health::nothing_here);
+            let mut connections = JoinSet::new();
+            let lake = Arc::clone(&shared.lake);
+            let ended = async {
+                tokio::select! {
+                    () = shutdown => None,
+                    failure = lake.failed() => Some(failure),
+                }
+            };
+            let failure = accept_until(ended, &listener, &shared, &router, &mut connections).await;
+            if let Some(failure) = &failure {
+                tracing::error!(%failure, "the lake failed, the server stops");
+            }
+
+            let limit = shared.config.shutdown;
+            let deadline = Instant::now() + limit;
+            shared.begin_stop();
+            drop(listener);
+            let drained = async { while connections.join_next().await.is_some() {} };
+            if tokio::time::timeout_at(deadline - limit / CLOSE_SHARE, drained).await.is_err() {
+                tracing::warn!(connections = connections.len(), "connections that did not end are cut");
+                connections.shutdown().await;
+            }
+            let closed = match tokio::time::timeout_at(deadline, shared.lake.close()).await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(source)) => Err(StartError::Close { source }),
+                Err(_) => Err(StartError::CloseTimedOut { limit }),
+            };
+            failure.map_or(closed, |source| Err(StartError::LakeFailed { source }))
         }
-        let closed = match tokio::time::timeout_at(deadline, shared.lake.close()).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(source)) => Err(StartError::Close { source }),
-            Err(_) => Err(StartError::CloseTimedOut { limit }),
-        };
-        failure.map_or(closed, |source| Err(StartError::LakeFailed { source }))
+        .boxed()
     }
 }
 

@@ -109,7 +109,9 @@ impl Catalog {
         let failed = |error| CatalogError::delta(table.name(), error);
         let mut delta = DeltaTable::new(self.log_store(table)?);
         delta.load_version(version).await.map_err(failed)?;
+        fail::fail_point!("checkpoint-before-delta");
         deltalake_core::protocol::checkpoints::create_checkpoint(&delta, None).await.map_err(failed)?;
+        fail::fail_point!("checkpoint-before-ours");
         self.put_checkpoint(table, at).await
     }
 
@@ -211,6 +213,27 @@ impl Catalog {
             }
         }
         Ok(removed)
+    }
+
+    /// Where the part of a log begins that counts, of these commits. What stands before it is left of a beginning that
+    /// vacuum removed: deletes are not synced, so a power cut can bring any of its files back. As vacuum leaves it, that
+    /// part has no gap and begins at a checkpoint with another one behind it.
+    pub(super) async fn log_start(&self, table: Table, versions: &[i64]) -> Result<i64> {
+        let Some(first) = versions.first().copied() else { return Ok(0) };
+        let pairs = versions.iter().zip(versions.iter().skip(1));
+        let gapless_from = pairs.rev().find(|(before, version)| **version != **before + 1);
+        let gapless_from = gapless_from.map_or(first, |(_, version)| *version);
+        if gapless_from == first && (first == 0 || self.read_checkpoint(table, first).await?.is_ok()) {
+            return Ok(first);
+        }
+        let files = LogFiles::list(self.store(table).as_ref(), table.name()).await?;
+        let mut sound = Vec::new();
+        for version in files.checkpoints.iter().copied().filter(|version| *version >= gapless_from) {
+            if files.has_delta_checkpoint(version) && self.read_checkpoint(table, version).await?.is_ok() {
+                sound.push(version);
+            }
+        }
+        Ok(if let [start, _, ..] = sound[..] { start } else { first })
     }
 
     /// Whether Delta, from its own checkpoint, sees the files that we see.

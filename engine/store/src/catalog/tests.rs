@@ -435,6 +435,45 @@ async fn a_long_log_is_opened_from_its_newest_sound_checkpoint_and_its_beginning
     assert_eq!(in_memory(&memory).load(Table::Points).await.unwrap_err().code(), "catalog.log_damaged");
 }
 
+/// Deletes are not synced, so after a power cut any of the removed commits and checkpoints may be back.
+#[tokio::test]
+async fn what_comes_back_of_a_removed_beginning_is_no_damage() {
+    let (memory, catalog, version) = long_log(46).await;
+    let path = |number: i64, ending: &str| {
+        Path::from(format!("lake/tables/points/_delta_log/{number:020}.{ending}"))
+    };
+    let mut removed = Vec::new();
+    for number in 0..20 {
+        let path = path(number, "json");
+        removed.push((path.clone(), memory.get(&path).await.unwrap().bytes().await.unwrap()));
+    }
+    assert_eq!(catalog.clean_log(Table::Points, |time| time < 30).await.unwrap(), 20);
+    let files = version.files.len();
+    for back in
+        [vec![0], vec![3], vec![19], vec![0, 1, 19], vec![2, 7, 8], (1..20).collect(), (5..20).collect()]
+    {
+        for number in &back {
+            let (path, bytes) = &removed[*number];
+            memory.put(path, bytes.clone().into()).await.unwrap();
+        }
+        let audit = catalog.audit_log(Table::Points).await.unwrap();
+        assert_eq!((audit.faults, audit.contradictions), (vec![], vec![]), "{back:?}");
+        assert_eq!((audit.leftovers.len(), audit.files.len()), (back.len(), files), "{back:?}");
+        let (whole, damage) = catalog.load_whole_commits(Table::Points).await.unwrap();
+        assert!(damage.is_none() && whole == *version, "{back:?}: {damage:?}");
+        let recent = catalog.recent_versions(Table::Points).await.unwrap();
+        assert_eq!(recent.first().unwrap().version, Some(20), "{back:?}");
+        assert_eq!(in_memory(&memory).load(Table::Points).await.unwrap(), version);
+        for number in &back {
+            memory.delete(&removed[*number].0).await.unwrap();
+        }
+    }
+    // A gap behind the checkpoints is damage as ever, and so is one where vacuum cannot have been.
+    memory.delete(&path(43, "json")).await.unwrap();
+    let audit = catalog.audit_log(Table::Points).await.unwrap();
+    assert_eq!(audit.faults[0].0, "_delta_log/00000000000000000043.json");
+}
+
 /// Prints how long a lake with a thousand commits takes to open: `cargo test -p store --lib -- --ignored --nocapture`.
 #[tokio::test]
 #[ignore = "a figure, not a check"]

@@ -72,6 +72,8 @@ pub(crate) struct LogAudit {
     pub(crate) files: Vec<AddedFile>,
     /// Every data file that any commit named.
     pub(crate) named: HashSet<String>,
+    /// Commits that are left of a beginning that vacuum removed; nobody reads them.
+    pub(crate) leftovers: Vec<i64>,
 }
 
 impl LogAudit {
@@ -131,11 +133,13 @@ impl Catalog {
     /// Only when the store itself cannot be asked.
     pub(crate) async fn audit_log(&self, table: Table) -> Result<LogAudit> {
         let (store, name) = (self.store(table), table.name());
-        let versions = log::versions(store.as_ref(), name).await?;
+        let mut versions = log::versions(store.as_ref(), name).await?;
         let mut audit = LogAudit::default();
         let mut expected = 0;
+        let first = self.log_start(table, &versions).await?;
+        audit.leftovers = versions.extract_if(.., |version| *version < first).collect();
         // The beginning of a log that was cleaned up is gone; a checkpoint stands at the first commit that is left.
-        if let Some(first) = versions.first().copied().filter(|first| *first > 0) {
+        if first > 0 {
             match self.read_checkpoint(table, first).await? {
                 Ok(checkpoint) => {
                     audit.begin_at(checkpoint);
@@ -180,7 +184,7 @@ impl Catalog {
     pub(crate) async fn recent_versions(&self, table: Table) -> Result<Vec<TableVersion>> {
         const MOST: usize = 64;
         let (store, name) = (self.store(table), table.name());
-        let first = log::versions(store.as_ref(), name).await?.first().copied().unwrap_or_default();
+        let first = self.log_start(table, &log::versions(store.as_ref(), name).await?).await?;
         let mut versions = std::collections::VecDeque::new();
         let (mut version, mut from) = (TableVersion::default(), 0);
         if first > 0
@@ -356,8 +360,9 @@ impl Catalog {
         let newest = versions.last().copied().unwrap_or_default();
         let mut found = TableVersion::default();
         let mut from = 0;
+        let first = self.log_start(table, &versions).await?;
         // The beginning of the log may be gone; then a checkpoint stands at the first commit that is left.
-        if let Some(first) = versions.first().copied().filter(|first| *first > 0)
+        if first > 0
             && let Ok(checkpoint) = self.read_checkpoint(table, first).await?
         {
             found = checkpoint;

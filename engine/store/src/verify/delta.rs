@@ -10,7 +10,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::{Finding, MENDS, Meter, RESTORE, VerifyReport};
-use crate::catalog::{AddedFile, Catalog, CatalogError, DataFile};
+use crate::catalog::{AddedFile, Catalog, CatalogError, DataFile, commit_file};
 use crate::error::Result;
 use crate::flush::CHUNK_TAG;
 use crate::segment::points::Reader;
@@ -102,6 +102,14 @@ pub(super) async fn check_log(
         return Ok(state);
     }
     report.commits += audit.commits;
+    for version in audit.leftovers {
+        let what = "vacuum removed it, and a power cut brought it back; the log begins behind it";
+        report.notes.push(
+            Finding::new("commit.leftover", place(table, &commit_file(version)), what)
+                .table(table)
+                .advice("the next vacuum removes it; no reader reads it"),
+        );
+    }
     for (file, fault) in audit.faults {
         state.log_damaged = true;
         report.add(Finding::new("commit.damaged", place(table, &file), fault).table(table));

@@ -1,6 +1,7 @@
 //! What must hold between the tables, the segments and the log.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use model::schema::Table;
 use model::{RunId, SeriesKey, SeriesStatistics};
@@ -123,8 +124,8 @@ fn tell_damage(snapshot: &Snapshot, tables: &Tables, report: &mut VerifyReport) 
 /// A run or a series that stands in its table twice.
 fn check_ordinals(snapshot: &Snapshot, report: &mut VerifyReport) {
     let registry = snapshot.registry();
-    for (ordinal, run) in registry.runs().iter().enumerate() {
-        if registry.ordinal(run.id) != u32::try_from(ordinal).ok() {
+    for run in registry.runs().iter() {
+        if !registry.run(run.id).is_some_and(|found| Arc::ptr_eq(found, run)) {
             let what = format!("run {} stands in it twice", run.id);
             report.add(
                 Finding::new("table.contradiction", "tables/runs", what).table(Table::Runs).runs([run.id]),
@@ -132,8 +133,8 @@ fn check_ordinals(snapshot: &Snapshot, report: &mut VerifyReport) {
         }
     }
     let series = snapshot.series();
-    for (ordinal, entry) in series.entries().iter().enumerate() {
-        if series.ordinal(&entry.key) != u32::try_from(ordinal).ok() {
+    for entry in series.entries().iter() {
+        if !series.get(&entry.key).is_some_and(|found| std::ptr::eq(found, entry)) {
             let what = format!("run {}, metric {:?} stands in it twice", entry.key.run, entry.key.metric);
             report.add(
                 Finding::new("table.contradiction", "tables/series", what)

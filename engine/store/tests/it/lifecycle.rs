@@ -517,3 +517,19 @@ async fn a_deleted_project_is_gone_from_views_at_once_and_from_the_disk_after_va
     store.close().await;
     assert_eq!(verify(folder.path()).await.unwrap().findings, []);
 }
+
+/// Runs and series have places in a row, and those of deleted ones stay empty until the next start.
+#[tokio::test]
+async fn a_lake_is_sound_right_after_a_deletion() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(small(folder.path())).await.unwrap();
+    store.apply((1..=3).map(create).collect(), None).await.unwrap();
+    for run in 1..=3 {
+        store.append(batch(run, "loss", &[(0, 0.5)]), None).await.unwrap();
+    }
+    store.apply(vec![Command::DeleteRuns { runs: vec![run_id(1)] }], None).await.unwrap();
+    assert_eq!(verify(folder.path()).await.unwrap().findings, []);
+    store.flush().await.unwrap();
+    store.close().await;
+    assert_eq!(verify(folder.path()).await.unwrap().findings, []);
+}

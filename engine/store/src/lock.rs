@@ -52,6 +52,7 @@ impl WriterLock {
             }
             Err(error) => return Err(io(error)),
         };
+        fail::fail_point!("lock-taken");
         let mut lock = Self { lock, path: path.display().to_string() };
         match lock.describe(owner) {
             // The lake must open on a full disk; only a message is poorer for it.

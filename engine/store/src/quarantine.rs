@@ -85,8 +85,10 @@ pub fn quarantine<'a>(
                 continue;
             };
             let reason = "set aside; the log has its rows".to_owned();
+            fail::fail_point!("quarantine-before-take-back");
             catalog.take_back(table, sound, &reason).await?;
             for file in bad {
+                fail::fail_point!("quarantine-before-set-aside");
                 let kept = catalog.set_aside(table, &file.path, &reason).await?;
                 let (table, rows) = (table.name(), file.rows);
                 report.set_aside.push(SetAside {

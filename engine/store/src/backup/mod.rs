@@ -146,9 +146,11 @@ impl Target {
         checksum: u32,
     ) -> Result<()> {
         let place = self.place(path, checksum);
+        fail::fail_point!("backup-before-sync");
         file.sync_all().map_err(io_error("sync", temporary))?;
         let length = file.length().map_err(io_error("read", temporary))?;
         self.disk.rename(temporary, &place).map_err(io_error("rename", temporary))?;
+        fail::fail_point!("backup-after-rename");
         let mut copied = self.copied.lock();
         *copied = (copied.0 + 1, copied.1 + length);
         let folder = place.parent().unwrap_or(&self.root);
@@ -208,8 +210,10 @@ impl Copy<'_> {
         (report.copied_files, report.copied_bytes) = *self.target.copied.lock();
         report.files = manifest.files.len() as u64;
         report.bytes = manifest.files.iter().map(|file| file.bytes).sum();
+        fail::fail_point!("backup-before-manifest");
         // Everything it names is durable: from here on this is a backup.
         report.manifest = manifest.write(&*self.target.disk, &self.target.root)?;
+        fail::fail_point!("backup-after-manifest");
         Ok(report)
     }
 

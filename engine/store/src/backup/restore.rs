@@ -67,6 +67,7 @@ pub fn restore(
             folders.insert(folder.to_owned());
         }
         copy(disk, source, &place, file)?;
+        fail::fail_point!("restore-after-copy");
         report.files += 1;
         report.bytes += file.bytes;
         meter.done(file.bytes, &file.path);
@@ -74,10 +75,12 @@ pub fn restore(
     for folder in &folders {
         disk.sync_directory(folder).map_err(io_error("sync folder", folder))?;
     }
+    fail::fail_point!("restore-before-rename");
     if exists {
         disk.remove_directory(target).map_err(io_error("replace", target))?;
     }
     disk.rename(&temporary, target).map_err(io_error("rename", &temporary))?;
+    fail::fail_point!("restore-after-rename");
     disk.sync_directory(parent).map_err(io_error("sync folder", parent))?;
     Ok(report)
 }

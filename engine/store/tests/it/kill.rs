@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use model::WriterSequence;
+use store::disk::{Disk, RealDisk};
 use store::{
     CompactOptions, Store, StoreConfig, StoreError, SyncPolicy, VacuumOptions, open_snapshot, verify,
 };
@@ -25,6 +27,7 @@ use crate::random::{Random, count, seeds};
 use crate::sources::sources;
 use crate::stumbling::StumblingDisk;
 
+const NOW: VacuumOptions = VacuumOptions { older_than: Some(Duration::ZERO), dry_run: false };
 /// Where the lake of a child is; the variable also makes it one.
 const LAKE: &str = "RUNLAKE_TEST_CHILD_LAKE";
 /// The fail point at which the child dies, and at which crossing of it: `name 3`.
@@ -75,6 +78,8 @@ fn die() -> ! {
 async fn child() {
     let Ok(root) = std::env::var(LAKE) else { return };
     let mut config = config_of(Path::new(&root), std::env::var(BY_THE_CLOCK).is_ok());
+    // Compaction would give the rows of a damaged file another place.
+    config.maintenance.background = !std::env::var(DIE_AT).is_ok_and(|at| at.starts_with("quarantine"));
     assert!(fail::has_failpoints(), "the tests must be built with fail points");
     if let Ok(at) = std::env::var(DIE_AT) {
         let (name, crossing) = at.rsplit_once(' ').unwrap();
@@ -97,9 +102,10 @@ async fn child() {
     for number in retries.split_whitespace() {
         send(&store, number.parse().unwrap()).await;
     }
+    let first: u64 = std::env::var(FIRST).unwrap().parse().unwrap();
     let flushed = Arc::new(AtomicU64::new(0));
     let flushes = {
-        let (store, flushed) = (store.clone(), Arc::clone(&flushed));
+        let (store, flushed, root) = (store.clone(), Arc::clone(&flushed), PathBuf::from(&root));
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -110,39 +116,99 @@ async fn child() {
                         continue;
                     }
                 };
-                if count % 4 == 2
-                    && let Err(error) = store.compact(CompactOptions::default()).await
-                {
-                    tell(&format!("compact {error}"));
-                }
-                let now = VacuumOptions { older_than: Some(Duration::ZERO), ..VacuumOptions::default() };
-                if count % 6 == 3
-                    && let Err(error) = store.vacuum(now).await
-                {
-                    tell(&format!("vacuum {error}"));
-                }
+                care(&store, &root, first + count).await;
             }
         })
     };
-    let first: u64 = std::env::var(FIRST).unwrap().parse().unwrap();
     let mut next = first;
-    while next < first + MOST_REQUESTS && flushed.load(Ordering::Relaxed) < MOST_FLUSHES {
+    let at = std::env::var(DIE_AT).unwrap_or_default();
+    let is_later = at.starts_with("restore") || at.starts_with("quarantine");
+    while !is_later && next < first + MOST_REQUESTS && flushed.load(Ordering::Relaxed) < MOST_FLUSHES {
         let group = 1 + next % 4;
         join_all((next..next + group).map(|number| send(&store, number))).await;
         next += group;
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    if std::env::var(DIE_AT).is_ok_and(|at| at.starts_with("vacuum")) {
-        // It takes longer than the requests do.
-        let now = VacuumOptions { older_than: Some(Duration::ZERO), ..VacuumOptions::default() };
-        flushes.abort();
-        if let Err(error) = store.vacuum(now).await {
-            tell(&format!("vacuum {error}"));
-        }
-    }
     flushes.abort();
+    if at.starts_with("vacuum") || at.starts_with("checkpoint") {
+        // It takes longer than the requests do.
+        store.vacuum(NOW).await.unwrap();
+    }
+    if at.starts_with("backup") || at.starts_with("restore") {
+        back_up(Path::new(&root)).await;
+    }
+    if at.starts_with("restore") {
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        store::restore(
+            &beside(Path::new(&root), "copies"),
+            &beside(Path::new(&root), "target"),
+            None,
+            &disk,
+            None,
+        )
+        .unwrap();
+    }
+    if at.starts_with("quarantine") {
+        // Of so many in a row one has points.
+        for number in next..next + 5 {
+            send(&store, number).await;
+        }
+        store.flush().await.unwrap();
+        store.close().await;
+        damage_newest(Path::new(&root));
+        store::quarantine(Path::new(&root), Arc::new(RealDisk), "a test").await.unwrap();
+    }
     store.close().await;
     tell("done");
+}
+
+/// What goes on beside writing: where the child shall die, or each in turn.
+async fn care(store: &Store, root: &Path, turn: u64) {
+    let at = std::env::var(DIE_AT).unwrap_or_default();
+    let wanted = match at.split(['-', ':']).next().unwrap_or_default() {
+        "" => turn % 4,
+        "compact" => 0,
+        "vacuum" | "checkpoint" => 1,
+        "backup" | "restore" => 2,
+        _ => turn % 2 * 3,
+    };
+    let outcome = match wanted {
+        0 => store.compact(CompactOptions { full: turn % 3 > 0, sweep: turn % 3 > 1 }).await.map(drop),
+        1 => store.vacuum(NOW).await.map(drop),
+        2 => {
+            back_up(root).await;
+            Ok(())
+        }
+        _ => Ok(()),
+    };
+    if let Err(error) = outcome {
+        tell(&format!("care {error}"));
+    }
+}
+
+fn beside(root: &Path, name: &str) -> PathBuf {
+    root.with_file_name(name)
+}
+
+async fn back_up(root: &Path) {
+    tell("begin-backup");
+    let disk = Arc::new(RealDisk);
+    match store::backup(root, &beside(root, "copies"), disk, Arc::new(|| 77), None).await {
+        Ok(report) => tell(&format!("backup {}", report.last_seq)),
+        Err(error) => tell(&format!("no-backup {} {error}", error.code())),
+    }
+}
+
+/// Damages the file of points that was written last; the log can give it back.
+fn damage_newest(root: &Path) {
+    let files = std::fs::read_dir(root.join("tables/points")).unwrap().map(|entry| entry.unwrap().path());
+    // Names begin with the time.
+    let newest =
+        files.filter(|path| path.extension().is_some_and(|ending| ending == "parquet")).max().unwrap();
+    let mut bytes = std::fs::read(&newest).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(newest, bytes).unwrap();
 }
 
 async fn send(store: &Store, number: u64) {
@@ -152,11 +218,11 @@ async fn send(store: &Store, number: u64) {
     let answer = match (&request.body, request.batch()) {
         (Body::Commands(commands), _) => store.apply(commands.clone(), writer).await,
         (_, Some(batch)) => store.append(batch, writer).await,
-        (Body::Points(_), None) => unreachable!("points make a batch"),
+        (Body::Points(_) | Body::Expire(_), None) => unreachable!("no request of a client"),
     };
     match answer {
         Ok(answer) => tell(&format!("ack {number} {}", answer.duplicate)),
-        Err(error) => tell(&format!("refused {number} {error}")),
+        Err(error) => tell(&format!("refused {number} {} {error}", error.code())),
     }
 }
 
@@ -176,6 +242,11 @@ struct Suite {
     figures: Figures,
     died_at: BTreeMap<String, u64>,
     in_recovery: u64,
+    restored: u64,
+    /// The last backup that was begun: what was acknowledged before it.
+    begun: Option<u64>,
+    /// The last one that ended: its record, and between which arrivals it was made.
+    backup: Option<(u64, RangeInclusive<u64>)>,
     random: Random,
 }
 
@@ -189,6 +260,9 @@ impl Suite {
             figures: Figures::default(),
             died_at: BTreeMap::new(),
             in_recovery: 0,
+            restored: 0,
+            begun: None,
+            backup: None,
             random: Random::new(seed),
         }
     }
@@ -196,8 +270,9 @@ impl Suite {
     async fn root(&mut self) -> PathBuf {
         if self.folder.is_none() {
             let folder = tempfile::tempdir().unwrap();
-            let store = Store::open(config(folder.path())).await.unwrap();
+            let store = Store::open(config(&folder.path().join("lake"))).await.unwrap();
             self.model = Model::default();
+            (self.begun, self.backup) = (None, None);
             let setup = Request {
                 number: u64::from(u32::MAX),
                 writer: Some(WriterSequence::new("setup", 1).unwrap()),
@@ -212,7 +287,7 @@ impl Suite {
             store.close().await;
             self.folder = Some(folder);
         }
-        self.folder.as_ref().unwrap().path().to_owned()
+        self.folder.as_ref().unwrap().path().join("lake")
     }
 
     fn start(&mut self, root: &Path, end: &End) -> Child {
@@ -254,7 +329,7 @@ impl Suite {
             End::At { .. } => None,
         };
         let mut arrivals = BTreeMap::new();
-        let (mut opened, mut died, mut done) = (false, false, false);
+        let (mut opened, mut died, mut done, mut backing_up) = (false, false, false, false);
         while let Some(Ok(line)) = lines.next() {
             let Some(line) = line.strip_prefix("@ ") else { continue };
             let words: Vec<&str> = line.split(' ').collect();
@@ -271,12 +346,30 @@ impl Suite {
                     self.model.acknowledged(arrival, &request, words[2] == "true");
                 }
                 "refused" => {
-                    // Only the disk that stumbles makes it refuse anything.
-                    assert!(context.contains("undo"), "{context}: {line}");
+                    let request = numbered_request(number(), RUNS);
                     arrivals.remove(&number());
-                    self.model.refused(&numbered_request(number(), RUNS));
+                    if words[2].ends_with(".unknown") {
+                        assert!(!self.model.fits(&request), "{context}: {line}");
+                        self.model.turned_away(&request);
+                    } else {
+                        // Only the disk that stumbles makes it refuse anything else.
+                        assert!(context.contains("undo"), "{context}: {line}");
+                        self.model.refused(&request);
+                    }
                 }
-                "flush" => assert!(context.contains("undo"), "{context}: {line}"),
+                "begin-backup" => {
+                    self.begun = Some(self.model.last_arrival());
+                    backing_up = true;
+                }
+                // The child writes so much into so small log files that they go away faster than they are copied.
+                "no-backup" => assert_eq!(words[1], "wal.vanished", "{context}: {line}"),
+                "backup" => {
+                    backing_up = false;
+                    self.model.figures.backups += 1;
+                    let now = self.model.arrive();
+                    self.backup = self.begun.map(|begun| (number(), begun..=now));
+                }
+                "flush" | "care" => assert!(context.contains("undo"), "{context}: {line}"),
                 "dying" => died = true,
                 "done" => done = true,
                 _ => panic!("{context}: {line}"),
@@ -304,25 +397,58 @@ impl Suite {
         }
         self.in_recovery += u64::from(was_killed && !opened);
         self.kills += usize::from(was_killed);
+        if context.contains("quarantine") {
+            // As whoever finds out that it did not come to its end would.
+            let report = store::quarantine(&root, Arc::new(RealDisk), "a test").await;
+            assert_eq!(report.unwrap().left, [], "{context}");
+        }
         let snapshot = open_snapshot(&root).await.unwrap_or_else(|error| panic!("{context}: {error}"));
         let view = View::of(&snapshot).await.unwrap_or_else(|error| panic!("{context}: {error}"));
         self.model.compare(&view, &context);
+        if backing_up || self.kills % 6 == 1 || context.contains("restore") {
+            self.compare_backup(&root, &context).await;
+        }
         if self.kills % KILLS_PER_LAKE == KILLS_PER_LAKE - 1 {
             self.finish(&context).await.unwrap_or_else(|error| panic!("{context}: {error}"));
         }
     }
 
+    /// Restores the newest backup, which must be the lake of a moment while it was made.
+    async fn compare_backup(&mut self, root: &Path, context: &str) {
+        let target = beside(root, "target");
+        // A child that restored was killed before the lake had its name, or after it was whole.
+        if target.exists() {
+            assert_eq!(verify(&target).await.unwrap().findings, [], "{context}");
+            std::fs::remove_dir_all(&target).unwrap();
+        }
+        let Some((last_seq, between)) = self.backup.clone() else { return };
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let report = store::restore(&beside(root, "copies"), &target, None, &disk, None).unwrap();
+        // The child may have died when its last backup was whole and not yet told.
+        let between = match report.last_seq == last_seq {
+            true => between,
+            false => self.begun.unwrap()..=self.model.arrive(),
+        };
+        self.backup = Some((report.last_seq, between.clone()));
+        let view = View::of(&open_snapshot(&target).await.unwrap()).await.unwrap();
+        assert!(self.model.held(&view, between), "{context}: the backup is the lake of no moment");
+        assert_eq!(verify(&target).await.unwrap().findings, [], "{context}");
+        std::fs::remove_dir_all(&target).unwrap();
+        self.restored += 1;
+    }
+
     /// Opens the lake once more for writing, compares and reads every byte; the next cycle begins with a new lake.
     async fn finish(&mut self, context: &str) -> Result<(), StoreError> {
         let Some(folder) = self.folder.take() else { return Ok(()) };
-        let store = Store::open(config(folder.path())).await?;
+        let root = folder.path().join("lake");
+        let store = Store::open(config(&root)).await?;
         let view = View::of(&store.snapshot()).await?;
         self.model.compare(&view, context);
         store.flush().await?;
         let view = View::of(&store.snapshot()).await?;
         self.model.compare(&view, context);
         store.close().await;
-        let report = verify(folder.path()).await?;
+        let report = verify(&root).await?;
         assert_eq!(report.findings, [], "{context}");
         assert_eq!(report.points, self.model.points(), "{context}");
         self.figures += self.model.figures;
@@ -354,7 +480,17 @@ async fn kills_at_every_fail_point_and_at_any_moment_lose_and_double_nothing() {
     for round in 0..=random_kills / 100 {
         for fail_point in &fail_points {
             // The first crossings are those of the start; a point that is rare is crossed once.
-            for most in [12, 3, 1] {
+            let is_rare = [
+                "lock",
+                "restore",
+                "quarantine",
+                "checkpoint",
+                "backup-before-manifest",
+                "backup-after-manifest",
+            ]
+            .iter()
+            .any(|p| fail_point.starts_with(p));
+            for most in if is_rare { [1, 1, 1] } else { [12, 3, 1] } {
                 let crossing = if round == 0 && most == 12 { 3 } else { 1 + suite.random.below(most) };
                 let before = suite.died_at.get(fail_point).copied();
                 suite.cycle(End::At { fail_point: fail_point.clone(), crossing }).await;
@@ -370,11 +506,13 @@ async fn kills_at_every_fail_point_and_at_any_moment_lose_and_double_nothing() {
     }
     suite.finish("at the end").await.unwrap();
     println!(
-        "{} kills ({} before the lake was open), {:?} in {:?}; at fail points: {:?}",
+        "{} kills ({} before the lake was open), {} backups restored, {:?} in {:?}; at {} fail points: {:?}",
         suite.kills,
         suite.in_recovery,
+        suite.restored,
         suite.figures,
         start.elapsed(),
+        suite.died_at.len(),
         suite.died_at
     );
     let crossed: BTreeSet<String> = suite.died_at.keys().cloned().collect();

@@ -39,6 +39,13 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(SecondWriter),
         1 => Just(ClockJump),
         1 => Just(Restart),
+        2 => Just(Delete),
+        1 => Just(Expire),
+        3 => Just(Compact),
+        2 => Just(Vacuum),
+        2 => Just(BackUp),
+        2 => Just(Restore),
+        1 => Just(Verify),
     ];
     let fault = prop_oneof![Just(Fault::Error), Just(Fault::Full), Just(Fault::PowerCut)];
     prop_oneof![
@@ -67,7 +74,7 @@ async fn live(disk: FaultyDisk, acts: Vec<Act>) {
                 life.random = Random::new(seed);
                 let possible = match operation {
                     Operation::Retry => !life.model.missing.is_empty(),
-                    Operation::Append | Operation::AppendTogether => life.has_runs(),
+                    Operation::Append | Operation::AppendTogether | Operation::Delete => life.has_runs(),
                     _ => true,
                 };
                 if possible {
@@ -88,6 +95,7 @@ async fn begin_again(life: &mut Life, end: impl FnOnce(&FaultyDisk)) {
     life.expect_success();
     life.open().await.unwrap_or_else(|error| panic!("{}: {error}", life.context));
     life.compare().await;
+    life.verify().await;
 }
 
 #[test]

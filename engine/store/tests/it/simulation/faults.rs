@@ -47,9 +47,12 @@ async fn live(seed: u64, young: &FaultyDisk, outcome: &mut Outcome) {
             outcome.not_opened += 1;
         } else {
             if !in_recovery {
-                plan_fault(&mut life, &[4, 30, 90]);
+                if life.random.chance(2) {
+                    life.perform(Operation::BackUp).await;
+                }
+                plan_fault(&mut life, &[4, 30, 90, 400]);
             }
-            for _ in 0..12 {
+            for _ in 0..16 {
                 if life.is_lost() || life.disk.failures() > failures {
                     break;
                 }
@@ -85,9 +88,11 @@ async fn live(seed: u64, young: &FaultyDisk, outcome: &mut Outcome) {
         life.expect_success();
         life.open().await.unwrap_or_else(|error| panic!("{}: {error}", life.context));
         life.compare().await;
+        life.verify().await;
         life.close().await;
     }
     life.disk.crash(seed);
+    life.expect_success();
     life.open().await.unwrap_or_else(|error| panic!("{}: {error}", life.context));
     life.compare().await;
     life.close().await;

@@ -1,7 +1,7 @@
 //! The life of one lake on a disk in memory: random operations, each checked against the model.
 //!
-//! A further operation of the store (compaction, vacuum, backup) is one more [`Operation`], drawn in
-//! [`Operation::draw`] and done in [`Life::perform`]; whatever it does, the lake must stay what the model says.
+//! A further operation of the store is one more [`Operation`], drawn in [`Operation::draw`] and done in
+//! [`Life::perform`]; whatever it does, the lake must stay what the model says.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use futures::future::join_all;
 use store::disk::FaultyDisk;
 use store::{Acknowledgement, Store, StoreConfig, StoreError, open_snapshot_on, verify_on};
 
+use super::care::Backup;
 use crate::ledger::{Body, Model, Request, View};
 use crate::random::Random;
 
@@ -34,6 +35,18 @@ pub(crate) enum Operation {
     /// A request that must be refused and leave no trace.
     Invalid,
     Flush,
+    /// Runs are deleted, or a project.
+    Delete,
+    /// The retention of projects is applied.
+    Expire,
+    Compact,
+    Vacuum,
+    /// The lake is copied beside it.
+    BackUp,
+    /// A backup of some time ago is made a lake and compared with what the lake was then.
+    Restore,
+    /// Every byte is read, and nothing may be wrong.
+    Verify,
     /// A snapshot of the writer is compared with the model.
     Compare,
     /// A reader in another process is compared with the model.
@@ -51,7 +64,7 @@ impl Operation {
         if !model.has_runs() {
             return Self::Apply;
         }
-        match random.below(40) {
+        match random.below(56) {
             0..12 => Self::Append,
             12..16 => Self::AppendTogether,
             16..22 => Self::Apply,
@@ -63,6 +76,13 @@ impl Operation {
             36 => Self::Read,
             37 => Self::SecondWriter,
             38 => Self::ClockJump,
+            39..42 => Self::Delete,
+            42 => Self::Expire,
+            43..46 => Self::Compact,
+            46..49 => Self::Vacuum,
+            49..52 => Self::BackUp,
+            52..54 => Self::Restore,
+            54 => Self::Verify,
             _ => Self::Restart,
         }
     }
@@ -75,7 +95,11 @@ pub(crate) struct Life {
     pub(crate) context: String,
     /// Settings that differ from the usual ones.
     pub(crate) adjust: fn(&mut StoreConfig),
-    clock: Arc<AtomicI64>,
+    pub(super) clock: Arc<AtomicI64>,
+    /// What was copied so far.
+    pub(super) backups: Vec<Backup>,
+    /// Folders into which backups were restored so far.
+    pub(super) restored: u64,
     /// Small ones are often full, so that groups span two.
     wal_file_bytes: u64,
     /// Small ones let the store flush by itself while it is used.
@@ -98,6 +122,8 @@ impl Life {
             context: format!("seed {seed}"),
             adjust: |_| {},
             clock: Arc::new(AtomicI64::new(1_760_000_000_000_000)),
+            backups: Vec::new(),
+            restored: 0,
             wal_file_bytes: [4 << 10, 16 << 10][seed as usize % 2],
             flush_bytes: if seed % 4 == 3 { 2_000 } else { 128 << 20 },
             store: None,
@@ -210,6 +236,16 @@ impl Life {
                     flushed.unwrap_err()
                 );
             }
+            Operation::Delete => {
+                let request = self.model.new_deletion(&mut self.random);
+                self.send(request).await;
+            }
+            Operation::Expire => self.expire().await,
+            Operation::Compact => self.compact().await,
+            Operation::Vacuum => self.vacuum().await,
+            Operation::BackUp => self.back_up().await,
+            Operation::Restore => self.restore().await,
+            Operation::Verify => self.verify().await,
             Operation::Compare => {
                 if !self.is_lost() {
                     match View::of(&self.store().snapshot()).await {
@@ -253,7 +289,7 @@ impl Life {
     }
 
     /// Whether something may fail at this moment.
-    fn faults_are_on(&self) -> bool {
+    pub(super) fn faults_are_on(&self) -> bool {
         self.full || self.disk.failures() > self.sound_failures || self.is_lost()
     }
 
@@ -289,6 +325,10 @@ impl Life {
             match answer {
                 Ok(answer) => self.model.acknowledged(arrival, request, answer.duplicate),
                 Err(_) if self.is_lost() => self.model.unanswered(arrival, request),
+                Err(error) if error.code().ends_with(".unknown") || error.code() == "run.elsewhere" => {
+                    assert!(!self.model.fits(request), "{}: {error}", self.context);
+                    self.model.turned_away(request);
+                }
                 Err(error) => {
                     assert!(self.faults_are_on(), "{}: {error}", self.context);
                     self.refusal = error.code();
@@ -304,11 +344,16 @@ impl Life {
         self.model.compare(&view, &self.context);
     }
 
-    /// Reads every byte of the lake; nothing may be wrong with it.
-    pub(crate) async fn verify(&self) {
-        let report = verify_on(Path::new(ROOT), Arc::new(self.disk.process())).await.unwrap();
+    /// Reads every byte of the lake; nothing may be wrong with it, unless something fails meanwhile.
+    pub(crate) async fn verify(&mut self) {
+        let verified = verify_on(Path::new(ROOT), Arc::new(self.disk.process())).await;
+        if self.disk.is_off() || self.disk.failures() > self.sound_failures {
+            return;
+        }
+        let report = verified.unwrap_or_else(|error| panic!("{}: {error}", self.context));
         assert_eq!(report.findings, [], "{}", self.context);
         assert_eq!(report.points, self.model.points(), "{}", self.context);
+        self.model.figures.verified += 1;
     }
 }
 
@@ -316,6 +361,6 @@ async fn send(store: &Store, request: &Request) -> Result<Acknowledgement, Store
     match (&request.body, request.batch()) {
         (Body::Commands(commands), _) => store.apply(commands.clone(), request.writer.clone()).await,
         (_, Some(batch)) => store.append(batch, request.writer.clone()).await,
-        (Body::Points(_), None) => unreachable!("points make a batch"),
+        (Body::Points(_) | Body::Expire(_), None) => unreachable!("no request of a client"),
     }
 }

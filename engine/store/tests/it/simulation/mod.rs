@@ -4,6 +4,8 @@
 //! a single seed, as a failure names it.
 
 mod any_life;
+mod care;
 mod faults;
 mod life;
+mod order;
 mod power;

@@ -61,6 +61,7 @@ fn checkpoints(disk: &FaultyDisk) -> u64 {
 }
 
 async fn live(seed: u64, young: &FaultyDisk, old: &FaultyDisk, outcome: &mut Outcome) {
+    use Operation::{BackUp, Compact, Delete, Expire, Restore, Vacuum};
     let mut life = Life::new(FaultyDisk::new(), seed);
     life.disk = match life.random.below(12) {
         0 => life.disk,
@@ -69,6 +70,7 @@ async fn live(seed: u64, young: &FaultyDisk, old: &FaultyDisk, outcome: &mut Out
     };
     for cut in 0..CUTS_PER_LIFE {
         life.context = format!("seed {seed}, cut {cut}");
+        life.expect_success();
         let in_recovery = life.random.chance(4);
         if in_recovery {
             plan_cut(&mut life, &[10, 40]);
@@ -81,9 +83,18 @@ async fn live(seed: u64, young: &FaultyDisk, old: &FaultyDisk, outcome: &mut Out
             Ok(()) => {
                 life.compare().await;
                 if !in_recovery {
-                    plan_cut(&mut life, &[5, 50, 150]);
+                    life.verify().await;
+                    // Some of these take more operations of the disk than are left before the cut.
+                    for _ in 0..life.random.below(3) {
+                        let care = [BackUp, Restore, Compact, Vacuum, Delete, Expire];
+                        let operation = *life.random.pick(&care);
+                        if operation != Delete || life.has_runs() {
+                            life.perform(operation).await;
+                        }
+                    }
+                    plan_cut(&mut life, &[5, 50, 150, 600]);
                 }
-                for _ in 0..16 {
+                for _ in 0..20 {
                     if life.is_lost() {
                         break;
                     }
@@ -104,6 +115,7 @@ async fn live(seed: u64, young: &FaultyDisk, old: &FaultyDisk, outcome: &mut Out
         }
     }
     life.context = format!("seed {seed}, at the end");
+    life.expect_success();
     life.open().await.unwrap_or_else(|error| panic!("{}: {error}", life.context));
     life.compare().await;
     life.close().await;

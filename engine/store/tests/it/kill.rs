@@ -127,7 +127,7 @@ async fn child() {
         let group = 1 + next % 4;
         join_all((next..next + group).map(|number| send(&store, number))).await;
         next += group;
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     flushes.abort();
     if at.starts_with("vacuum") || at.starts_with("checkpoint") {

@@ -16,7 +16,7 @@ use store::{
 };
 
 use crate::lake::{batch, config, create, key, run_id};
-use crate::random::Random;
+use crate::random::{Random, count};
 
 const FULL: CompactOptions = CompactOptions { full: true, sweep: true };
 const NOW: VacuumOptions = VacuumOptions { older_than: Some(Duration::ZERO), dry_run: false };
@@ -150,7 +150,7 @@ fn rounds(default: u32) -> u32 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_is_flushed_merged_deleted_and_restarted_readers_see_the_model() {
     let (seed, mut random) = random();
-    for round in 0..rounds(2) {
+    for round in 0..rounds(1) {
         let folder = tempfile::tempdir().unwrap();
         let mut store = Store::open(small(folder.path())).await.unwrap();
         let mut model = Model::default();
@@ -230,7 +230,7 @@ async fn a_compaction_or_vacuum_that_is_given_up_anywhere_changes_nothing_for_re
         make(&store, &mut model, run, &mut random).await;
     }
     let mut given_up = 0;
-    for polls in (0..200).step_by(3) {
+    for polls in (0..200).step_by(5) {
         for _ in 0..2 {
             append(&store, &mut model, u128::from(random.below(4)), &mut random).await;
             store.flush().await.unwrap();
@@ -328,7 +328,7 @@ async fn a_long_ingest_stays_within_the_promised_files_layers_and_bytes() {
     let mut random = Random::new(7);
     let mut flushes = 0_u32;
     let mut report = None;
-    for flush in 0..120_u128 {
+    for flush in 0..u128::from(count("RUNLAKE_TEST_FLUSHES", 60)) {
         // Eight runs at a time, two of them new.
         let runs = flush * 2..flush * 2 + 8;
         store.apply(runs.clone().map(create).collect(), None).await.unwrap();

@@ -17,7 +17,7 @@ async fn nothing_is_lost_or_doubled_on_a_store_that_fails() {
         Err(_) => SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64,
     };
     println!("RUNLAKE_TEST_SEED={seed}");
-    let rounds: u64 = std::env::var("RUNLAKE_TEST_ROUNDS").map_or(4, |rounds| rounds.parse().unwrap());
+    let rounds: u64 = std::env::var("RUNLAKE_TEST_ROUNDS").map_or(2, |rounds| rounds.parse().unwrap());
     let network = FaultyStore::over(std::sync::Arc::new(InMemory::new()), seed);
     let here = tempfile::tempdir().unwrap();
     let mine = location(&network.shared(), here.path());

@@ -136,7 +136,7 @@ async fn what_was_acknowledged_is_there_once_after_kills() {
         Err(_) => SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64,
     };
     println!("RUNLAKE_TEST_SEED={seed}");
-    let kills: u64 = std::env::var("RUNLAKE_TEST_ROUNDS").map_or(4, |rounds| rounds.parse().unwrap());
+    let kills: u64 = std::env::var("RUNLAKE_TEST_ROUNDS").map_or(3, |rounds| rounds.parse().unwrap());
     let state = tempfile::tempdir().unwrap();
     let (mut acknowledged, mut next, mut random) = (Vec::new(), 0, seed | 1);
     for round in 0..kills {

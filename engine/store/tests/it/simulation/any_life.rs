@@ -102,7 +102,7 @@ async fn begin_again(life: &mut Life, end: impl FnOnce(&FaultyDisk)) {
 fn any_life_keeps_what_was_acknowledged() {
     let seed = seeds(1, 1)[0];
     println!("seed {seed}");
-    let cases = count("RUNLAKE_TEST_CASES", 12);
+    let cases = count("RUNLAKE_TEST_CASES", 8);
     let config = ProptestConfig {
         cases: cases as u32,
         max_shrink_iters: 200,

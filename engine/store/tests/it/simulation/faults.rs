@@ -102,7 +102,7 @@ async fn live(seed: u64, young: &FaultyDisk, outcome: &mut Outcome) {
 
 #[tokio::test]
 async fn failing_operations_lose_and_double_nothing() {
-    let lives = count("RUNLAKE_TEST_FAULTS", 36).div_ceil(FAULTS_PER_LIFE);
+    let lives = count("RUNLAKE_TEST_FAULTS", 24).div_ceil(FAULTS_PER_LIFE);
     let young = young_lake().await;
     let mut outcome = Outcome::default();
     let start = std::time::Instant::now();
@@ -142,7 +142,7 @@ async fn a_failed_read_in_a_flush_holds_up_only_that_flush() {
         life.compare().await;
         life.close().await;
         life.verify().await;
-        at += 1 + random.below(2 * 80 / count("RUNLAKE_TEST_FAULTS", 36).clamp(1, 80));
+        at += 1 + random.below(2 * 80 / count("RUNLAKE_TEST_FAULTS", 30).clamp(1, 80));
     }
     assert!(faults > 5 && failed > 2, "{faults} reads failed, {failed} flushes");
 }
@@ -155,7 +155,7 @@ async fn after_a_failed_sync_nothing_is_acknowledged() {
     prepared.perform(Operation::Append).await;
     prepared.close().await;
     let mut faults = 0;
-    let step = 60 / count("RUNLAKE_TEST_FAULTS", 36).clamp(6, 60);
+    let step = 60 / count("RUNLAKE_TEST_FAULTS", 30).clamp(6, 60);
     for at in (0..80).step_by(step as usize * 2) {
         let mut life = prepared.branch(at, format!("operation {at} of a flush"));
         life.open().await.unwrap();

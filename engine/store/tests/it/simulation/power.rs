@@ -126,7 +126,7 @@ async fn live(seed: u64, young: &FaultyDisk, old: &FaultyDisk, outcome: &mut Out
 
 #[tokio::test]
 async fn power_cuts_lose_and_double_nothing() {
-    let wanted = count("RUNLAKE_TEST_CUTS", 48);
+    let wanted = count("RUNLAKE_TEST_CUTS", 30);
     let lives = wanted.div_ceil(CUTS_PER_LIFE * 3 / 4);
     let (young, old) = (young_lake().await, old_lake().await);
     let mut outcome = Outcome::default();
@@ -148,7 +148,7 @@ async fn what_a_dead_process_did_not_sync_is_not_built_upon() {
     let probe = Life::new(prepared.disk.copy(), 1);
     let operations = flush_and_count(probe).await - before;
     assert!(operations > 40, "{operations}");
-    let step = operations.div_ceil(count("RUNLAKE_TEST_CUTS", 12)).max(1);
+    let step = operations.div_ceil(count("RUNLAKE_TEST_CUTS", 8)).max(1);
     let mut random = Random::new(seeds(1, 1)[0]);
     let mut at = random.below(step);
     while at < operations {
@@ -204,7 +204,7 @@ async fn a_power_cut_in_a_checkpoint_loses_nothing() {
         if is_past {
             break;
         }
-        at += 1 + random.below(480 / count("RUNLAKE_TEST_CUTS", 12).clamp(1, 480));
+        at += 1 + random.below(480 / count("RUNLAKE_TEST_CUTS", 8).clamp(1, 480));
     }
     assert!(made > 0, "no flush made a checkpoint");
 }

@@ -324,11 +324,10 @@ pub(crate) fn replay(
             for command in commands {
                 state.replay_command(command, seq, is_new)?;
                 if let Command::CreateRun(new) = command
-                    && !is_new(Table::Runs)
                     && is_new(Table::Experiments)
                     && state.registry.experiment(&new.project, &new.experiment).is_none()
                 {
-                    // The first run of an experiment makes it.
+                    // The first run of an experiment makes it; the run itself may be there already.
                     let (project, name) = (new.project.clone(), new.experiment.clone());
                     let update = ExperimentUpdate::named(project, name, new.time);
                     state.replay_command(&Command::UpdateExperiment(update), seq, is_new)?;

@@ -202,6 +202,31 @@ async fn log_files_go_away_also_when_every_process_flushes_only_once() {
     assert_eq!(verify(folder.path()).await.unwrap().findings, []);
 }
 
+/// A table that is ahead of `runs` lets recovery look for runs in the log first; the experiment of a new one comes with
+/// it all the same.
+#[tokio::test]
+async fn the_experiment_of_a_new_run_comes_back_when_other_tables_are_ahead_of_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    store.apply(vec![create(1)], None).await.unwrap();
+    store.flush().await.unwrap();
+    store.append(batch(1, "loss", &[(0, 1.0)]), None).await.unwrap();
+    store.flush().await.unwrap();
+    let project = model::ProjectName::new("text").unwrap();
+    let experiment = model::ExperimentName::new("new").unwrap();
+    let new = model::NewRun::named(crate::lake::run_id(2), project.clone(), experiment.clone(), "run 2", 5);
+    store.apply(vec![model::Command::CreateRun(new)], None).await.unwrap();
+    store.close().await;
+    for _ in 0..2 {
+        let store = open(folder.path()).await;
+        let snapshot = store.snapshot();
+        assert!(snapshot.registry().run(crate::lake::run_id(2)).is_some());
+        assert!(snapshot.registry().experiment(&project, &experiment).is_some());
+        store.flush().await.unwrap();
+        store.close().await;
+    }
+}
+
 #[tokio::test]
 async fn no_file_of_a_lake_says_where_it_lies() {
     // A lake may be moved, copied and handed on; a path in it would be wrong then, and tell of the machine.

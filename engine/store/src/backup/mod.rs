@@ -19,7 +19,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 
 use crate::catalog::{Catalog, CatalogError, TableVersion, commit_file};
 use crate::config::Clock;
-use crate::disk::{Access, Disk, DiskFile};
+use crate::disk::{Access, Disk, DiskFile, sync_names};
 use crate::error::{Result, StoreError};
 use crate::lake_file::LakeFile;
 use crate::layout::Layout;
@@ -210,6 +210,9 @@ impl Copy<'_> {
         (report.copied_files, report.copied_bytes) = *self.target.copied.lock();
         report.files = manifest.files.len() as u64;
         report.bytes = manifest.files.iter().map(|file| file.bytes).sum();
+        // Files that were there may have got their names from a process that was killed before it synced them.
+        let (disk, root) = (&*self.target.disk, &self.target.root);
+        sync_names(disk, root).map_err(io_error("sync the folders of", root))?;
         fail::fail_point!("backup-before-manifest");
         // Everything it names is durable: from here on this is a backup.
         report.manifest = manifest.write(&*self.target.disk, &self.target.root)?;

@@ -8,6 +8,7 @@ use super::{io_error, refuse};
 use crate::disk::{Access, Disk};
 use crate::error::Result;
 use crate::lake_file;
+use crate::layout::Layout;
 use crate::verify::{Meter, ProgressSink};
 
 /// Bytes that are copied at a time.
@@ -72,6 +73,10 @@ pub fn restore(
         report.bytes += file.bytes;
         meter.done(file.bytes, &file.path);
     }
+    // A backup holds no empty folder, and a lake without its log is a damaged one.
+    let log = Layout::new(&temporary).wal();
+    disk.create_directories(&log).map_err(io_error("create folder", &log))?;
+    folders.insert(log);
     for folder in &folders {
         disk.sync_directory(folder).map_err(io_error("sync folder", folder))?;
     }

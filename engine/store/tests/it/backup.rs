@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use store::disk::RealDisk;
+use store::disk::{Fault, FaultyDisk, RealDisk};
 use store::{BackupReport, RestoreReport, Store, StoreError, open_snapshot, verify};
 
 use crate::lake::{batch, config, create, key};
@@ -137,4 +137,57 @@ async fn a_damaged_backup_is_refused_by_name_and_leaves_the_target_as_it_was() {
         std::fs::write(file, bytes).unwrap();
     }
     restore(&copies, &folder.path().join("target")).unwrap();
+}
+
+/// A lake into which nothing was written yet has no log file, and a backup holds no empty folder.
+#[tokio::test]
+async fn a_new_lake_comes_back_as_a_lake() {
+    let folder = tempfile::tempdir().unwrap();
+    let (lake, copies, target) =
+        (folder.path().join("lake"), folder.path().join("copies"), folder.path().join("target"));
+    Store::open(config(&lake)).await.unwrap().close().await;
+    back_up(&lake, &copies).await;
+    restore(&copies, &target).unwrap();
+    assert_eq!(open_snapshot(&target).await.unwrap().registry().runs().len(), 0);
+    assert_eq!(verify(&target).await.unwrap().findings, []);
+    let store = Store::open(config(&target)).await.unwrap();
+    store.apply(vec![create(1)], None).await.unwrap();
+    store.close().await;
+}
+
+/// A process that was killed may leave files of a backup with names that are not durable. The next backup takes them as
+/// they are, and the power may fail behind it.
+#[tokio::test]
+async fn a_backup_makes_the_names_durable_that_it_found() {
+    let lake = Path::new("/lake");
+    let prepared = FaultyDisk::new();
+    let settings = |disk: &FaultyDisk| store::StoreConfig {
+        disk: Arc::new(disk.process()),
+        wal_file_bytes: 16 << 10,
+        ..config(lake)
+    };
+    let store = Store::open(settings(&prepared)).await.unwrap();
+    store.apply(vec![create(1)], None).await.unwrap();
+    store.append(batch(1, "loss", &[(0, 0.5)]), None).await.unwrap();
+    store.flush().await.unwrap();
+    store.close().await;
+    let copy = async |disk: &FaultyDisk| {
+        store::backup(lake, Path::new("/copies"), Arc::new(disk.process()), Arc::new(|| 77), None).await
+    };
+    let whole = prepared.copy();
+    copy(&whole).await.unwrap();
+    let operations = whole.operations() - prepared.operations();
+    // Among the last ones is a file that is alone in its folder.
+    for at in operations - 16..operations {
+        let disk = prepared.copy();
+        disk.fail_at(disk.operations() + at, Fault::PowerCut);
+        assert!(copy(&disk).await.is_err());
+        // Only the process is dead.
+        disk.kill();
+        copy(&disk).await.unwrap();
+        disk.crash_to_synced();
+        let disk: Arc<dyn store::disk::Disk> = Arc::new(disk.process());
+        store::restore(Path::new("/copies"), Path::new("/target"), None, &disk, None)
+            .unwrap_or_else(|error| panic!("killed at operation {at}: {error}"));
+    }
 }

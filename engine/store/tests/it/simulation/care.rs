@@ -66,8 +66,10 @@ impl Life {
             return;
         }
         let now = self.clock.load(Ordering::Relaxed);
+        let failed_syncs = self.disk.failed_syncs();
         let copied =
             store::backup(Path::new(ROOT), Path::new(COPIES), self.disk(), Arc::new(move || now), None).await;
+        self.failed_syncs_of_copies += self.disk.failed_syncs() - failed_syncs;
         match copied {
             Ok(report) => {
                 self.model.figures.backups += 1;
@@ -85,7 +87,7 @@ impl Life {
         let Backup { last_seq, view } = self.random.pick(&self.backups).clone();
         let target = PathBuf::from(format!("/not-on-this-machine/restored/{}", self.restored));
         self.restored += 1;
-        let disk = self.disk();
+        let (disk, failed_syncs) = (self.disk(), self.disk.failed_syncs());
         let outcome = store::restore(Path::new(COPIES), &target, Some(last_seq), &disk, None);
         let is_there = disk.directory_exists(&target).unwrap_or_default();
         match &outcome {
@@ -96,6 +98,7 @@ impl Life {
         if is_there && !self.disk.is_off() {
             self.compare_restored(&target, &view).await;
         }
+        self.failed_syncs_of_copies += self.disk.failed_syncs() - failed_syncs;
         for file in
             self.disk.files().into_iter().filter(|file| file.starts_with("/not-on-this-machine/restored"))
         {

@@ -36,7 +36,7 @@ async fn live(seed: u64, young: &FaultyDisk, outcome: &mut Outcome) {
     let mut life = Life::new(young.copy(), seed);
     for fault in 0..FAULTS_PER_LIFE {
         life.context = format!("seed {seed}, fault {fault}");
-        let (failures, failed_syncs) = (life.disk.failures(), life.disk.failed_syncs());
+        let (failures, failed_syncs) = (life.disk.failures(), life.failed_syncs());
         life.expect_success();
         let in_recovery = life.random.chance(4);
         if in_recovery {
@@ -64,7 +64,7 @@ async fn live(seed: u64, young: &FaultyDisk, outcome: &mut Outcome) {
                 outcome.stopped += 1;
                 life.nothing_is_acknowledged().await;
             } else {
-                assert_eq!(life.disk.failed_syncs(), failed_syncs, "{}: a sync failed", life.context);
+                assert_eq!(life.failed_syncs(), failed_syncs, "{}: a sync failed", life.context);
                 // The disk is sound again, and so must the store be, without a restart.
                 life.disk.clear_faults();
                 life.expect_success();
@@ -77,7 +77,7 @@ async fn live(seed: u64, young: &FaultyDisk, outcome: &mut Outcome) {
                 }
             }
         }
-        outcome.failed_syncs += life.disk.failed_syncs() - failed_syncs;
+        outcome.failed_syncs += life.failed_syncs() - failed_syncs;
         outcome.faults += u64::from(life.disk.failures() > failures);
         life.die();
         match life.random.below(3) {

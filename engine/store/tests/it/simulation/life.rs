@@ -98,6 +98,8 @@ pub(crate) struct Life {
     pub(super) clock: Arc<AtomicI64>,
     /// What was copied so far.
     pub(super) backups: Vec<Backup>,
+    /// Failed syncs of copies, which are no affair of the lake.
+    pub(super) failed_syncs_of_copies: u64,
     /// Folders into which backups were restored so far.
     pub(super) restored: u64,
     /// Small ones are often full, so that groups span two.
@@ -123,6 +125,7 @@ impl Life {
             adjust: |_| {},
             clock: Arc::new(AtomicI64::new(1_760_000_000_000_000)),
             backups: Vec::new(),
+            failed_syncs_of_copies: 0,
             restored: 0,
             wal_file_bytes: [4 << 10, 16 << 10][seed as usize % 2],
             flush_bytes: if seed % 4 == 3 { 2_000 } else { 128 << 20 },
@@ -286,6 +289,11 @@ impl Life {
     /// Whether the process can do no more.
     pub(crate) fn is_lost(&self) -> bool {
         self.disk.is_off() || self.store.as_ref().is_none_or(Store::is_stopped)
+    }
+
+    /// Syncs of the lake so far that were made to fail.
+    pub(super) fn failed_syncs(&self) -> u64 {
+        self.disk.failed_syncs() - self.failed_syncs_of_copies
     }
 
     /// Whether something may fail at this moment.

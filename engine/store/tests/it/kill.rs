@@ -173,7 +173,10 @@ async fn care(store: &Store, root: &Path, turn: u64) {
         _ => turn % 2 * 3,
     };
     let outcome = match wanted {
-        0 => store.compact(CompactOptions { full: turn % 3 > 0, sweep: turn % 3 > 1 }).await.map(drop),
+        0 => store
+            .compact(CompactOptions { full: !turn.is_multiple_of(3), sweep: turn % 3 == 2 })
+            .await
+            .map(drop),
         1 => store.vacuum(NOW).await.map(drop),
         2 => {
             back_up(root).await;

@@ -81,10 +81,16 @@ impl Overloaded {
             ),
             Row::new(
                 "in the lake afterwards",
-                format!("{:>9} points, {} series; at most {} more may be", self.held, self.series, self.unknown),
+                format!(
+                    "{:>9} points, {} series; at most {} more may be",
+                    self.held, self.series, self.unknown
+                ),
             ),
             Row::new("answers `busy, try again`", format!("{:>9}", self.refused)),
-            Row::new("questions answered / refused", format!("{:>9} / {}", self.questions.0, self.questions.1)),
+            Row::new(
+                "questions answered / refused",
+                format!("{:>9} / {}", self.questions.0, self.questions.1),
+            ),
             Row::new("a small batch ten times a second beside it", times(&self.beside)),
             Row::new("all others", times(&self.latency)),
         ];

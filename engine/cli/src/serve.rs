@@ -27,7 +27,7 @@ pub(crate) struct ServeArguments {
     /// such as `200ms` when it is written, with a sync at least that often (a power cut may take the last ones)
     #[arg(long, default_value = "group", value_name = "WHEN", value_parser = sync_policy)]
     fsync: SyncPolicy,
-    /// Memory that the server may use, such as 512MB or 2GB, at least 256MB; half of the machine's or the container's,
+    /// Memory that the server may use, such as 512MB or 2GB, at least 384MB; half of the machine's or the container's,
     /// at most 4GiB, when not given
     #[arg(long, env = "RUNLAKE_MEMORY", value_name = "SIZE", value_parser = size::bytes)]
     memory: Option<usize>,

@@ -121,7 +121,9 @@ impl Lake {
         }
         let sessions = Arc::new(SessionFactory::new(&config)?);
         let guard = match (memory, &access) {
-            (Some(plan), Access::Write(store)) => Some(Guard(tokio::spawn(memory::guard(plan, store.clone())))),
+            (Some(plan), Access::Write(store)) => {
+                Some(Guard(tokio::spawn(memory::guard(plan, store.clone()))))
+            }
             _ => None,
         };
         Ok(Self { inner: Arc::new(Inner { location, access, sessions, memory, _guard: guard }) })

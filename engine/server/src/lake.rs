@@ -188,7 +188,9 @@ pub(crate) fn error_from_store(error: StoreError) -> ServiceError {
         StoreError::Registry(_) | StoreError::Model(_) | StoreError::SequenceTooOld { .. } => {
             ServiceError::Invalid { reason, field: None, message }
         }
-        StoreError::Busy { .. } | StoreError::Resident { .. } | StoreError::Memory { .. } => ServiceError::Busy { reason, message, retry_after: RETRY_AFTER },
+        StoreError::Busy { .. } | StoreError::Resident { .. } | StoreError::Memory { .. } => {
+            ServiceError::Busy { reason, message, retry_after: RETRY_AFTER }
+        }
         StoreError::Stopped | StoreError::Unrenewed { .. } | StoreError::Lease(LeaseError::Lost { .. }) => {
             unavailable(reason, message)
         }

@@ -41,7 +41,9 @@ const ENTRY_BYTES: usize = 768;
 
 /// Bytes that the index takes for a series.
 pub(crate) fn bytes_of(key: &SeriesKey) -> usize {
-    ENTRY_BYTES + key.metric.as_str().len() + key.context.as_ref().map_or(0, |context| context.as_str().len() + 32)
+    ENTRY_BYTES
+        + key.metric.as_str().len()
+        + key.context.as_ref().map_or(0, |context| context.as_str().len() + 32)
 }
 
 impl<'a> IntoIterator for SeriesEntries<'a> {

@@ -36,6 +36,10 @@ const LEAST_COST: u32 = 256;
 /// there, and 24 twice over while it is moved from column to column, with room in reserve.
 const DECODED: u32 = 12;
 
+/// Bytes on the wire up to which a message has a part of its own of the budget of what is decoded, an eighth, so that it
+/// does not wait behind large ones.
+const SMALL: u32 = 16 << 10;
+
 /// How long a message may come at any rate before the least rate counts.
 const RATE_GRACE: Duration = Duration::from_secs(10);
 
@@ -43,6 +47,7 @@ const RATE_GRACE: Duration = Duration::from_secs(10);
 pub(super) struct Budget {
     bytes: Arc<Semaphore>,
     decoded: Arc<Semaphore>,
+    decoded_small: Arc<Semaphore>,
     requests: Arc<Semaphore>,
     limits: Limits,
 }
@@ -62,7 +67,8 @@ impl Budget {
     pub(super) fn new(config: &ServerConfig) -> Self {
         Self {
             bytes: Arc::new(Semaphore::new(config.in_flight_bytes)),
-            decoded: Arc::new(Semaphore::new(config.decoded_bytes)),
+            decoded: Arc::new(Semaphore::new(large_share(config.decoded_bytes))),
+            decoded_small: Arc::new(Semaphore::new(config.decoded_bytes - large_share(config.decoded_bytes))),
             requests: Arc::new(Semaphore::new(config.in_flight_requests)),
             limits: Limits {
                 message_bytes: config.message_bytes,
@@ -96,6 +102,7 @@ impl Budget {
             inner: body,
             bytes: Arc::clone(&self.bytes),
             decoded: Arc::clone(&self.decoded),
+            decoded_small: Arc::clone(&self.decoded_small),
             limits: self.limits,
             ledger: ledger.clone(),
             framing: Framing::default(),
@@ -110,6 +117,11 @@ impl Budget {
         };
         (Body::new(counted), ledger)
     }
+}
+
+/// What messages that are not small have of the budget of what is decoded.
+fn large_share(decoded: usize) -> usize {
+    decoded - decoded.div_ceil(8)
 }
 
 /// The permits of the messages of one request, in the order of the messages.
@@ -206,6 +218,7 @@ struct CountedBody {
     bytes: Arc<Semaphore>,
     limits: Limits,
     decoded: Arc<Semaphore>,
+    decoded_small: Arc<Semaphore>,
     ledger: Ledger,
     framing: Framing,
     /// What must be counted before the next bytes are given on.
@@ -271,10 +284,14 @@ impl CountedBody {
         match event {
             Event::Begins(length) => (Arc::clone(&self.bytes), (*length).max(LEAST_COST)),
             Event::Ends(length) => {
-                let all = u32::try_from(self.limits.decoded_bytes).unwrap_or(u32::MAX);
+                let large = large_share(self.limits.decoded_bytes);
+                let (budget, all) = match *length <= SMALL {
+                    true => (&self.decoded_small, self.limits.decoded_bytes - large),
+                    false => (&self.decoded, large),
+                };
                 let cost = length.saturating_mul(DECODED).max(LEAST_COST);
                 // One message is always let through.
-                (Arc::clone(&self.decoded), cost.min(all))
+                (Arc::clone(budget), cost.min(u32::try_from(all).unwrap_or(u32::MAX)))
             }
         }
     }

@@ -13,7 +13,7 @@ use model::{
 };
 use server::client::{Client, RetryPolicy};
 
-const LIMIT_MB: u64 = 256;
+const LIMIT_MB: u64 = 400;
 const TIME: Duration = Duration::from_secs(8);
 
 /// Points and the sum of their steps, acknowledged.
@@ -78,7 +78,7 @@ fn a_limit_that_is_too_small_is_refused_with_the_least() {
     let folder = tempfile::tempdir().unwrap();
     let refused = run(&folder.path().join("lake"), ["serve", "--listen", "127.0.0.1:0", "--memory", "100MB"]);
     let refused = refused.expect(2);
-    assert!(refused.stderr.contains("at least 256 MB"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("at least 384 MB"), "{}", refused.stderr);
     let mut by_variable = command();
     by_variable.env("RUNLAKE_MEMORY", "much").args(["serve", "--listen", "127.0.0.1:0"]);
     let refused = done(&mut by_variable).expect(2);
@@ -151,13 +151,7 @@ async fn calls(
 }
 
 /// Sends on a stream until the end; a slow one reads no answer before that but when it must.
-async fn stream(
-    url: &str,
-    run: RunId,
-    shape: (usize, usize),
-    slow: bool,
-    end: Instant,
-) -> Acknowledged {
+async fn stream(url: &str, run: RunId, shape: (usize, usize), slow: bool, end: Instant) -> Acknowledged {
     let patient = RetryPolicy { attempts: 100, ..RetryPolicy::default() };
     let client = Client::connect(url).await.unwrap().with_retry(patient);
     let mut writer = client.writer(&run.to_string(), 1).await.unwrap();

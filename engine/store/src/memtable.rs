@@ -14,7 +14,7 @@ use crate::series_index::SeriesOrdinal;
 
 /// Points after which a chunk is sealed: small enough that copying an open chunk (24 KiB) costs microseconds.
 const CHUNK_POINTS: usize = 1024;
-/// Cost of a series beyond its points: its place in the map, its buffer. Measured, see `tests::estimates`.
+/// Cost of a series beyond its points, estimated: its place in the map, its buffer.
 const SERIES_BYTES: usize = 384;
 /// Cost of a chunk beyond its points: its place in the vector, its columns, what the allocator keeps beside them.
 const CHUNK_BYTES: usize = 256;

@@ -115,8 +115,7 @@ pub struct Registry {
     bytes: usize,
 }
 
-/// Cost of a run, an experiment, a note beyond its texts: its columns, its places in vector and map. Measured, see
-/// `memtable::tests::estimates`.
+/// Cost of a run, an experiment, a note beyond its texts: its columns, its places in vector and map. Estimated.
 const ROW_BYTES: usize = 768;
 /// Cost of a param or tag beyond its texts.
 const PAIR_BYTES: usize = 96;

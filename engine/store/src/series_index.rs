@@ -35,8 +35,8 @@ pub struct SeriesIndex {
     bytes: usize,
 }
 
-/// Cost of a series beyond the texts of its name: entry, key, its places in vector and map. Measured, see
-/// `memtable::tests::estimates`.
+/// Cost of a series beyond the texts of its name, estimated from the sizes of entry and key, their places in vector and
+/// map, and two allocations of text.
 const ENTRY_BYTES: usize = 768;
 
 /// Bytes that the index takes for a series.

@@ -33,7 +33,7 @@ use clap::Parser;
 
 use crate::arguments::{Arguments, Command};
 
-/// The system's allocator keeps what threads gave back; this one returns it (docs/decisions/0016-memory-limit.md).
+/// The system's allocator keeps what threads gave back; this one returns it (docs/decisions/0017-memory-limit.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

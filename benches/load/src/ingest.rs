@@ -115,10 +115,19 @@ impl ServerProcess {
     /// # Errors
     /// When it does not start or does not say where it listens.
     pub fn start(program: &Path, lake: &Path) -> Result<Self> {
+        Self::start_with(program, lake, &[])
+    }
+
+    /// As [`Self::start`], with more arguments.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(program: &Path, lake: &Path, arguments: &[&str]) -> Result<Self> {
         let mut child = Command::new(program)
             .arg("--lake")
             .arg(lake)
             .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(arguments)
             .env("RUNLAKE_LOG", "error")
             .env_remove("RUNLAKE_URL")
             .stdout(Stdio::piped())

@@ -10,6 +10,7 @@ mod error;
 pub mod import;
 pub mod ingest;
 pub mod machine;
+pub mod overload;
 #[cfg(feature = "peers")]
 pub mod peers;
 mod report;

@@ -7,20 +7,21 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use load::batches::Shape;
 use load::ingest::{Door, Load};
+use load::overload::{self, Overload};
 use load::{Row, bounds, corpus, import, ingest, restart, show};
 
-use crate::exit;
+use crate::{exit, size};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  runlake bench\n  runlake bench ingest --clients 16 --seconds 10 --histogram\n  runlake bench import --points 5000000 --folder /data/scratch\n\nEverything happens in a fresh folder that is removed afterwards; your lakes are not touched."
+    after_help = "Examples:\n  runlake bench\n  runlake bench ingest --clients 16 --seconds 10 --histogram\n  runlake bench import --points 5000000 --folder /data/scratch\n  runlake bench overload --time 600 --memory 512MB\n\nEverything happens in a fresh folder that is removed afterwards; your lakes are not touched."
 )]
 pub(crate) struct BenchArguments {
     /// What to measure; everything when not given
     #[arg(value_enum)]
     what: Option<What>,
     /// Clients that send at once
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, default_value_t = 4, default_value_if("what", "overload", "40"), value_parser = clap::value_parser!(u16).range(1..=1024))]
     clients: u16,
     /// Points in a request; each shape in turn when not given
     #[arg(long, value_enum)]
@@ -43,6 +44,12 @@ pub(crate) struct BenchArguments {
     /// Where to put the files: measure the disk that your lake will be on
     #[arg(long, value_name = "DIR")]
     folder: Option<std::path::PathBuf>,
+    /// Seconds of the overload
+    #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    time: u64,
+    /// The memory limit of the server that is overloaded
+    #[arg(long, default_value = "512MB", value_name = "SIZE", value_parser = size::bytes)]
+    memory: usize,
     /// Print how long acknowledgements took as a histogram
     #[arg(long)]
     histogram: bool,
@@ -58,6 +65,8 @@ enum What {
     Flush,
     /// Opening a lake after a crash that left a long log
     Restart,
+    /// More clients than a server with a memory limit can take, for ten minutes; only when asked for
+    Overload,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -109,6 +118,9 @@ pub(crate) async fn run(arguments: BenchArguments) -> anyhow::Result<u8> {
         None => tempfile::tempdir(),
     };
     let scratch = scratch.context("cannot make a folder to measure in; name another with --folder")?;
+    if arguments.what == Some(What::Overload) {
+        return measure_overload(&arguments, scratch.path()).await;
+    }
     let wanted = |what| arguments.what.is_none_or(|only| only == what);
     show(&Row::new("memory copy, one core", format!("{:>9.1} GB/s", bounds::memory_copy() / 1e9)));
     if wanted(What::Ingest) {
@@ -133,6 +145,15 @@ pub(crate) async fn run(arguments: BenchArguments) -> anyhow::Result<u8> {
         }
     }
     Ok(exit::DONE)
+}
+
+async fn measure_overload(arguments: &BenchArguments, folder: &Path) -> anyhow::Result<u8> {
+    let program = std::env::current_exe().context("cannot find this program, to start a server of it")?;
+    let (time, clients) = (Duration::from_secs(arguments.time), usize::from(arguments.clients));
+    let load = Overload { time, memory: arguments.memory, clients };
+    let outcome = overload::overload(&program, &folder.join("lake"), load).await?;
+    outcome.rows().iter().for_each(show);
+    Ok(if outcome.is_kept() { exit::DONE } else { exit::INTERNAL })
 }
 
 async fn measure_ingest(arguments: &BenchArguments, folder: &Path) -> anyhow::Result<()> {

@@ -48,6 +48,7 @@ pub(crate) fn code_of(error: &anyhow::Error) -> u8 {
             | Error::Selector { .. }
             | Error::Model(_)
             | Error::Analysis(_)
+            | Error::Memory { .. }
             | Error::AmbiguousContext { .. },
         ) => USAGE,
         Some(Error::Import(runlake::importers::ImportError::NothingRecognised { .. })) => NOTHING,

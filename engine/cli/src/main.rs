@@ -21,6 +21,7 @@ mod retention;
 mod runs;
 mod serve;
 mod show;
+mod size;
 mod sql;
 mod vacuum;
 mod verify;
@@ -31,6 +32,10 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::arguments::{Arguments, Command};
+
+/// The system's allocator keeps what threads gave back; this one returns it (docs/decisions/0017-memory-limit.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(exit::report_panic));

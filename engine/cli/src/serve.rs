@@ -6,17 +6,18 @@ use std::time::Duration;
 
 use clap::Args;
 use runlake::store::SyncPolicy;
-use runlake::{Lake, LakeOptions};
+use runlake::{Lake, LakeOptions, MemoryPlan};
 use server::{Server, ServerConfig, signal};
 
 use crate::access;
 use crate::arguments::Place;
 use crate::exit::{self, UsageError};
 use crate::progress::Bar;
+use crate::size;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  runlake serve\n  runlake --lake /data/lake serve --listen 127.0.0.1:7171"
+    after_help = "Examples:\n  runlake serve\n  runlake --lake /data/lake serve --listen 127.0.0.1:7171\n  runlake serve --memory 1GB"
 )]
 pub(crate) struct ServeArguments {
     /// Address and port for gRPC and /healthz
@@ -26,6 +27,10 @@ pub(crate) struct ServeArguments {
     /// such as `200ms` when it is written, with a sync at least that often (a power cut may take the last ones)
     #[arg(long, default_value = "group", value_name = "WHEN", value_parser = sync_policy)]
     fsync: SyncPolicy,
+    /// Memory that the server may use, such as 512MB or 2GB, at least 384MB; half of the machine's or the container's,
+    /// at most 4GiB, when not given
+    #[arg(long, env = "RUNLAKE_MEMORY", value_name = "SIZE", value_parser = size::bytes)]
+    memory: Option<usize>,
     /// Listen beyond loopback although nobody has to say who they are
     #[arg(long)]
     insecure: bool,
@@ -38,14 +43,17 @@ pub(crate) async fn run(place: &Place, arguments: ServeArguments) -> anyhow::Res
         )
         .into());
     }
+    let memory = MemoryPlan::within(arguments.memory.unwrap_or_else(MemoryPlan::default_limit))?;
     let config =
-        ServerConfig { listen: arguments.listen, insecure: arguments.insecure, ..ServerConfig::default() };
+        ServerConfig { listen: arguments.listen, insecure: arguments.insecure, ..ServerConfig::default() }
+            .within(&memory);
     config.check()?;
     let bar = Bar::new("reading the log");
     let options = LakeOptions {
         owner: Some(format!("runlake serve on http://{}", arguments.listen)),
         sync: arguments.fsync,
         progress: Some(bar.sink()),
+        memory: Some(memory),
         ..LakeOptions::default()
     };
     let lake = Lake::open_with(&access::location(place)?, options).await?;

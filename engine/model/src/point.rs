@@ -45,6 +45,22 @@ impl PointColumns {
         Self { steps, step_fractions: None, times, values }
     }
 
+    /// Bytes that the columns take in memory, with the room that they have in reserve.
+    pub fn reserved_bytes(&self) -> usize {
+        let fractions = self.step_fractions.as_ref().map_or(0, Vec::capacity);
+        8 * (self.steps.capacity() + self.times.capacity() + self.values.capacity() + fractions)
+    }
+
+    /// Gives back the room in reserve.
+    pub fn shrink_to_fit(&mut self) {
+        self.steps.shrink_to_fit();
+        self.times.shrink_to_fit();
+        self.values.shrink_to_fit();
+        if let Some(fractions) = &mut self.step_fractions {
+            fractions.shrink_to_fit();
+        }
+    }
+
     /// Number of points.
     pub fn len(&self) -> usize {
         self.values.len()

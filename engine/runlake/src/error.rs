@@ -56,6 +56,14 @@ pub enum Error {
     /// A result cannot be shown.
     #[error(transparent)]
     Arrow(#[from] arrow::error::ArrowError),
+    /// A memory limit in which nothing can be served.
+    #[error("a memory limit of {given_mb} MB is too small: at least {least_mb} MB are needed")]
+    Memory {
+        /// The limit that was given.
+        given_mb: usize,
+        /// The smallest one.
+        least_mb: usize,
+    },
     /// The runtime ended while work was going on.
     #[error("the work was cancelled")]
     Cancelled,
@@ -75,6 +83,7 @@ impl Error {
             Self::AmbiguousContext { .. } => "metric.ambiguous_context",
             Self::Analysis(error) => error.code(),
             Self::Arrow(_) => "internal.arrow",
+            Self::Memory { .. } => "memory.too_small",
             Self::Cancelled => "cancelled",
         }
     }

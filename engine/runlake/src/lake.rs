@@ -14,6 +14,7 @@ use store::{
 };
 
 use crate::error::{Error, Result};
+use crate::memory::{self, MemoryPlan};
 use crate::run::{ActiveRun, RunOptions};
 
 /// How a lake is opened.
@@ -23,6 +24,8 @@ pub struct LakeOptions {
     pub owner: Option<String>,
     /// Bytes in the memtable at which a flush starts; `None` for the default of 128 MiB.
     pub flush_bytes: Option<usize>,
+    /// The limit of the memory of this process, split; `None` for fixed sizes of each part and no watch over the whole.
+    pub memory: Option<MemoryPlan>,
     /// What becomes of acknowledged writes in the log of this machine that a lake on an object store never got.
     pub stale_log: StaleLog,
     /// When a write is acknowledged.
@@ -47,6 +50,17 @@ struct Inner {
     location: Location,
     access: Access,
     sessions: Arc<SessionFactory>,
+    memory: Option<MemoryPlan>,
+    _guard: Option<Guard>,
+}
+
+/// The watch over the memory of the process; ends with the lake.
+struct Guard(tokio::task::JoinHandle<()>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 enum Access {
@@ -78,13 +92,16 @@ impl Lake {
         if let Some(owner) = options.owner {
             config.owner = owner;
         }
+        if let Some(plan) = &options.memory {
+            plan.limit_store(&mut config);
+        }
         if let Some(bytes) = options.flush_bytes {
             config.flush_bytes = bytes;
             config.hard_limit_bytes = bytes.saturating_mul(4);
         }
         config.progress = options.progress;
         let store = Store::open(config).await?;
-        Self::new(location.clone(), Access::Write(store))
+        Self::new(location.clone(), Access::Write(store), options.memory)
     }
 
     /// Opens the lake for reading; a writer may be at work in another process.
@@ -92,14 +109,29 @@ impl Lake {
     /// # Errors
     /// When there is no lake, or it is damaged or of a newer format.
     pub async fn open_read_only(location: &Location) -> Result<Self> {
-        let lake = Self::new(location.clone(), Access::Read)?;
+        let lake = Self::new(location.clone(), Access::Read, None)?;
         lake.readable().await?;
         Ok(lake)
     }
 
-    fn new(location: Location, access: Access) -> Result<Self> {
-        let sessions = Arc::new(SessionFactory::new(&SessionConfig::default())?);
-        Ok(Self { inner: Arc::new(Inner { location, access, sessions }) })
+    fn new(location: Location, access: Access, memory: Option<MemoryPlan>) -> Result<Self> {
+        let mut config = SessionConfig::default();
+        if let Some(plan) = memory {
+            config.memory = plan.queries;
+        }
+        let sessions = Arc::new(SessionFactory::new(&config)?);
+        let guard = match (memory, &access) {
+            (Some(plan), Access::Write(store)) => {
+                Some(Guard(tokio::spawn(memory::guard(plan, store.clone()))))
+            }
+            _ => None,
+        };
+        Ok(Self { inner: Arc::new(Inner { location, access, sessions, memory, _guard: guard }) })
+    }
+
+    /// The memory limit that the lake was opened with.
+    pub fn memory(&self) -> Option<&MemoryPlan> {
+        self.inner.memory.as_ref()
     }
 
     /// Where the lake is.

@@ -4,12 +4,17 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use runlake::MemoryPlan;
+
 use crate::error::StartError;
 
 const MIB: usize = 1 << 20;
 
 /// Largest message that may be configured: beyond it one request could hold up all others.
 const MESSAGE_BYTES_CEILING: usize = 64 * MIB;
+
+/// Smallest flow-control window of a connection.
+const LEAST_WINDOW: u32 = 64 << 10;
 
 /// Where to listen, and the limits of everything that a client can make the server do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,8 +31,11 @@ pub struct ServerConfig {
     pub window_bytes: usize,
     /// Unary requests worked on at once.
     pub in_flight_requests: usize,
-    /// Bytes of requests in memory at once, over all connections.
+    /// Bytes of requests in memory at once as they are on the wire, over all connections.
     pub in_flight_bytes: usize,
+    /// Bytes of requests at once that are decoded and have no place in the log yet; a message counts twelve times what it
+    /// is on the wire.
+    pub decoded_bytes: usize,
     /// How long a request waits for its place before it is refused.
     pub permit_wait: Duration,
     /// Queries that run at once.
@@ -60,6 +68,12 @@ pub struct ServerConfig {
     pub keep_alive_interval: Duration,
     /// How long it may take to answer.
     pub keep_alive_timeout: Duration,
+    /// Bytes that a connection may have sent and that nobody has taken.
+    pub connection_window_bytes: u32,
+    /// The same for one request; less, so that one that waits does not hold up the others of its connection.
+    pub stream_window_bytes: u32,
+    /// Bytes of one answer that wait in a connection for a slow reader.
+    pub send_buffer_bytes: usize,
     /// Requests at once on one connection.
     pub streams_per_connection: u32,
     /// Streams that a client may open and reset before they were accepted.
@@ -78,6 +92,7 @@ impl Default for ServerConfig {
             window_bytes: 8 * MIB,
             in_flight_requests: 64,
             in_flight_bytes: 128 * MIB,
+            decoded_bytes: 512 * MIB,
             permit_wait: Duration::from_secs(1),
             queries_running: 8,
             queries_waiting: 32,
@@ -94,6 +109,9 @@ impl Default for ServerConfig {
             idle_connection: Duration::from_secs(75),
             keep_alive_interval: Duration::from_secs(30),
             keep_alive_timeout: Duration::from_secs(10),
+            connection_window_bytes: 4 << 20,
+            stream_window_bytes: 1 << 20,
+            send_buffer_bytes: 256 << 10,
             streams_per_connection: 128,
             pending_resets: 20,
             shutdown: Duration::from_secs(10),
@@ -102,6 +120,27 @@ impl Default for ServerConfig {
 }
 
 impl ServerConfig {
+    /// These limits, as far as they fit into a limit of memory.
+    #[must_use]
+    pub fn within(self, plan: &MemoryPlan) -> Self {
+        let connection = u32::try_from(plan.connection).unwrap_or(u32::MAX);
+        // The rest for answers.
+        let connection_window_bytes = self.connection_window_bytes.min(connection / 4 * 3).max(LEAST_WINDOW);
+        let stream_window_bytes =
+            self.stream_window_bytes.min(connection_window_bytes / 3 * 2).max(LEAST_WINDOW / 2);
+        Self {
+            in_flight_bytes: self.in_flight_bytes.min(plan.requests),
+            decoded_bytes: self.decoded_bytes.min(plan.decoded),
+            window_bytes: self.window_bytes.min(plan.requests / 4),
+            queries_running: self.queries_running.min(plan.statements),
+            connections: self.connections.min(plan.connections),
+            connection_window_bytes,
+            stream_window_bytes,
+            send_buffer_bytes: self.send_buffer_bytes.min(plan.connection / 4),
+            ..self
+        }
+    }
+
     /// Checks that the values fit together.
     ///
     /// # Errors
@@ -114,6 +153,9 @@ impl ServerConfig {
         }
         if self.in_flight_bytes < 2 * self.message_bytes || u32::try_from(self.in_flight_bytes).is_err() {
             return refuse("in_flight_bytes", "at least twice message_bytes and less than 4 GiB".to_owned());
+        }
+        if self.decoded_bytes == 0 || u32::try_from(self.decoded_bytes).is_err() {
+            return refuse("decoded_bytes", "more than 0 and less than 4 GiB".to_owned());
         }
         // hyper refuses a smaller buffer by a panic.
         if self.header_bytes < 8 << 10 || u32::try_from(self.header_bytes).is_err() {
@@ -172,6 +214,7 @@ impl fmt::Display for ServerConfig {
             window_bytes,
             in_flight_requests,
             in_flight_bytes,
+            decoded_bytes,
             permit_wait,
             queries_running,
             queries_waiting,
@@ -188,6 +231,9 @@ impl fmt::Display for ServerConfig {
             idle_connection,
             keep_alive_interval,
             keep_alive_timeout,
+            connection_window_bytes,
+            stream_window_bytes,
+            send_buffer_bytes,
             streams_per_connection,
             pending_resets,
             shutdown,
@@ -196,14 +242,15 @@ impl fmt::Display for ServerConfig {
             f,
             "listen={listen} insecure={insecure} message_bytes={message_bytes} window_batches={window_batches} \
              window_bytes={window_bytes} in_flight_requests={in_flight_requests} \
-             in_flight_bytes={in_flight_bytes} permit_wait={permit_wait:?} queries_running={queries_running} \
+             in_flight_bytes={in_flight_bytes} decoded_bytes={decoded_bytes} permit_wait={permit_wait:?} queries_running={queries_running} \
              queries_waiting={queries_waiting} query_wait={query_wait:?} statement_time={statement_time:?} \
              sql_bytes={sql_bytes} connections={connections} \
              connections_per_address={connections_per_address} header_deadline={header_deadline:?} \
              header_fields={header_fields} header_bytes={header_bytes} body_idle={body_idle:?} \
              body_least_rate={body_least_rate} idle_connection={idle_connection:?} \
              keep_alive_interval={keep_alive_interval:?} keep_alive_timeout={keep_alive_timeout:?} \
-             streams_per_connection={streams_per_connection} pending_resets={pending_resets} \
+             connection_window_bytes={connection_window_bytes} stream_window_bytes={stream_window_bytes} \
+             send_buffer_bytes={send_buffer_bytes} streams_per_connection={streams_per_connection} pending_resets={pending_resets} \
              shutdown={shutdown:?}"
         )
     }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -31,19 +30,11 @@ impl LakeService for Lake {
         batch: PointBatch,
         sequence: Option<WriterSequence>,
     ) -> Result<PendingAppend, ServiceError> {
-        let store = writable(self)?.clone();
-        let mut pending: PendingAppend = Box::pin(async move {
-            let acknowledged = store.append(batch, sequence).await.map_err(error_from_store)?;
+        let begun = writable(self)?.begin_append(batch, sequence).await.map_err(error_from_store)?;
+        Ok(Box::pin(async move {
+            let acknowledged = begun.acknowledged().await.map_err(error_from_store)?;
             Ok(Appended { duplicate: acknowledged.duplicate })
-        });
-        // The first poll puts the batch into the writer's queue. Only when the store is out of room does it wait for
-        // that in a queue of its own, which is first come, first served as well.
-        match futures::poll!(pending.as_mut()) {
-            Poll::Ready(done) => {
-                done.map(|appended| -> PendingAppend { Box::pin(async move { Ok(appended) }) })
-            }
-            Poll::Pending => Ok(pending),
-        }
+        }))
     }
 
     async fn apply(&self, commands: Vec<Command>) -> Result<(), ServiceError> {
@@ -52,9 +43,13 @@ impl LakeService for Lake {
 
     async fn query(&self, statement: Statement) -> Result<QueryAnswer, ServiceError> {
         let Statement { sql, settings, timeout } = statement;
+        let mut limits = QueryLimits { time: timeout, rows: None, bytes: None, ..QueryLimits::default() };
+        if let Some(plan) = self.memory() {
+            limits.memory = limits.memory.min(plan.statement);
+        }
         let mut options = QueryOptions {
             // An answer is streamed: the time bounds it, and the reader's window.
-            limits: QueryLimits { time: timeout, rows: None, bytes: None, ..QueryLimits::default() },
+            limits,
             settings: Settings::default(),
             ..QueryOptions::default()
         };
@@ -193,7 +188,9 @@ pub(crate) fn error_from_store(error: StoreError) -> ServiceError {
         StoreError::Registry(_) | StoreError::Model(_) | StoreError::SequenceTooOld { .. } => {
             ServiceError::Invalid { reason, field: None, message }
         }
-        StoreError::Busy { .. } => ServiceError::Busy { reason, message, retry_after: RETRY_AFTER },
+        StoreError::Busy { .. } | StoreError::Resident { .. } | StoreError::Memory { .. } => {
+            ServiceError::Busy { reason, message, retry_after: RETRY_AFTER }
+        }
         StoreError::Stopped | StoreError::Unrenewed { .. } | StoreError::Lease(LeaseError::Lost { .. }) => {
             unavailable(reason, message)
         }

@@ -125,8 +125,9 @@ pub enum Readiness {
 /// them, and checks nothing that a type of `model` already guarantees.
 #[async_trait]
 pub trait LakeService: Send + Sync + 'static {
-    /// Gives a batch its place in the log. Batches of one caller that awaits each call get their places in the order
-    /// of the calls; the returned future is done when the batch is durable and visible.
+    /// Gives a batch its place in the log, once there is room for it. Batches of one caller that awaits each call get
+    /// their places in the order of the calls; the returned future is done when the batch is durable and visible, holds
+    /// nothing of the batch, and need not be polled for that.
     async fn append(
         &self,
         batch: PointBatch,

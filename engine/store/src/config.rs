@@ -7,6 +7,7 @@ use crate::disk::{Disk, RealDisk};
 use crate::lease::LeaseTimes;
 use crate::location::Location;
 use crate::maintenance::MaintenanceConfig;
+use crate::store::READER_CACHE_BYTES;
 use crate::verify::ProgressSink;
 
 /// Where the time comes from: microseconds since 1970 UTC. Only data carries times; order never depends on them.
@@ -30,8 +31,14 @@ pub struct StoreConfig {
     pub location: Location,
     /// Bytes in the memtable at which a flush starts by itself.
     pub flush_bytes: usize,
-    /// Bytes in memtables (the active one and those being flushed) at which writers wait.
+    /// Bytes in memtables (the active one, those being flushed, and those that a reader still holds) at which writers
+    /// wait. What runs and series take counts too, twice, down to one and a half times `flush_bytes` for memtables.
     pub hard_limit_bytes: usize,
+    /// Bytes that runs, series and the numbers of writers may take: they are in memory as long as they are in the lake.
+    /// What would add to them beyond this is refused.
+    pub resident_bytes: usize,
+    /// Bytes of footers and chunk indexes that readers keep.
+    pub reader_cache_bytes: usize,
     /// Bytes of writes that may wait for their group commit; further writers wait for room.
     pub in_flight_bytes: usize,
     /// Bytes after which a group commit is written without waiting for more.
@@ -76,6 +83,8 @@ impl StoreConfig {
             location: location.into(),
             flush_bytes: 128 << 20,
             hard_limit_bytes: 512 << 20,
+            resident_bytes: usize::MAX,
+            reader_cache_bytes: READER_CACHE_BYTES,
             in_flight_bytes: 128 << 20,
             group_bytes: 4 << 20,
             wal_file_bytes: 64 << 20,
@@ -97,6 +106,8 @@ impl std::fmt::Debug for StoreConfig {
             location,
             flush_bytes,
             hard_limit_bytes,
+            resident_bytes,
+            reader_cache_bytes,
             in_flight_bytes,
             group_bytes,
             wal_file_bytes,
@@ -113,6 +124,8 @@ impl std::fmt::Debug for StoreConfig {
             .field("location", location)
             .field("flush_bytes", flush_bytes)
             .field("hard_limit_bytes", hard_limit_bytes)
+            .field("resident_bytes", resident_bytes)
+            .field("reader_cache_bytes", reader_cache_bytes)
             .field("in_flight_bytes", in_flight_bytes)
             .field("group_bytes", group_bytes)
             .field("wal_file_bytes", wal_file_bytes)

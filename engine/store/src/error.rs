@@ -152,6 +152,22 @@ pub enum StoreError {
         /// Why the flush does not go on, when known.
         reason: String,
     },
+    /// What runs, series and writers take in memory has reached its share of the limit.
+    #[error(
+        "runs, series and writers of this lake take {held_mib} MiB, which is what the memory limit leaves for them; points of known series are still taken; serve with a larger --memory, or delete runs"
+    )]
+    Resident {
+        /// What they take.
+        held_mib: usize,
+    },
+    /// The process is near its memory limit.
+    #[error(
+        "the process is near its memory limit of {limit_mib} MiB, so no new writes are taken until a flush has made room; send the batch again"
+    )]
+    Memory {
+        /// The limit.
+        limit_mib: usize,
+    },
     /// The object store does not answer, so that this process cannot know whether it still is the writer.
     #[error(
         "the writer's lease was not renewed for {waited_secs} s, since the object store does not answer; send the batch again with the same sequence"
@@ -211,6 +227,8 @@ impl StoreError {
             Self::Registry(RegistryError::RunElsewhere { .. }) => "run.elsewhere",
             Self::SequenceTooOld { .. } => "writer.too_old",
             Self::Busy { .. } => "writer.busy",
+            Self::Resident { .. } => "memory.resident",
+            Self::Memory { .. } => "memory.limit",
             Self::Unrenewed { .. } => "lease.unrenewed",
             Self::Stopped => "writer.stopped",
         }

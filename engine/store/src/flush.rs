@@ -81,9 +81,7 @@ async fn flush_now(shared: &Arc<Shared>) -> Result<FlushReport> {
             let mut state = shared.state.write();
             state.take_over_points(versions.version(Table::Points));
             // Without points there was no commit of `points`, and nothing frozen either.
-            while state.frozen.front().is_some_and(|memtable| memtable.through() <= input.last_seq) {
-                state.frozen.pop_front();
-            }
+            state.release_frozen(input.last_seq);
         }
         Err(error) => {
             shared.state.write().dirty.merge(input.dirty);

@@ -65,7 +65,7 @@ pub use series_index::{SeriesEntries, SeriesEntry, SeriesIndex, SeriesOrdinal};
 pub use snapshot::Snapshot;
 pub use stale_log::Adopted;
 pub use state_folder::{StateError, StateFile};
-pub use store::Store;
+pub use store::{PendingWrite, Store};
 pub use store_check::StoreCheckError;
 pub use vacuum::{VacuumOptions, VacuumReport, VacuumedFile};
 pub use verify::{Finding, Progress, ProgressSink, VerifyReport, verify, verify_on, verify_with};

@@ -5,7 +5,7 @@
 //! - Points of a series stay in order of arrival.
 //! - A clone is cheap and never changes; a writer copies at most the open chunk of the series that it touches.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use imbl::{HashMap, Vector};
 use model::PointColumns;
@@ -14,10 +14,10 @@ use crate::series_index::SeriesOrdinal;
 
 /// Points after which a chunk is sealed: small enough that copying an open chunk (24 KiB) costs microseconds.
 const CHUNK_POINTS: usize = 1024;
-/// Estimated cost of a series beyond its points: map entry, buffer, vectors.
-const SERIES_BYTES: usize = 256;
-/// Bytes of a point in the buffers: step, time, value.
-const POINT_BYTES: usize = 24;
+/// Cost of a series beyond its points, estimated: its place in the map, its buffer.
+const SERIES_BYTES: usize = 384;
+/// Cost of a chunk beyond its points: its place in the vector, its columns, what the allocator keeps beside them.
+const CHUNK_BYTES: usize = 256;
 
 /// Points of one attempt in order of arrival.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +39,22 @@ pub(crate) struct Memtable {
     bytes: usize,
     points: u64,
     through: u64,
+    /// Shared by all clones: tells whether somebody still holds these points.
+    held: Arc<()>,
+}
+
+/// Points that were let go here and that somebody may still hold.
+#[derive(Debug, Clone)]
+pub(crate) struct Released {
+    held: Weak<()>,
+    bytes: usize,
+}
+
+impl Released {
+    /// Bytes that are still held.
+    pub(crate) fn bytes(&self) -> usize {
+        if self.held.strong_count() > 0 { self.bytes } else { 0 }
+    }
 }
 
 impl Memtable {
@@ -52,9 +68,14 @@ impl Memtable {
         self.through = through;
     }
 
-    /// Estimated bytes held.
+    /// Bytes held, what the buffers have in reserve included.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// What is left of this memtable when it is let go here: readers may hold it.
+    pub(crate) fn released(&self) -> Released {
+        Released { held: Arc::downgrade(&self.held), bytes: self.bytes }
     }
 
     /// Number of points held.
@@ -68,28 +89,36 @@ impl Memtable {
 
     /// Appends points of a series.
     pub(crate) fn append(&mut self, series: SeriesOrdinal, attempt: u32, points: &PointColumns) {
-        let mut added = points.len() * POINT_BYTES;
+        let mut added = 0;
         let slot = self.series.entry(series).or_insert_with(|| {
             added += SERIES_BYTES;
             Arc::default()
         });
         let buffer = Arc::make_mut(slot);
         let open = &mut buffer.open;
+        let before = open.points.reserved_bytes();
         if !open.points.is_empty() && (open.attempt != attempt || open.points.len() >= CHUNK_POINTS) {
-            buffer.sealed.push_back(Arc::new(std::mem::take(open)));
+            let mut sealed = std::mem::take(open);
+            // Doubling may have left as much room as there are points, and no more will come.
+            sealed.points.shrink_to_fit();
+            added += CHUNK_BYTES + sealed.points.reserved_bytes();
+            buffer.sealed.push_back(Arc::new(sealed));
         }
         open.attempt = attempt;
         open.points.extend_from(points);
-        self.bytes += added;
+        added += open.points.reserved_bytes();
+        self.bytes = (self.bytes + added).saturating_sub(before);
         self.points += points.len() as u64;
     }
 
     /// Takes a series out.
     pub(crate) fn remove(&mut self, series: SeriesOrdinal) {
         if let Some(buffer) = self.series.remove(&series) {
-            let points = buffer.sealed.iter().map(|chunk| chunk.points.len()).sum::<usize>()
-                + buffer.open.points.len();
-            self.bytes = self.bytes.saturating_sub(SERIES_BYTES + points * POINT_BYTES);
+            let chunks = || buffer.sealed.iter().map(Arc::as_ref);
+            let points = chunks().map(|chunk| chunk.points.len()).sum::<usize>() + buffer.open.points.len();
+            let bytes = chunks().map(|chunk| CHUNK_BYTES + chunk.points.reserved_bytes()).sum::<usize>()
+                + buffer.open.points.reserved_bytes();
+            self.bytes = self.bytes.saturating_sub(SERIES_BYTES + bytes);
             self.points = self.points.saturating_sub(points as u64);
         }
     }
@@ -139,6 +168,35 @@ mod tests {
         let attempts: Vec<_> = memtable.chunks(3).map(|chunk| (chunk.attempt, chunk.points.len())).collect();
         assert_eq!(attempts, [(0, 1500), (0, 10), (1, 2)]);
         assert_eq!(steps(&memtable, 3), (0..1510).chain(1400..1402).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn bytes_are_those_of_the_buffers_and_go_with_the_series() {
+        let mut memtable = Memtable::default();
+        for _ in 0..40 {
+            memtable.append(0, 0, &columns(0..100));
+        }
+        let (points, most) = (memtable.points() as usize * 24, memtable.bytes());
+        assert!((points..points * 2).contains(&most), "{most} bytes for points of {points}");
+        memtable.append(1, 0, &columns(0..1));
+        assert!(memtable.bytes() >= most + SERIES_BYTES + 24);
+        memtable.remove(0);
+        memtable.remove(1);
+        assert_eq!((memtable.bytes(), memtable.points()), (0, 0));
+    }
+
+    #[test]
+    fn what_was_let_go_counts_as_long_as_a_reader_holds_it() {
+        let mut memtable = Memtable::default();
+        memtable.append(0, 0, &columns(0..100));
+        let reader = memtable.clone();
+        memtable.append(0, 0, &columns(0..100));
+        let released = memtable.released();
+        let bytes = memtable.bytes();
+        drop(memtable);
+        assert_eq!(released.bytes(), bytes);
+        drop(reader);
+        assert_eq!(released.bytes(), 0);
     }
 
     #[test]

@@ -112,6 +112,42 @@ pub struct Registry {
     imports: OrdMap<(String, String), Arc<ImportRecord>>,
     retention: OrdMap<ProjectName, u32>,
     deletions: u64,
+    bytes: usize,
+}
+
+/// Cost of a run, an experiment, a note beyond its texts: its columns, its places in vector and map. Estimated.
+const ROW_BYTES: usize = 768;
+/// Cost of a param or tag beyond its texts.
+const PAIR_BYTES: usize = 96;
+
+fn bytes_of_run(run: &Run) -> usize {
+    let params: usize =
+        run.params.iter().map(|(key, value)| PAIR_BYTES + key.as_str().len() + value.as_str().len()).sum();
+    let tags: usize =
+        run.tags.iter().map(|(key, value)| PAIR_BYTES + key.as_str().len() + value.as_str().len()).sum();
+    ROW_BYTES + params + tags
+}
+
+fn bytes_of_experiment(experiment: &Experiment) -> usize {
+    let texts = [&experiment.hypothesis, &experiment.source, &experiment.owner, &experiment.notes];
+    texts.into_iter().flatten().map(|text| text.len()).sum()
+}
+
+/// Bytes that a command takes on its way.
+pub(crate) fn bytes_of_command(command: &Command) -> usize {
+    match command {
+        Command::SetParams { params, .. } => {
+            params.iter().map(|(key, value)| PAIR_BYTES + key.as_str().len() + value.as_str().len()).sum()
+        }
+        Command::SetTags { tags, .. } => {
+            tags.iter().map(|(key, value)| PAIR_BYTES + key.as_str().len() + value.as_str().len()).sum()
+        }
+        Command::AddNote(note) => ROW_BYTES + note.text.len(),
+        Command::Decide(decision) => ROW_BYTES + decision.reason.as_str().len(),
+        Command::CreateRun(_) | Command::UpdateExperiment(_) | Command::RecordImport(_) => ROW_BYTES,
+        // These change what is there, or make it less.
+        _ => 0,
+    }
 }
 
 /// The runs of a registry by ordinal, without deleted ones.
@@ -149,6 +185,12 @@ impl<'a> Runs<'a> {
 }
 
 impl Registry {
+    /// Bytes that everything here takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        let rows = self.experiments.len() + self.decisions.len() + self.notes.len() + self.imports.len();
+        self.bytes + rows * ROW_BYTES
+    }
+
     /// All runs by ordinal.
     pub fn runs(&self) -> Runs<'_> {
         Runs(self)
@@ -278,7 +320,7 @@ impl Registry {
             }
             Command::Decide(decision) => {
                 self.known_experiment(&decision.project, &decision.experiment)?;
-                self.decisions.push_back(Arc::new(decision.clone()));
+                self.restore_decision(decision.clone());
                 changed(Changed::Decisions);
                 // The row of the experiment shows its latest decision.
                 changed(Changed::Experiments);
@@ -291,7 +333,7 @@ impl Registry {
                 if let Some(experiment) = &note.experiment {
                     self.known_experiment(&note.project, experiment)?;
                 }
-                self.notes.push_back(Arc::new(note.clone()));
+                self.restore_note(note.clone());
                 changed(Changed::Notes);
                 Ok(())
             }
@@ -328,6 +370,7 @@ impl Registry {
     /// Puts a run as it stands in a checkpoint at the next ordinal.
     pub(crate) fn restore_run(&mut self, run: Run, since: u64) {
         let ordinal = self.runs.len() as RunOrdinal;
+        self.bytes += bytes_of_run(&run);
         self.ordinals.insert(run.id, ordinal);
         self.runs.push_back(Some(Slot { run: Arc::new(run), since }));
     }
@@ -403,8 +446,8 @@ impl Registry {
         };
         for (ordinal, run) in found {
             self.ordinals.remove(&run);
-            if let Some(slot) = self.runs.get_mut(ordinal as usize) {
-                *slot = None;
+            if let Some(slot) = self.runs.get_mut(ordinal as usize).and_then(Option::take) {
+                self.bytes = self.bytes.saturating_sub(bytes_of_run(&slot.run));
             }
             changed(Changed::Run(ordinal));
             changed(Changed::Params(ordinal));
@@ -412,6 +455,9 @@ impl Registry {
             changed(Changed::Deleted(ordinal));
         }
         if has(Table::Notes) {
+            let gone = self.notes.iter().filter(|note| deletion.takes(&note.project, note.run));
+            let gone: usize = gone.map(|note| note.text.len()).sum();
+            self.bytes = self.bytes.saturating_sub(gone);
             self.notes.retain(|note| !deletion.takes(&note.project, note.run));
             changed(Changed::Notes);
         }
@@ -425,7 +471,9 @@ impl Registry {
                 let gone: Vec<_> =
                     self.experiments.keys().filter(|(of, _)| of == *project).cloned().collect();
                 for experiment in gone {
-                    self.experiments.remove(&experiment);
+                    if let Some(experiment) = self.experiments.remove(&experiment) {
+                        self.bytes = self.bytes.saturating_sub(bytes_of_experiment(&experiment));
+                    }
                 }
                 self.retention.remove(*project);
                 changed(Changed::Experiments);
@@ -459,14 +507,23 @@ impl Registry {
 
     pub(crate) fn restore_experiment(&mut self, experiment: Experiment) {
         let key = (experiment.project.clone(), experiment.name.clone());
-        self.experiments.insert(key, Arc::new(experiment));
+        self.put_experiment(key, experiment);
+    }
+
+    fn put_experiment(&mut self, key: (ProjectName, ExperimentName), experiment: Experiment) {
+        self.bytes += bytes_of_experiment(&experiment);
+        if let Some(before) = self.experiments.insert(key, Arc::new(experiment)) {
+            self.bytes = self.bytes.saturating_sub(bytes_of_experiment(&before));
+        }
     }
 
     pub(crate) fn restore_decision(&mut self, decision: Decision) {
+        self.bytes += decision.reason.as_str().len();
         self.decisions.push_back(Arc::new(decision));
     }
 
     pub(crate) fn restore_note(&mut self, note: Note) {
+        self.bytes += note.text.len();
         self.notes.push_back(Arc::new(note));
     }
 
@@ -494,7 +551,9 @@ impl Registry {
 
     fn change_run(&mut self, ordinal: RunOrdinal, change: impl FnOnce(&mut Run)) {
         if let Some(Some(slot)) = self.runs.get_mut(ordinal as usize) {
+            let before = bytes_of_run(&slot.run);
             change(Arc::make_mut(&mut slot.run));
+            self.bytes = (self.bytes + bytes_of_run(&slot.run)).saturating_sub(before);
         }
     }
 
@@ -599,7 +658,7 @@ impl Registry {
         replace(&mut experiment.direction, &update.direction);
         replace(&mut experiment.owner, &update.owner);
         replace(&mut experiment.notes, &update.notes);
-        self.experiments.insert(key, Arc::new(experiment));
+        self.put_experiment(key, experiment);
     }
 }
 

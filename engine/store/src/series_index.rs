@@ -32,6 +32,18 @@ pub struct SeriesIndex {
     /// By ordinal; the place of a series of a deleted run stays empty.
     entries: Vector<Option<SeriesEntry>>,
     ordinals: FastMap<SeriesKey, SeriesOrdinal>,
+    bytes: usize,
+}
+
+/// Cost of a series beyond the texts of its name, estimated from the sizes of entry and key, their places in vector and
+/// map, and two allocations of text.
+const ENTRY_BYTES: usize = 768;
+
+/// Bytes that the index takes for a series.
+pub(crate) fn bytes_of(key: &SeriesKey) -> usize {
+    ENTRY_BYTES
+        + key.metric.as_str().len()
+        + key.context.as_ref().map_or(0, |context| context.as_str().len() + 32)
 }
 
 impl<'a> IntoIterator for SeriesEntries<'a> {
@@ -80,6 +92,11 @@ impl<'a> SeriesEntries<'a> {
 }
 
 impl SeriesIndex {
+    /// Bytes that the index takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// All series by ordinal.
     pub fn entries(&self) -> SeriesEntries<'_> {
         SeriesEntries(self)
@@ -130,6 +147,7 @@ impl SeriesIndex {
     /// Puts a series as it stands in a checkpoint at the next ordinal.
     pub(crate) fn restore(&mut self, entry: SeriesEntry) -> SeriesOrdinal {
         let ordinal = self.entries.len() as SeriesOrdinal;
+        self.bytes += bytes_of(&entry.key);
         self.ordinals.insert(entry.key.clone(), ordinal);
         self.entries.push_back(Some(entry));
         ordinal
@@ -155,6 +173,7 @@ impl SeriesIndex {
     pub(crate) fn remove(&mut self, ordinal: SeriesOrdinal) {
         if let Some(entry) = self.entries.get_mut(ordinal as usize).and_then(Option::take) {
             self.ordinals.remove(&entry.key);
+            self.bytes = self.bytes.saturating_sub(bytes_of(&entry.key));
         }
     }
 }

@@ -139,15 +139,20 @@ impl Snapshot {
     /// The points in memory of the series that `wanted` takes: series by (run, metric, context), points sorted by
     /// (step, fraction, time, arrival).
     pub fn memtable_series(&self, wanted: impl Fn(&SeriesEntry) -> bool) -> Vec<SortedSeries> {
-        let memtables = self.memtables();
-        let (registry, series) = (&self.state.registry, &self.state.series);
-        let ordinals = memory_scan::series_in(series, &memtables, |ordinal| {
-            series.entries().get(ordinal as usize).is_some_and(&wanted)
+        self.clone().into_memtable_series(wanted).collect()
+    }
+
+    /// As [`Self::memtable_series`], one after the other: only one of them is copied at a time.
+    pub fn into_memtable_series<F: Fn(&SeriesEntry) -> bool>(
+        self,
+        wanted: F,
+    ) -> impl Iterator<Item = SortedSeries> + Send + use<F> {
+        let ordinals = memory_scan::series_in(&self.state.series, &self.memtables(), |ordinal| {
+            self.state.series.entries().get(ordinal as usize).is_some_and(&wanted)
         });
-        ordinals
-            .into_iter()
-            .filter_map(|ordinal| memory_scan::sorted(registry, series, &memtables, ordinal))
-            .collect()
+        ordinals.into_iter().filter_map(move |ordinal| {
+            memory_scan::sorted(&self.state.registry, &self.state.series, &self.memtables(), ordinal)
+        })
     }
 
     /// All points of one series, sorted by (step, fraction, time), from segments and memory.

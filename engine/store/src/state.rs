@@ -12,7 +12,7 @@ use model::schema::Table;
 use model::{Command, PointBatch};
 
 use crate::catalog::TableVersion;
-use crate::memtable::Memtable;
+use crate::memtable::{Memtable, Released};
 use crate::registry::{Changed, Registry, RegistryError, RunOrdinal};
 use crate::series_index::{SeriesIndex, SeriesOrdinal};
 
@@ -93,6 +93,8 @@ pub(crate) struct State {
     pub(crate) active: Memtable,
     /// Memtables that a flush is writing, oldest first.
     pub(crate) frozen: Vector<Arc<Memtable>>,
+    /// Memtables that are in segments and may still be held by readers.
+    pub(crate) released: Vector<Released>,
     /// The committed segments of `points`.
     pub(crate) points: Arc<TableVersion>,
     pub(crate) dirty: Dirty,
@@ -101,16 +103,31 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Bytes in all memtables.
+    /// Bytes in all memtables, those included that only a reader still holds.
     pub(crate) fn memtable_bytes(&self) -> usize {
-        self.active.bytes() + self.frozen.iter().map(|memtable| memtable.bytes()).sum::<usize>()
+        let frozen: usize = self.frozen.iter().map(|memtable| memtable.bytes()).sum();
+        let released: usize = self.released.iter().map(Released::bytes).sum();
+        self.active.bytes() + frozen + released
+    }
+
+    /// Bytes of what is in memory as long as it is in the lake.
+    pub(crate) fn resident_bytes(&self) -> usize {
+        self.registry.bytes() + self.series.bytes()
+    }
+
+    /// Lets go of the memtables whose points are in segments up to this WAL number.
+    pub(crate) fn release_frozen(&mut self, last_seq: u64) {
+        self.released.retain(|released| released.bytes() > 0);
+        while self.frozen.front().is_some_and(|memtable| memtable.through() <= last_seq) {
+            if let Some(memtable) = self.frozen.pop_front() {
+                self.released.push_back(memtable.released());
+            }
+        }
     }
 
     /// Takes over a version of `points`: memtables whose rows it has are let go.
     pub(crate) fn take_over_points(&mut self, version: Arc<TableVersion>) {
-        while self.frozen.front().is_some_and(|memtable| memtable.through() <= version.last_seq) {
-            self.frozen.pop_front();
-        }
+        self.release_frozen(version.last_seq);
         self.points = version;
     }
 

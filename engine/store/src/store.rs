@@ -1,8 +1,9 @@
 //! The front door: open a lake for writing, append, apply, flush, take snapshots, close.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use model::schema::Table;
@@ -19,6 +20,7 @@ use crate::flush::{self, FlushReport};
 use crate::maintenance::{self, Maintenance, Throttle, WriteVolume};
 use crate::open::{Opened, open_for_writing};
 use crate::ownership::{Guard, Ownership};
+use crate::registry::bytes_of_command;
 use crate::segment::points::ReaderCache;
 use crate::snapshot::Snapshot;
 use crate::stale_log::{self, Adopted};
@@ -27,14 +29,18 @@ use crate::vacuum::{self, VacuumOptions, VacuumReport};
 use crate::wal::{Record, Wal, WriterWindow};
 use crate::writer::{Acknowledgement, Control, Write, Writer};
 
-/// Writes that may wait in the queue; their bytes are bounded by the configuration besides.
-const QUEUED_WRITES: usize = 4096;
 /// Control requests that may wait; one flush and one close at a time make no more than a few.
 const QUEUED_CONTROLS: usize = 16;
 /// Bytes of footers and chunk indexes that readers keep.
 pub(crate) const READER_CACHE_BYTES: usize = 64 << 20;
-/// The unit in which bytes in flight are counted.
+/// The unit in which bytes in flight are counted, and what even an empty write takes.
 const PERMIT_BYTES: usize = 1024;
+/// How long a write waits while the process is near its memory limit before it is refused.
+const WAIT_FOR_MEMORY: Duration = Duration::from_secs(5);
+/// Bytes in the memtable below which a flush makes no room worth its files.
+const LEAST_FLUSH_BYTES: usize = 4 << 20;
+/// How often a write that waits for memory looks again.
+const LOOK_FOR_MEMORY: Duration = Duration::from_millis(25);
 
 /// A lake that is open for writing. Clones are handles to the same lake.
 #[derive(Clone)]
@@ -74,6 +80,8 @@ pub(crate) struct Shared {
     /// Set while `tables` is locked: nothing may be committed any more.
     closed: AtomicBool,
     flush_failure: Mutex<Option<String>>,
+    /// The memory limit in bytes while the process is near it, else 0.
+    near_limit: AtomicUsize,
     /// Whether this process still is the writer.
     pub(crate) guard: Guard,
     /// The epoch that commits carry.
@@ -92,6 +100,15 @@ impl Shared {
         record: Record,
         bytes: usize,
     ) -> Result<Acknowledgement> {
+        self.enqueue(writes, record, bytes).await?.acknowledged().await
+    }
+
+    /// Hands a record to the writer, once there is room for it.
+    async fn enqueue(&self, writes: &Sender<Write>, record: Record, bytes: usize) -> Result<PendingWrite> {
+        // Commands stay possible: their share is bounded, and some of them make room.
+        if matches!(record, Record::Points { .. }) {
+            self.wait_for_memory().await?;
+        }
         let most = self.config.in_flight_bytes / PERMIT_BYTES;
         let permits = (bytes / PERMIT_BYTES + 1).min(most.max(1));
         let permits = u32::try_from(permits).unwrap_or(u32::MAX);
@@ -99,20 +116,31 @@ impl Shared {
             Arc::clone(&self.in_flight).acquire_many_owned(permits).await.map_err(|_| StoreError::Stopped)?;
         let (reply, answer) = oneshot::channel();
         let write = Write { record, bytes, reply, _permit: permit };
-        // The permits bound what waits here by bytes; the queue's own bound is for floods of tiny writes.
-        if let Err(error) = writes.try_send(write) {
-            match error {
-                crossbeam_channel::TrySendError::Disconnected(_) => return Err(StoreError::Stopped),
-                crossbeam_channel::TrySendError::Full(write) => {
-                    let writes = writes.clone();
-                    let sent = self.handle.spawn_blocking(move || writes.send(write).is_ok()).await;
-                    if !sent.unwrap_or(false) {
-                        return Err(StoreError::Stopped);
-                    }
-                }
-            }
+        // The permits bound what waits here.
+        writes.send(write).map_err(|_| StoreError::Stopped)?;
+        Ok(PendingWrite { answer })
+    }
+
+    /// Asks for a flush when there is more than this to flush: what only a reader holds is not made less by one.
+    pub(crate) fn want_flush_of_more_than(&self, bytes: usize) {
+        if self.state.read().active.bytes() > bytes {
+            self.flush_wanted.notify_one();
         }
-        answer.await.map_err(|_| StoreError::Stopped)?
+    }
+
+    async fn wait_for_memory(&self) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            let limit = self.near_limit.load(Ordering::Relaxed);
+            if limit == 0 {
+                return Ok(());
+            }
+            self.want_flush_of_more_than(LEAST_FLUSH_BYTES);
+            if start.elapsed() > WAIT_FOR_MEMORY {
+                return Err(StoreError::Memory { limit_mib: limit >> 20 });
+            }
+            tokio::time::sleep(LOOK_FOR_MEMORY).await;
+        }
     }
 
     /// The right to commit. What became of an earlier commit that failed is found out first.
@@ -185,12 +213,12 @@ impl Store {
         let opened = open_for_writing(&config).await?;
         let Opened { ownership, epoch, catalog, tables, state, wal, windows, adopt } = opened;
         let (control, control_requests) = crossbeam_channel::bounded(QUEUED_CONTROLS);
-        let (writes, write_requests) = crossbeam_channel::bounded(QUEUED_WRITES);
+        let (writes, write_requests) = crossbeam_channel::unbounded();
         let permits = (config.in_flight_bytes / PERMIT_BYTES).clamp(1, Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
             state: RwLock::new(state),
             catalog,
-            readers: Arc::new(ReaderCache::new(READER_CACHE_BYTES)),
+            readers: Arc::new(ReaderCache::new(config.reader_cache_bytes)),
             tables: tokio::sync::Mutex::new(Committed::new(tables, epoch, ownership.guard())),
             maintenance: Maintenance::default(),
             flush_wanted: Notify::new(),
@@ -200,6 +228,7 @@ impl Store {
             stopped: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             flush_failure: Mutex::new(None),
+            near_limit: AtomicUsize::new(0),
             guard: ownership.guard(),
             epoch,
             config,
@@ -243,8 +272,31 @@ impl Store {
     /// Nothing of the batch is applied: unknown run, disk full, or a store that stopped. An error after a lost
     /// connection to the store says nothing; send the batch again with the same sequence.
     pub async fn append(&self, batch: PointBatch, writer: Option<WriterSequence>) -> Result<Acknowledgement> {
-        let bytes = batch.point_count() * 24 + batch.series().len() * 128;
-        self.write(Record::Points { writer, batch }, bytes).await
+        self.begin_append(batch, writer).await?.acknowledged().await
+    }
+
+    /// Gives a batch its place in the log, once there is room for it; what comes back waits until it is durable and
+    /// holds no memory of the batch. Batches of a caller that awaits each call get their places in the order of the
+    /// calls.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub async fn begin_append(
+        &self,
+        batch: PointBatch,
+        writer: Option<WriterSequence>,
+    ) -> Result<PendingWrite> {
+        let bytes = bytes_of(&batch);
+        self.inner.shared.enqueue(&self.inner.writes, Record::Points { writer, batch }, bytes).await
+    }
+
+    /// Says whether the process is near its memory limit of so many bytes. While it is, memtables are flushed as soon as
+    /// they hold anything, and writes wait and are then refused; reads go on.
+    pub fn note_memory(&self, near: Option<usize>) {
+        self.inner.shared.near_limit.store(near.unwrap_or_default(), Ordering::Relaxed);
+        if near.is_some() {
+            self.inner.shared.want_flush_of_more_than(LEAST_FLUSH_BYTES);
+        }
     }
 
     /// Applies registry commands, all or none.
@@ -256,7 +308,7 @@ impl Store {
         commands: Vec<Command>,
         writer: Option<WriterSequence>,
     ) -> Result<Acknowledgement> {
-        let bytes = commands.len() * 256;
+        let bytes = commands.iter().map(|command| 256 + bytes_of_command(command)).sum();
         self.write(Record::Commands { writer, commands }, bytes).await
     }
 
@@ -364,6 +416,29 @@ impl Store {
         }
         drop(tables);
         ownership.release().await;
+    }
+}
+
+/// Bytes of a batch in the queue: points, names, and the frame that it becomes.
+fn bytes_of(batch: &PointBatch) -> usize {
+    let columns = batch.series().iter().map(|part| part.points.reserved_bytes());
+    // Half as much again for the frame.
+    columns.sum::<usize>() * 3 / 2 + batch.series().len() * 256
+}
+
+/// A write that has its place in the log and is not durable yet.
+#[derive(Debug)]
+pub struct PendingWrite {
+    answer: oneshot::Receiver<Result<Acknowledgement>>,
+}
+
+impl PendingWrite {
+    /// Waits until it is durable and visible. Dropping this instead changes nothing for the write.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    pub async fn acknowledged(self) -> Result<Acknowledgement> {
+        self.answer.await.map_err(|_| StoreError::Stopped)?
     }
 }
 

@@ -20,11 +20,15 @@ use crate::error::{Result, StoreError};
 use crate::flush::FlushInput;
 use crate::lease::LeaseError;
 use crate::registry::{Registry, RegistryError};
+use crate::series_index;
 use crate::store::Shared;
 use crate::wal::{FlushedTable, Observation, Record, Wal, WalError, WriterWindow};
 
 /// How long writers wait for a flush before they are refused.
 const WAIT_FOR_ROOM: Duration = Duration::from_secs(10);
+
+/// What the numbers of one writer take in memory.
+const WINDOW_BYTES: usize = 512;
 
 /// What a writer gets for a durable batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,8 +158,8 @@ impl Writer {
 
     fn wait_for_room(&mut self, control: &Receiver<Control>) -> Result<(), Duration> {
         let start = Instant::now();
-        while self.shared.state.read().memtable_bytes() >= self.shared.config.hard_limit_bytes {
-            self.shared.flush_wanted.notify_one();
+        while !self.has_room() {
+            self.shared.want_flush_of_more_than(self.shared.config.flush_bytes / 4);
             if start.elapsed() > WAIT_FOR_ROOM {
                 return Err(start.elapsed());
             }
@@ -166,6 +170,17 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    /// Whether memtables may take another group.
+    fn has_room(&self) -> bool {
+        let config = &self.shared.config;
+        let state = self.shared.state.read();
+        // Twice: a flush or a reader holds them as they were while they change.
+        let resident = state.resident_bytes() + self.windows.len() * WINDOW_BYTES;
+        let least = config.flush_bytes.saturating_add(config.flush_bytes / 2).min(config.hard_limit_bytes);
+        let most = config.hard_limit_bytes.saturating_sub(resident.saturating_mul(2)).max(least);
+        state.memtable_bytes() < most
     }
 
     fn control(&mut self, request: Control) {
@@ -227,8 +242,9 @@ impl Writer {
         }
         let mut accepted: Vec<Accepted> = Vec::with_capacity(group.len());
         let mut pending: Option<Registry> = None;
+        let mut added = 0;
         for write in group {
-            match self.take(&write, &mut pending) {
+            match self.take(&write, &mut pending, &mut added) {
                 Ok(taken) => accepted.push(Accepted { write, taken }),
                 Err(error) => drop(write.reply.send(Err(error))),
             }
@@ -283,7 +299,12 @@ impl Writer {
     }
 
     /// Checks one write and appends it to the log's buffer; `None` when it was applied before.
-    fn take(&mut self, write: &Write, pending: &mut Option<Registry>) -> Result<Option<Taken>> {
+    fn take(
+        &mut self,
+        write: &Write,
+        pending: &mut Option<Registry>,
+        added: &mut usize,
+    ) -> Result<Option<Taken>> {
         let window = match writer_of(&write.record) {
             Some(writer) => match self.observe(writer)? {
                 Some(window) => Some(window),
@@ -297,7 +318,9 @@ impl Writer {
             Record::Writers(_) | Record::Flushed(_) => Ok(None),
         };
         let registry = fitting?;
+        let adds = self.adds(&write.record, window.as_ref(), registry.as_ref(), pending.as_ref(), *added)?;
         let seq = self.wal.append(&write.record).map_err(|error| self.failed(error))?;
+        *added += adds;
         if let Some(registry) = registry {
             *pending = Some(registry);
         }
@@ -307,6 +330,46 @@ impl Writer {
             (client_id, before)
         });
         Ok(Some(Taken { seq, replaced }))
+    }
+
+    /// Bytes that a record adds to what stays in memory, `added` of its group before it not yet applied: with them the
+    /// registry is `before`, and `after` with those of the record.
+    fn adds(
+        &self,
+        record: &Record,
+        window: Option<&WriterWindow>,
+        after: Option<&Registry>,
+        before: Option<&Registry>,
+        added: usize,
+    ) -> Result<usize> {
+        let limit = self.shared.config.resident_bytes;
+        let is_new_writer = window.is_some_and(|window| !self.windows.contains_key(window.client_id()));
+        let writer = if is_new_writer { WINDOW_BYTES } else { 0 };
+        let state = self.shared.state.read();
+        let held = state.resident_bytes() + self.windows.len() * WINDOW_BYTES + added;
+        let adds = writer
+            + match record {
+                Record::Points { batch, .. } => {
+                    let keys = batch.series().iter().map(|part| part.key());
+                    // Looked up only when it may matter.
+                    let most: usize = keys.clone().map(|key| series_index::bytes_of(&key)).sum();
+                    if held.saturating_add(writer + most) <= limit - limit / 8 {
+                        0
+                    } else {
+                        let new = keys.filter(|key| state.series.ordinal(key).is_none());
+                        new.map(|key| series_index::bytes_of(&key)).sum()
+                    }
+                }
+                Record::Commands { .. } => {
+                    let before = before.unwrap_or(&state.registry);
+                    after.map_or(0, |after| after.bytes().saturating_sub(before.bytes()))
+                }
+                Record::Writers(_) | Record::Flushed(_) => 0,
+            };
+        if adds > 0 && held.saturating_add(adds) > limit {
+            return Err(StoreError::Resident { held_mib: held >> 20 });
+        }
+        Ok(adds)
     }
 
     /// The window of a writer after this batch, `None` when the batch was seen before.

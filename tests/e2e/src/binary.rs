@@ -68,6 +68,7 @@ pub fn command() -> Command {
         "RUNLAKE_LAKE",
         "RUNLAKE_STATE",
         "RUNLAKE_URL",
+        "RUNLAKE_MEMORY",
         "RUNLAKE_LOG",
         "RUNLAKE_TOKEN",
         "RUST_LOG",

@@ -28,11 +28,21 @@ impl Server {
     /// When it does not start, with what it logged.
     #[track_caller]
     pub fn start(lake: &(impl LakePlace + ?Sized)) -> Self {
+        Self::start_with(lake, &[])
+    }
+
+    /// As [`Self::start`], with more arguments.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    #[track_caller]
+    pub fn start_with(lake: &(impl LakePlace + ?Sized), arguments: &[&str]) -> Self {
         let log = lake.log();
         let mut prepared = command();
         lake.prepare(&mut prepared);
         let mut child = prepared
             .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(arguments)
             .stdout(Stdio::piped())
             .stderr(File::options().create(true).append(true).open(&log).expect("a log beside the lake"))
             .spawn()

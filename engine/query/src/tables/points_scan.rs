@@ -313,7 +313,7 @@ struct Memory {
 impl Memory {
     fn batches(self) -> impl Iterator<Item = Result<RecordBatch>> + Send {
         let fits = Arc::clone(&self.fits);
-        let mut series = self.snapshot.memtable_series(|entry| fits(entry)).into_iter();
+        let mut series = self.snapshot.into_memtable_series(move |entry| fits(entry));
         let mut current: Option<(SortedSeries, usize)> = None;
         std::iter::from_fn(move || {
             let mut builder = PointBuilder::new(&self.columns);

@@ -2,7 +2,8 @@
 //!
 //! - The window is counted when a batch is decoded and given back just before its answer is sent, so a client that
 //!   counts by the answers it got can never overdraw.
-//! - The memory of a batch is given back as soon as it is durable, whether or not the client reads its answers.
+//! - The budget of a batch is given back when it has its place in the log, where the store's own budget counts it: whether
+//!   or not the client reads its answers.
 //! - Batches get their places in the log in the order of the client; after one that could not be written now, none is.
 //! - Every batch that was read is answered before the stream ends, whatever ends it.
 
@@ -16,7 +17,7 @@ use prost::Message;
 use proto::v1;
 use proto::v1::write_request::Part as RequestPart;
 use proto::v1::write_response::Part as ResponsePart;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status, Streaming};
 
@@ -77,7 +78,6 @@ struct Unanswered {
     bytes: u64,
     points: u64,
     outcome: Result<PendingAppend, ServiceError>,
-    permit: Option<OwnedSemaphorePermit>,
 }
 
 struct WriteStream<'a> {
@@ -137,9 +137,10 @@ impl WriteStream<'_> {
             let (client_seq, bytes) = (sequenced.client_seq, sequenced.encoded_len() as u64);
             self.take_from_window(bytes).map_err(|error| refuse(&error))?;
             let (points, outcome) = self.append(&client_id, sequenced).await;
+            drop(permit);
             // The next batch must not overtake one that will be sent again.
             let last = outcome.as_ref().is_err_and(|error| !error.concerns_only_the_request());
-            let entry = Unanswered { client_seq, bytes, points, outcome, permit };
+            let entry = Unanswered { client_seq, bytes, points, outcome };
             if unanswered.send(entry).await.is_err() || last {
                 break;
             }
@@ -201,12 +202,11 @@ impl WriteStream<'_> {
     }
 
     async fn answer(&self, mut unanswered: mpsc::Receiver<Unanswered>) -> Result<(), Status> {
-        while let Some(Unanswered { client_seq, bytes, points, outcome, permit }) = unanswered.recv().await {
+        while let Some(Unanswered { client_seq, bytes, points, outcome }) = unanswered.recv().await {
             let appended = match outcome {
                 Ok(pending) => pending.await,
                 Err(error) => Err(error),
             };
-            drop(permit);
             let part = match appended {
                 Ok(appended) => {
                     count(self.shared, points, appended);

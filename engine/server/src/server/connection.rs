@@ -28,12 +28,8 @@ const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const PREFACE_PAUSE: Duration = Duration::from_millis(20);
 /// How long a connection that was told to end may take.
 const END_GRACE: Duration = Duration::from_secs(5);
-/// Bytes of one answer that wait in a connection for a slow reader.
-const SEND_BUFFER_BYTES: usize = 256 << 10;
-/// Flow-control windows of HTTP/2: a stream may fill a message's worth of a fast network, a connection a few.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
-const FRAME_BYTES: u32 = 64 << 10;
+/// Largest and smallest frame of HTTP/2 that is taken: the connection keeps a buffer of it.
+const FRAME_BYTES: std::ops::RangeInclusive<u32> = 16 << 10..=64 << 10;
 
 /// Serves until the client is done, does nothing for too long, or the server stops.
 pub(super) async fn serve(stream: TcpStream, shared: &Arc<Shared>, router: Router) {
@@ -115,10 +111,10 @@ fn builder(config: &ServerConfig) -> auto::Builder<TokioExecutor> {
         .max_local_error_reset_streams(1_024)
         // Checked to fit when the server was bound.
         .max_header_list_size(u32::try_from(config.header_bytes).unwrap_or(u32::MAX))
-        .max_send_buf_size(SEND_BUFFER_BYTES)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_frame_size(FRAME_BYTES);
+        .max_send_buf_size(config.send_buffer_bytes)
+        .initial_stream_window_size(config.stream_window_bytes)
+        .initial_connection_window_size(config.connection_window_bytes)
+        .max_frame_size((config.stream_window_bytes / 2).clamp(*FRAME_BYTES.start(), *FRAME_BYTES.end()));
     builder
 }
 

@@ -76,6 +76,35 @@ async fn many_syncs_are_under_way_at_once_but_no_more_than_the_window() {
 }
 
 #[tokio::test]
+async fn batches_that_wait_for_their_sync_or_for_a_reader_take_no_budget_from_others() {
+    let config = ServerConfig {
+        message_bytes: 40_000,
+        in_flight_bytes: 80_000,
+        decoded_bytes: 400_000,
+        permit_wait: Duration::from_millis(50),
+        ..ServerConfig::default()
+    };
+    let running = Running::start(config).await;
+    running.lake.syncing.send_replace(false);
+    // Nobody reads its answers.
+    let (sender, _incoming) = raw(&running).await;
+    for client_seq in 0..12 {
+        let wire = translate::proto_from_batch(&batch(client_seq, 2_500));
+        let client_seq = client_seq as u64;
+        let sequenced = v1::SequencedBatch { client_seq, batch: Some(wire) };
+        sender.send(v1::WriteRequest { part: Some(RequestPart::Batch(sequenced)) }).await.unwrap();
+    }
+    eventually("twelve batches have their place", || running.lake.sequences().len() == 12).await;
+    let client = running.client().await;
+    let other = tokio::spawn(async move { client.write_batch(&batch(1, 2_500), None).await });
+    eventually("the other's too", || running.lake.log.lock().unwrap().len() == 13).await;
+    running.lake.syncing.send_replace(true);
+    soon(other).await.unwrap().unwrap();
+    drop(sender);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_client_beyond_its_window_is_told_so_after_its_answers() {
     let running = Running::start(small_window()).await;
     running.lake.syncing.send_replace(false);

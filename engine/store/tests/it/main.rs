@@ -9,6 +9,7 @@ mod kill;
 mod lake;
 mod ledger;
 mod lifecycle;
+mod memory;
 mod much_log;
 mod object;
 mod quarantine;

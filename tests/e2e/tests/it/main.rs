@@ -9,3 +9,4 @@ mod gate;
 mod import;
 mod kill;
 mod object;
+mod overload;

@@ -5,6 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow::array::RecordBatch;
 use datafusion::prelude::SessionContext;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use model::{Command, PointBatch, ProjectName, RunId, WriterSequence};
 use query::{Answer, QueryOptions, SessionConfig, SessionFactory};
 use store::disk::RealDisk;
@@ -85,33 +87,39 @@ impl Lake {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub async fn open_with(location: &Location, options: LakeOptions) -> Result<Self> {
-        let mut config = StoreConfig::new(location, Arc::new(now_micros));
-        config.stale_log = options.stale_log;
-        config.sync = options.sync;
-        if let Some(owner) = options.owner {
-            config.owner = owner;
+    pub fn open_with<'a>(location: &'a Location, options: LakeOptions) -> BoxFuture<'a, Result<Self>> {
+        async move {
+            let mut config = StoreConfig::new(location, Arc::new(now_micros));
+            config.stale_log = options.stale_log;
+            config.sync = options.sync;
+            if let Some(owner) = options.owner {
+                config.owner = owner;
+            }
+            if let Some(plan) = &options.memory {
+                plan.limit_store(&mut config);
+            }
+            if let Some(bytes) = options.flush_bytes {
+                config.flush_bytes = bytes;
+                config.hard_limit_bytes = bytes.saturating_mul(4);
+            }
+            config.progress = options.progress;
+            let store = Store::open(config).await?;
+            Self::new(location.clone(), Access::Write(store), options.memory)
         }
-        if let Some(plan) = &options.memory {
-            plan.limit_store(&mut config);
-        }
-        if let Some(bytes) = options.flush_bytes {
-            config.flush_bytes = bytes;
-            config.hard_limit_bytes = bytes.saturating_mul(4);
-        }
-        config.progress = options.progress;
-        let store = Store::open(config).await?;
-        Self::new(location.clone(), Access::Write(store), options.memory)
+        .boxed()
     }
 
     /// Opens the lake for reading; a writer may be at work in another process.
     ///
     /// # Errors
     /// When there is no lake, or it is damaged or of a newer format.
-    pub async fn open_read_only(location: &Location) -> Result<Self> {
-        let lake = Self::new(location.clone(), Access::Read, None)?;
-        lake.readable().await?;
-        Ok(lake)
+    pub fn open_read_only<'a>(location: &'a Location) -> BoxFuture<'a, Result<Self>> {
+        async move {
+            let lake = Self::new(location.clone(), Access::Read, None)?;
+            lake.readable().await?;
+            Ok(lake)
+        }
+        .boxed()
     }
 
     fn new(location: Location, access: Access, memory: Option<MemoryPlan>) -> Result<Self> {
@@ -197,8 +205,9 @@ impl Lake {
     ///
     /// # Errors
     /// As [`Self::sql`]; the stream gives the errors of running.
-    pub async fn query(&self, sql: &str, options: QueryOptions) -> Result<Answer> {
-        Ok(query::run(&self.inner.sessions, &self.readable().await?, sql, options).await?)
+    pub fn query<'a>(&'a self, sql: &'a str, options: QueryOptions) -> BoxFuture<'a, Result<Answer>> {
+        async move { Ok(query::run(&self.inner.sessions, &self.readable().await?, sql, options).await?) }
+            .boxed()
     }
 
     /// The store, on a lake that is open for writing.

@@ -6,6 +6,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use model::schema::Table;
 use model::{Command, PointBatch, WriterSequence};
 use parking_lot::{Mutex, RwLock};
@@ -209,54 +211,57 @@ impl Store {
     ///
     /// # Panics
     /// When called outside of a tokio runtime.
-    pub async fn open(config: StoreConfig) -> Result<Self> {
-        let opened = open_for_writing(&config).await?;
-        let Opened { ownership, epoch, catalog, tables, state, wal, windows, adopt } = opened;
-        let (control, control_requests) = crossbeam_channel::bounded(QUEUED_CONTROLS);
-        let (writes, write_requests) = crossbeam_channel::unbounded();
-        let permits = (config.in_flight_bytes / PERMIT_BYTES).clamp(1, Semaphore::MAX_PERMITS);
-        let shared = Arc::new(Shared {
-            state: RwLock::new(state),
-            catalog,
-            readers: Arc::new(ReaderCache::new(config.reader_cache_bytes)),
-            tables: tokio::sync::Mutex::new(Committed::new(tables, epoch, ownership.guard())),
-            maintenance: Maintenance::default(),
-            flush_wanted: Notify::new(),
-            handle: tokio::runtime::Handle::current(),
-            control,
-            in_flight: Arc::new(Semaphore::new(permits)),
-            stopped: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
-            flush_failure: Mutex::new(None),
-            near_limit: AtomicUsize::new(0),
-            guard: ownership.guard(),
-            epoch,
-            config,
-        });
-        let writer = start_writer(&shared, wal, windows, write_requests, control_requests)?;
-        let flusher = tokio::spawn(flush_when_wanted(Arc::clone(&shared)));
-        let maintainer = shared.config.maintenance.background.then(|| {
-            // There may be work left from the last time.
-            shared.maintenance.want();
-            tokio::spawn(maintenance::run(Arc::clone(&shared), writes.clone()))
-        });
-        let threads = Mutex::new(Some(Threads { writer, flusher, maintainer, ownership }));
-        let adopted = OnceLock::new();
-        let store = Self { inner: Arc::new(Inner { shared, writes, threads, adopted }) };
-        let mut reports = Vec::with_capacity(adopt.len());
-        for stale in adopt {
-            let disk = Arc::clone(&store.inner.shared.config.disk);
-            match stale_log::adopt(&store, &*disk, stale).await {
-                Ok(adopted) => reports.push(adopted),
-                Err(error) => {
-                    store.close().await;
-                    return Err(error);
+    pub fn open(config: StoreConfig) -> BoxFuture<'static, Result<Self>> {
+        async move {
+            let opened = open_for_writing(&config).await?;
+            let Opened { ownership, epoch, catalog, tables, state, wal, windows, adopt } = opened;
+            let (control, control_requests) = crossbeam_channel::bounded(QUEUED_CONTROLS);
+            let (writes, write_requests) = crossbeam_channel::unbounded();
+            let permits = (config.in_flight_bytes / PERMIT_BYTES).clamp(1, Semaphore::MAX_PERMITS);
+            let shared = Arc::new(Shared {
+                state: RwLock::new(state),
+                catalog,
+                readers: Arc::new(ReaderCache::new(config.reader_cache_bytes)),
+                tables: tokio::sync::Mutex::new(Committed::new(tables, epoch, ownership.guard())),
+                maintenance: Maintenance::default(),
+                flush_wanted: Notify::new(),
+                handle: tokio::runtime::Handle::current(),
+                control,
+                in_flight: Arc::new(Semaphore::new(permits)),
+                stopped: AtomicBool::new(false),
+                closed: AtomicBool::new(false),
+                flush_failure: Mutex::new(None),
+                near_limit: AtomicUsize::new(0),
+                guard: ownership.guard(),
+                epoch,
+                config,
+            });
+            let writer = start_writer(&shared, wal, windows, write_requests, control_requests)?;
+            let flusher = tokio::spawn(flush_when_wanted(Arc::clone(&shared)));
+            let maintainer = shared.config.maintenance.background.then(|| {
+                // There may be work left from the last time.
+                shared.maintenance.want();
+                tokio::spawn(maintenance::run(Arc::clone(&shared), writes.clone()))
+            });
+            let threads = Mutex::new(Some(Threads { writer, flusher, maintainer, ownership }));
+            let adopted = OnceLock::new();
+            let store = Self { inner: Arc::new(Inner { shared, writes, threads, adopted }) };
+            let mut reports = Vec::with_capacity(adopt.len());
+            for stale in adopt {
+                let disk = Arc::clone(&store.inner.shared.config.disk);
+                match stale_log::adopt(&store, &*disk, stale).await {
+                    Ok(adopted) => reports.push(adopted),
+                    Err(error) => {
+                        store.close().await;
+                        return Err(error);
+                    }
                 }
             }
+            // Set here and nowhere else.
+            let _ = store.inner.adopted.set(reports);
+            Ok(store)
         }
-        // Set here and nowhere else.
-        let _ = store.inner.adopted.set(reports);
-        Ok(store)
+        .boxed()
     }
 
     /// What this open wrote into the lake from logs that had missed a take-over ([`StaleLog::Adopt`](crate::StaleLog)).
@@ -327,8 +332,8 @@ impl Store {
     ///
     /// # Errors
     /// When a file or a commit cannot be written; nothing is lost and the next flush tries again.
-    pub async fn flush(&self) -> Result<FlushReport> {
-        flush::flush(&self.inner.shared).await
+    pub fn flush<'a>(&'a self) -> BoxFuture<'a, Result<FlushReport>> {
+        async move { flush::flush(&self.inner.shared).await }.boxed()
     }
 
     /// Merges segments of `points` until there is nothing worth it, as fast as it goes; points of deleted runs are
@@ -337,8 +342,9 @@ impl Store {
     /// # Errors
     /// When the store or a commit fails; what was merged before stays merged. A damaged file is no error: it is left
     /// alone and named in the report.
-    pub async fn compact(&self, options: CompactOptions) -> Result<CompactReport> {
-        compact::compact(&self.inner.shared, options, Vec::new(), &mut Throttle::none()).await
+    pub fn compact<'a>(&'a self, options: CompactOptions) -> BoxFuture<'a, Result<CompactReport>> {
+        async move { compact::compact(&self.inner.shared, options, Vec::new(), &mut Throttle::none()).await }
+            .boxed()
     }
 
     /// Removes data files that no recent version and no snapshot of this process needs, and what no reader needs of
@@ -346,16 +352,19 @@ impl Store {
     ///
     /// # Errors
     /// When the store fails; what was removed until then was not needed.
-    pub async fn vacuum(&self, options: VacuumOptions) -> Result<VacuumReport> {
-        if options.older_than.is_some_and(|age| age.is_zero()) && !options.dry_run {
-            // The log keeps the records of two flushes, and each must bring something new.
-            for _ in 0..3 {
-                self.apply(Vec::new(), None).await?;
-                self.inner.shared.state.write().dirty.note_chunk(Table::Decisions, 0);
-                self.flush().await?;
+    pub fn vacuum<'a>(&'a self, options: VacuumOptions) -> BoxFuture<'a, Result<VacuumReport>> {
+        async move {
+            if options.older_than.is_some_and(|age| age.is_zero()) && !options.dry_run {
+                // The log keeps the records of two flushes, and each must bring something new.
+                for _ in 0..3 {
+                    self.apply(Vec::new(), None).await?;
+                    self.inner.shared.state.write().dirty.note_chunk(Table::Decisions, 0);
+                    self.flush().await?;
+                }
             }
+            vacuum::vacuum(&self.inner.shared, options).await
         }
-        vacuum::vacuum(&self.inner.shared, options).await
+        .boxed()
     }
 
     /// Deletes the runs that ended longer ago than the retention of their project allows. Gives back how many. Happens
@@ -363,8 +372,8 @@ impl Store {
     ///
     /// # Errors
     /// As [`Self::apply`].
-    pub async fn apply_retention(&self) -> Result<usize> {
-        maintenance::expire(&self.inner.shared, &self.inner.writes).await
+    pub fn apply_retention<'a>(&'a self) -> BoxFuture<'a, Result<usize>> {
+        async move { maintenance::expire(&self.inner.shared, &self.inner.writes).await }.boxed()
     }
 
     /// Bytes that flushes and compactions have written since the lake was opened.

@@ -151,8 +151,8 @@ impl Shared {
         if self.closed.load(Ordering::Acquire) {
             return Err(StoreError::Stopped);
         }
-        if let Some(lost) = self.guard.lost() {
-            return Err(lost);
+        if self.is_stopped() {
+            return Err(self.stop_reason());
         }
         if let Some((Table::Points, version)) = tables.settle(&self.catalog).await? {
             self.state.write().take_over_points(version);

@@ -1,7 +1,9 @@
 //! Operations that fail, a full disk, and clocks that jump: what is acknowledged stays, what is refused leaves no trace.
 
+use std::time::Duration;
+
 use store::disk::{Fault, FaultyDisk};
-use store::{Store, StoreConfig};
+use store::{Store, StoreConfig, VacuumOptions};
 
 use super::life::{Life, Operation};
 use super::power::young_lake;
@@ -175,6 +177,31 @@ async fn after_a_failed_sync_nothing_is_acknowledged() {
         life.close().await;
     }
     assert!(faults > 2, "only {faults} syncs failed");
+}
+
+/// So it is when the sync was one of vacuum and there is nothing that a flush would have to write.
+#[tokio::test]
+async fn after_a_failed_sync_of_a_vacuum_nothing_is_flushed() {
+    let mut prepared = Life::with_runs(young_lake().await, 5).await;
+    prepared.close().await;
+    let now = VacuumOptions { older_than: Some(Duration::ZERO), dry_run: false };
+    let mut whole = prepared.branch(1, "a whole vacuum".to_owned());
+    whole.open().await.unwrap();
+    let before = whole.disk.operations();
+    whole.store().vacuum(now).await.unwrap();
+    let operations = whole.disk.operations() - before;
+    let mut stopped = 0;
+    for at in (operations / 2..operations).step_by((operations / 24) as usize) {
+        let mut life = prepared.branch(1, format!("operation {at} of {operations} of a vacuum"));
+        life.open().await.unwrap();
+        life.disk.fail_at(life.disk.operations() + at, Fault::Error);
+        let _ = life.store().vacuum(now).await;
+        if life.is_lost() {
+            stopped += 1;
+            life.nothing_is_acknowledged().await;
+        }
+    }
+    assert!(stopped > 1, "{stopped} syncs failed");
 }
 
 /// Fills the disk to the last byte, again and again at another place, and looks at everything that must still work.

@@ -67,8 +67,10 @@ pub(crate) async fn store(
     bytes[..4].copy_from_slice(MAGIC);
     bytes[4..HEADER_BYTES].copy_from_slice(&checksum);
     let name = Name { seq, epoch, with_points };
+    fail::fail_point!("windows-before-put");
     let put = catalog.object_store().put(&name.path(catalog), PutPayload::from(bytes)).await;
     put.map_err(failed)?;
+    fail::fail_point!("windows-after-put");
     // Old ones are rubbish; that they are gone is not worth a failed flush.
     if let Err(error) = remove_old(catalog).await {
         tracing::debug!(%error, "old windows of writers stay");

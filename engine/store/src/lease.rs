@@ -239,7 +239,10 @@ impl LeaseObject {
                 None => PutMode::Create,
                 Some(found) => PutMode::Update(found.version.clone()),
             };
-            let source = match self.store.put_opts(&self.path, payload(&file), mode.into()).await {
+            fail::fail_point!("lease-before-take");
+            let taken = self.store.put_opts(&self.path, payload(&file), mode.into()).await;
+            fail::fail_point!("lease-after-take");
+            let source = match taken {
                 Ok(put) => return Ok(self.hold(Found { file, version: put.into() }, started)),
                 Err(source) => source,
             };
@@ -467,7 +470,9 @@ impl Holder {
             };
             current.attempt = Some((next.clone(), started));
             let mode = PutMode::Update(current.found.version.clone());
+            fail::fail_point!("lease-before-change");
             let put = self.object.store.put_opts(&self.object.path, payload(&next), mode.into()).await;
+            fail::fail_point!("lease-after-change");
             let source = match put {
                 Ok(put) => {
                     current.found = Found { file: next, version: put.into() };

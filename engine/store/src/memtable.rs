@@ -7,10 +7,10 @@
 
 use std::sync::{Arc, Weak};
 
-use imbl::{HashMap, Vector};
+use imbl::Vector;
 use model::PointColumns;
 
-use crate::series_index::SeriesOrdinal;
+use crate::series_index::{FastMap, SeriesOrdinal};
 
 /// Points after which a chunk is sealed: small enough that copying an open chunk (24 KiB) costs microseconds.
 const CHUNK_POINTS: usize = 1024;
@@ -35,7 +35,7 @@ struct SeriesBuffer {
 /// Points in memory.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Memtable {
-    series: HashMap<SeriesOrdinal, Arc<SeriesBuffer>>,
+    series: FastMap<SeriesOrdinal, Arc<SeriesBuffer>>,
     bytes: usize,
     points: u64,
     through: u64,

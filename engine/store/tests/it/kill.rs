@@ -1,8 +1,9 @@
 //! Real processes and `kill -9`: a child writes and tells what was acknowledged, dies at a fail point or at any moment,
-//! and the lake on the real disk is compared with what it told.
+//! and the lake on the real disk is compared with what it told. The same on a server that speaks S3, where the log and
+//! the state folder are on the real disk.
 //!
 //! `RUNLAKE_TEST_KILLS` sets the number of kills at random moments beside those at every fail point (a few by
-//! default), `RUNLAKE_TEST_SEED` the seed of the moments. The requests of a child follow from their numbers, so parent
+//! default), `RUNLAKE_TEST_S3_KILLS` those on S3, `RUNLAKE_TEST_SEED` the seed of the moments. The requests of a child follow from their numbers, so parent
 //! and child need not talk about them.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,15 +15,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use e2e::Moto;
 use futures::future::join_all;
 use model::WriterSequence;
 use store::disk::{Disk, RealDisk};
 use store::{
-    CompactOptions, Store, StoreConfig, StoreError, SyncPolicy, VacuumOptions, open_snapshot, verify,
+    CompactOptions, Location, Store, StoreConfig, StoreError, SyncPolicy, VacuumOptions, open_snapshot,
+    verify,
 };
 
 use crate::lake::create;
 use crate::ledger::{Body, Figures, Model, Request, View, numbered_request};
+use crate::object;
 use crate::random::{Random, count, seeds};
 use crate::sources::sources;
 use crate::stumbling::StumblingDisk;
@@ -35,6 +39,8 @@ const DIE_AT: &str = "RUNLAKE_TEST_CHILD_DIE_AT";
 /// The numbers of requests to send first, and the first new one.
 const RETRIES: &str = "RUNLAKE_TEST_CHILD_RETRIES";
 const FIRST: &str = "RUNLAKE_TEST_CHILD_FIRST";
+/// The URL of the lake of a child on an object store; its state folder is then where the lake would be.
+const URL: &str = "RUNLAKE_TEST_CHILD_URL";
 /// Set when the child syncs by the clock.
 const BY_THE_CLOCK: &str = "RUNLAKE_TEST_CHILD_BY_THE_CLOCK";
 /// Requests and flushes of one child, when it is not killed before.
@@ -45,17 +51,23 @@ const KILLS_PER_LAKE: usize = 12;
 /// Runs that every lake has from the beginning; requests write to them.
 const RUNS: u128 = 3;
 
-fn config(root: &Path) -> StoreConfig {
-    StoreConfig { wal_file_bytes: 64 << 10, flush_bytes: 24 << 10, ..crate::lake::config(root) }
+fn config(location: &Location) -> StoreConfig {
+    let clock = Arc::new(|| 1_000_000);
+    StoreConfig {
+        wal_file_bytes: 64 << 10,
+        flush_bytes: 24 << 10,
+        lease: object::LEASE,
+        ..StoreConfig::new(location, clock)
+    }
 }
 
 /// A writer that syncs by the clock keeps what it acknowledged when its process is killed, if not when power fails.
-fn config_of(root: &Path, by_the_clock: bool) -> StoreConfig {
+fn config_of(location: &Location, by_the_clock: bool) -> StoreConfig {
     let sync = match by_the_clock {
         true => SyncPolicy::Interval(Duration::from_millis(5)),
         false => SyncPolicy::EveryGroup,
     };
-    StoreConfig { sync, ..config(root) }
+    StoreConfig { sync, ..config(location) }
 }
 
 fn tell(line: &str) {
@@ -77,7 +89,11 @@ fn die() -> ! {
 #[tokio::test]
 async fn child() {
     let Ok(root) = std::env::var(LAKE) else { return };
-    let mut config = config_of(Path::new(&root), std::env::var(BY_THE_CLOCK).is_ok());
+    let location = match std::env::var(URL) {
+        Ok(url) => Location::parse(&url).unwrap().with_state_folder(Some(root.clone().into())),
+        Err(_) => Location::from(Path::new(&root)),
+    };
+    let mut config = config_of(&location, std::env::var(BY_THE_CLOCK).is_ok());
     // Compaction would give the rows of a damaged file another place.
     config.maintenance.background = !std::env::var(DIE_AT).is_ok_and(|at| at.starts_with("quarantine"));
     assert!(fail::has_failpoints(), "the tests must be built with fail points");
@@ -178,7 +194,8 @@ async fn care(store: &Store, root: &Path, turn: u64) {
             .await
             .map(drop),
         1 => store.vacuum(NOW).await.map(drop),
-        2 => {
+        // A lake on an object store has no backup of ours.
+        2 if std::env::var(URL).is_err() => {
             back_up(root).await;
             Ok(())
         }
@@ -238,6 +255,10 @@ enum End {
 
 /// The lake as the parent knows it.
 struct Suite {
+    /// The server where the lakes are when they are not in folders.
+    moto: Option<Moto>,
+    /// Lakes so far.
+    lakes: usize,
     folder: Option<tempfile::TempDir>,
     model: Model,
     next: u64,
@@ -254,8 +275,10 @@ struct Suite {
 }
 
 impl Suite {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, moto: Option<Moto>) -> Self {
         Self {
+            moto,
+            lakes: 0,
             folder: None,
             model: Model::default(),
             next: 0,
@@ -273,7 +296,9 @@ impl Suite {
     async fn root(&mut self) -> PathBuf {
         if self.folder.is_none() {
             let folder = tempfile::tempdir().unwrap();
-            let store = Store::open(config(&folder.path().join("lake"))).await.unwrap();
+            self.lakes += 1;
+            let location = self.location(&folder.path().join("lake"));
+            let store = Store::open(config(&location)).await.unwrap();
             self.model = Model::default();
             (self.begun, self.backup) = (None, None);
             let setup = Request {
@@ -293,6 +318,22 @@ impl Suite {
         self.folder.as_ref().unwrap().path().join("lake")
     }
 
+    fn url(&self) -> String {
+        format!("s3://bucket/kills/{}", self.lakes)
+    }
+
+    /// The lake at `root`, or on the server with its state folder there.
+    fn location(&self, root: &Path) -> Location {
+        match &self.moto {
+            None => Location::from(root),
+            Some(moto) => {
+                let store = object::store_on(moto, "bucket");
+                let location = Location::in_store(self.url().parse().unwrap(), store).unwrap();
+                location.with_state_folder(Some(root.to_owned()))
+            }
+        }
+    }
+
     fn start(&mut self, root: &Path, end: &End) -> Child {
         let mut retries: Vec<u64> = self.model.missing.iter().map(|request| request.number).collect();
         for _ in 0..3 {
@@ -304,6 +345,9 @@ impl Suite {
         let retries: Vec<String> = retries.iter().map(u64::to_string).collect();
         let mut process = Process::new(std::env::current_exe().unwrap());
         process.args(["kill::child", "--exact", "--nocapture"]);
+        if let Some(moto) = &self.moto {
+            process.envs(moto.environment()).env(URL, self.url());
+        }
         process.env(LAKE, root).env(RETRIES, retries.join(" ")).env(FIRST, self.next.to_string());
         if matches!(end, End::After(_)) && self.random.chance(4) {
             process.env(BY_THE_CLOCK, "yes");
@@ -405,10 +449,12 @@ impl Suite {
             let report = store::quarantine(&root, Arc::new(RealDisk), "a test").await;
             assert_eq!(report.unwrap().left, [], "{context}");
         }
-        let snapshot = open_snapshot(&root).await.unwrap_or_else(|error| panic!("{context}: {error}"));
+        let location = self.location(&root);
+        let snapshot = open_snapshot(&location).await.unwrap_or_else(|error| panic!("{context}: {error}"));
         let view = View::of(&snapshot).await.unwrap_or_else(|error| panic!("{context}: {error}"));
         self.model.compare(&view, &context);
-        if backing_up || self.kills % 6 == 1 || context.contains("restore") {
+        let backs_up = self.moto.is_none();
+        if backs_up && (backing_up || self.kills % 6 == 1 || context.contains("restore")) {
             self.compare_backup(&root, &context).await;
         }
         if self.kills % KILLS_PER_LAKE == KILLS_PER_LAKE - 1 {
@@ -443,15 +489,15 @@ impl Suite {
     /// Opens the lake once more for writing, compares and reads every byte; the next cycle begins with a new lake.
     async fn finish(&mut self, context: &str) -> Result<(), StoreError> {
         let Some(folder) = self.folder.take() else { return Ok(()) };
-        let root = folder.path().join("lake");
-        let store = Store::open(config(&root)).await?;
+        let location = self.location(&folder.path().join("lake"));
+        let store = Store::open(config(&location)).await?;
         let view = View::of(&store.snapshot()).await?;
         self.model.compare(&view, context);
         store.flush().await?;
         let view = View::of(&store.snapshot()).await?;
         self.model.compare(&view, context);
         store.close().await;
-        let report = verify(&root).await?;
+        let report = verify(&location).await?;
         assert_eq!(report.findings, [], "{context}");
         assert_eq!(report.points, self.model.points(), "{context}");
         self.figures += self.model.figures;
@@ -470,21 +516,47 @@ fn fail_points() -> BTreeSet<String> {
     names
 }
 
+/// Whether a fail point is one of what only a lake on an object store has.
+fn is_remote(fail_point: &str) -> bool {
+    fail_point.starts_with("lease") || fail_point.starts_with("windows")
+}
+
+/// Whether a fail point is one of what only a lake in a folder has.
+fn is_local(fail_point: &str) -> bool {
+    ["backup", "restore", "quarantine", "durable"].iter().any(|part| fail_point.starts_with(part))
+}
+
 #[tokio::test]
 async fn kills_at_every_fail_point_and_at_any_moment_lose_and_double_nothing() {
+    run(None, count("RUNLAKE_TEST_KILLS", 6), |fail_point| !is_remote(fail_point)).await;
+}
+
+#[tokio::test]
+async fn the_same_kills_lose_and_double_nothing_on_s3() {
+    let Some(moto) = Moto::start() else { return };
+    let random_kills = count("RUNLAKE_TEST_S3_KILLS", 1);
+    // The server of the tests is slow: a short run leaves out what happens in the log and in maintenance.
+    let all = random_kills > 1;
+    let some = |fail_point: &str| is_remote(fail_point) || fail_point.starts_with("catalog");
+    run(Some(moto), random_kills, |fail_point| !is_local(fail_point) && (all || some(fail_point))).await;
+}
+
+/// Kills at each of the wanted fail points, and at random moments.
+async fn run(moto: Option<Moto>, random_kills: u64, wanted: impl Fn(&str) -> bool) {
     let seed = seeds(1, 1)[0];
-    let random_kills = count("RUNLAKE_TEST_KILLS", 6);
     println!("seed {seed}");
-    let mut suite = Suite::new(seed);
+    let mut suite = Suite::new(seed, moto);
     let start = std::time::Instant::now();
-    let fail_points = fail_points();
-    assert!(fail_points.len() > 10, "{fail_points:?}");
+    let mut fail_points = fail_points();
+    fail_points.retain(|fail_point| wanted(fail_point));
+    assert!(fail_points.len() > 5, "{fail_points:?}");
     // In a long suite every fail point gets its share.
     for round in 0..=random_kills / 100 {
         for fail_point in &fail_points {
             // The first crossings are those of the start; a point that is rare is crossed once.
             let is_rare = [
                 "lock",
+                "lease",
                 "restore",
                 "quarantine",
                 "checkpoint",

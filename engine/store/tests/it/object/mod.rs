@@ -8,6 +8,8 @@ mod moto;
 mod reads;
 mod s3;
 
+pub(crate) use moto::store as store_on;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use store::{LeaseTimes, Location, Snapshot, Store, StoreConfig, open_snapshot, v
 use crate::lake::{batch, create, key};
 
 /// Short enough for tests, long enough for a machine that does other things as well.
-const LEASE: LeaseTimes = LeaseTimes {
+pub(crate) const LEASE: LeaseTimes = LeaseTimes {
     renew_every: Duration::from_millis(300),
     time_to_live: Duration::from_secs(3),
     margin: Duration::from_secs(1),

@@ -191,7 +191,7 @@ async fn after_a_failed_sync_of_a_vacuum_nothing_is_flushed() {
     whole.store().vacuum(now).await.unwrap();
     let operations = whole.disk.operations() - before;
     let mut stopped = 0;
-    for at in (operations / 2..operations).step_by((operations / 24) as usize) {
+    for at in (operations / 2..operations).step_by((operations / 12) as usize) {
         let mut life = prepared.branch(1, format!("operation {at} of {operations} of a vacuum"));
         life.open().await.unwrap();
         life.disk.fail_at(life.disk.operations() + at, Fault::Error);

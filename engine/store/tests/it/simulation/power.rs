@@ -126,7 +126,7 @@ async fn live(seed: u64, young: &FaultyDisk, old: &FaultyDisk, outcome: &mut Out
 
 #[tokio::test]
 async fn power_cuts_lose_and_double_nothing() {
-    let wanted = count("RUNLAKE_TEST_CUTS", 30);
+    let wanted = count("RUNLAKE_TEST_CUTS", 24);
     let lives = wanted.div_ceil(CUTS_PER_LIFE * 3 / 4);
     let (young, old) = (young_lake().await, old_lake().await);
     let mut outcome = Outcome::default();

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use datasets::{Corpus, CorpusConfig};
+use datasets::{Corpus, CorpusConfig, SyntheticRun};
 use model::{
     Command, ExperimentName, Key, MetricName, NewRun, ParamValue, PointBatch, PointColumns, ProjectName,
     RunId, SeriesPoints,
@@ -39,18 +39,8 @@ pub async fn fill(folder: &Path, seed: u64, wanted: u64) -> Result<Filled> {
     let lake = Lake::open(&folder.to_string_lossy()).await?;
     let (start, mut points, mut longest) = (Instant::now(), 0_u64, (RunId::from_u128(0), 0_u64));
     for run in corpus.runs_with_points(wanted) {
-        let id: RunId = run.id.parse()?;
-        let (project, experiment) = (ProjectName::new(&run.project)?, ExperimentName::new(&run.experiment)?);
-        let params = run.params.iter().map(|(key, value)| Ok((Key::new(key)?, ParamValue::new(value)?)));
-        let params = params.collect::<Result<Vec<_>>>()?;
-        let new = NewRun::named(id, project, experiment, run.name.clone(), run.start_us);
-        lake.apply(vec![Command::CreateRun(new), Command::SetParams { run: id, params }], None).await?;
-        let mut series = Vec::new();
-        for found in run.metrics() {
-            let columns = PointColumns::at_whole_steps(found.steps, found.times_us, found.values);
-            let metric = MetricName::new(&found.key)?;
-            series.push(SeriesPoints { run: id, metric, context: None, attempt: 0, points: columns });
-        }
+        let (id, commands, series) = of_run(&run)?;
+        lake.apply(commands, None).await?;
         let count: u64 = series.iter().map(|s| s.points.len() as u64).sum();
         if count > longest.1 {
             longest = (id, count);
@@ -63,6 +53,22 @@ pub async fn fill(folder: &Path, seed: u64, wanted: u64) -> Result<Filled> {
     let figure = format!("{:>9.0} points/s", points as f64 / start.elapsed().as_secs_f64());
     let row = Row::new(format!("synthetic corpus, {points} points, generated and appended"), figure);
     Ok(Filled { lake, points, longest: longest.0, row })
+}
+
+/// The id of a run of the corpus, what makes it, and its series.
+pub(crate) fn of_run(run: &SyntheticRun) -> Result<(RunId, Vec<Command>, Vec<SeriesPoints>)> {
+    let id: RunId = run.id.parse()?;
+    let (project, experiment) = (ProjectName::new(&run.project)?, ExperimentName::new(&run.experiment)?);
+    let params = run.params.iter().map(|(key, value)| Ok((Key::new(key)?, ParamValue::new(value)?)));
+    let params = params.collect::<Result<Vec<_>>>()?;
+    let new = NewRun::named(id, project, experiment, run.name.clone(), run.start_us);
+    let mut series = Vec::new();
+    for found in run.metrics() {
+        let columns = PointColumns::at_whole_steps(found.steps, found.times_us, found.values);
+        let metric = MetricName::new(&found.key)?;
+        series.push(SeriesPoints { run: id, metric, context: None, attempt: 0, points: columns });
+    }
+    Ok((id, vec![Command::CreateRun(new), Command::SetParams { run: id, params }], series))
 }
 
 /// Flushes what is in memory.

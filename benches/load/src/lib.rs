@@ -5,6 +5,7 @@
 
 pub mod batches;
 pub mod bounds;
+pub mod compact;
 pub mod corpus;
 mod error;
 pub mod import;

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use load::batches::Shape;
 use load::ingest::{Door, Load};
 use load::overload::{self, Overload};
-use load::{Row, bounds, corpus, import, ingest, restart, show};
+use load::{Row, bounds, compact, corpus, import, ingest, restart, show};
 
 use crate::{exit, size};
 
@@ -63,6 +63,8 @@ enum What {
     Import,
     /// Memory to segments, bytes per point, and questions
     Flush,
+    /// Many flushes of runs that went on at the same time, merged
+    Compact,
     /// Opening a lake after a crash that left a long log
     Restart,
     /// More clients than a server with a memory limit can take, for ten minutes; only when asked for
@@ -138,6 +140,10 @@ pub(crate) async fn run(arguments: BenchArguments) -> anyhow::Result<u8> {
         corpus::flush(&filled.lake).await?.iter().for_each(show);
         corpus::ask(&filled.lake, filled.longest).await?.iter().for_each(show);
         filled.lake.close().await;
+    }
+    if wanted(What::Compact) {
+        let folder = scratch.path().join("compact");
+        compact::compact(&folder, arguments.seed, arguments.points).await?.iter().for_each(show);
     }
     if wanted(What::Restart) {
         for shape in arguments.shape.map_or(vec![Shape::Small, Shape::Buffered], |shape| vec![shape.into()]) {

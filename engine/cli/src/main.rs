@@ -33,10 +33,6 @@ use clap::Parser;
 
 use crate::arguments::{Arguments, Command};
 
-/// The system's allocator keeps what threads gave back; this one returns it (docs/decisions/0017-memory-limit.md).
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(exit::report_panic));
     let arguments = Arguments::parse();

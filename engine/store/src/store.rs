@@ -39,8 +39,6 @@ pub(crate) const READER_CACHE_BYTES: usize = 64 << 20;
 const PERMIT_BYTES: usize = 1024;
 /// How long a write waits while the process is near its memory limit before it is refused.
 const WAIT_FOR_MEMORY: Duration = Duration::from_secs(5);
-/// Bytes in the memtable below which a flush makes no room worth its files.
-const LEAST_FLUSH_BYTES: usize = 4 << 20;
 /// How often a write that waits for memory looks again.
 const LOOK_FOR_MEMORY: Duration = Duration::from_millis(25);
 
@@ -134,10 +132,12 @@ impl Shared {
         let start = Instant::now();
         loop {
             let limit = self.near_limit.load(Ordering::Relaxed);
-            if limit == 0 {
+            // Below this, waiting brings nothing back: the allocator may keep what was freed, and gives it out again.
+            let most = self.config.flush_bytes / 2;
+            if limit == 0 || self.state.read().memtable_bytes() <= most {
                 return Ok(());
             }
-            self.want_flush_of_more_than(LEAST_FLUSH_BYTES);
+            self.want_flush_of_more_than(most / 2);
             if start.elapsed() > WAIT_FOR_MEMORY {
                 return Err(StoreError::Memory { limit_mib: limit >> 20 });
             }
@@ -295,12 +295,12 @@ impl Store {
         self.inner.shared.enqueue(&self.inner.writes, Record::Points { writer, batch }, bytes).await
     }
 
-    /// Says whether the process is near its memory limit of so many bytes. While it is, memtables are flushed as soon as
-    /// they hold anything, and writes wait and are then refused; reads go on.
+    /// Says whether the process is near its memory limit of so many bytes. While it is, memtables may hold half of what
+    /// starts a flush elsewhere: beyond it, points wait for the flush and are then refused; reads go on.
     pub fn note_memory(&self, near: Option<usize>) {
         self.inner.shared.near_limit.store(near.unwrap_or_default(), Ordering::Relaxed);
         if near.is_some() {
-            self.inner.shared.want_flush_of_more_than(LEAST_FLUSH_BYTES);
+            self.inner.shared.want_flush_of_more_than(self.inner.shared.config.flush_bytes / 4);
         }
     }
 

@@ -1,6 +1,7 @@
 //! The `runlake` command: parse, call the library, show, exit with the right code.
 
 mod access;
+mod allocator;
 mod arguments;
 mod backup;
 mod bench;
@@ -36,6 +37,9 @@ use crate::arguments::{Arguments, Command};
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(exit::report_panic));
     let arguments = Arguments::parse();
+    if matches!(arguments.command, Command::Serve(_)) {
+        allocator::give_back_early();
+    }
     let filter = std::env::var("RUNLAKE_LOG").unwrap_or_else(|_| arguments.default_log().to_owned());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -5,8 +5,7 @@
 //! (docs/decisions/0017-memory-limit.md). The size is fixed by variables that glibc reads once, before `main`.
 
 /// Buffers from this size on are given back when they are freed: glibc's own first value.
-const SIZES: [(&str, &str); 2] =
-    [("MALLOC_MMAP_THRESHOLD_", "131072"), ("MALLOC_TRIM_THRESHOLD_", "131072")];
+const SIZES: [(&str, &str); 2] = [("MALLOC_MMAP_THRESHOLD_", "131072"), ("MALLOC_TRIM_THRESHOLD_", "131072")];
 
 /// Starts this program again in the same process, with the variables, unless one of them is set already. Comes back when
 /// there is nothing to do or it cannot be done: then the server only holds more memory.

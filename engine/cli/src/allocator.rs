@@ -1,31 +1,48 @@
 //! How the allocator of a server gives memory back.
 //!
-//! glibc raises the size from which on a buffer is memory of its own, given back when it is freed, to 32 MiB as it goes;
-//! what is smaller stays in pools of threads that may never need it again. Under overload that was half of the memory
-//! (docs/decisions/0017-memory-limit.md). The size is fixed by variables that glibc reads once, before `main`.
+//! glibc keeps what is freed in pools of threads that may never need it again, and raises the size from which on a buffer
+//! is memory of its own, given back when it is freed, to 32 MiB as it goes. Under overload that was most of the memory
+//! (docs/decisions/0017-memory-limit.md).
 
-/// Buffers from this size on are given back when they are freed: glibc's own first value.
-const SIZES: [(&str, &str); 2] = [("MALLOC_MMAP_THRESHOLD_", "131072"), ("MALLOC_TRIM_THRESHOLD_", "131072")];
-
-/// Starts this program again in the same process, with the variables, unless one of them is set already. Comes back when
-/// there is nothing to do or it cannot be done: then the server only holds more memory.
+/// Has freed buffers of 128 KiB, glibc's own first value, and more given back at once, and limits the pools to the number
+/// of cores. Called once, before there are threads. A size that the environment names (`MALLOC_ARENA_MAX` and others)
+/// counts for more.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-pub(crate) fn give_back_early() {
-    use std::os::unix::process::CommandExt;
-
-    if SIZES.iter().any(|(name, _)| std::env::var_os(name).is_some()) {
-        return;
+pub(crate) fn prepare() {
+    const GIVEN_BACK: i32 = 128 << 10;
+    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let arenas = i32::try_from(cores).unwrap_or(64).max(2);
+    let settings = [
+        ("MALLOC_MMAP_THRESHOLD_", libc::M_MMAP_THRESHOLD, GIVEN_BACK),
+        ("MALLOC_TRIM_THRESHOLD_", libc::M_TRIM_THRESHOLD, GIVEN_BACK),
+        ("MALLOC_ARENA_MAX", libc::M_ARENA_MAX, arenas),
+    ];
+    for (variable, parameter, value) in settings {
+        if std::env::var_os(variable).is_none() {
+            // SAFETY: mallopt takes two integers and keeps no pointer; it is called before there are other threads, as
+            // its manual page asks for. A value that it does not take changes nothing.
+            #[allow(unsafe_code, reason = "glibc has no safe way to say it")]
+            unsafe {
+                libc::mallopt(parameter, value);
+            }
+        }
     }
-    let Ok(program) = std::env::current_exe() else { return };
-    let mut arguments = std::env::args_os();
-    let mut again = std::process::Command::new(program);
-    if let Some(name) = arguments.next() {
-        again.arg0(name);
-    }
-    // Comes back only when it failed.
-    let _ = again.args(arguments).envs(SIZES).exec();
 }
 
-/// Other allocators have no such variables.
+/// Gives free memory of all pools back. Takes milliseconds, in which other threads wait for a pool when they need it.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(crate) fn give_back() {
+    // SAFETY: malloc_trim takes an integer, touches only memory that is free, and may be called from any thread.
+    #[allow(unsafe_code, reason = "glibc has no safe way to say it")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Other allocators have their own ways.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub(crate) fn give_back_early() {}
+pub(crate) fn prepare() {}
+
+/// Other allocators have their own ways.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(crate) fn give_back() {}

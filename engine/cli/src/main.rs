@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(exit::report_panic));
     let arguments = Arguments::parse();
     if matches!(arguments.command, Command::Serve(_)) {
-        allocator::give_back_early();
+        allocator::prepare();
     }
     let filter = std::env::var("RUNLAKE_LOG").unwrap_or_else(|_| arguments.default_log().to_owned());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();

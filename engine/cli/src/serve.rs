@@ -10,6 +10,7 @@ use runlake::{Lake, LakeOptions, MemoryPlan};
 use server::{Server, ServerConfig, signal};
 
 use crate::access;
+use crate::allocator;
 use crate::arguments::Place;
 use crate::exit::{self, UsageError};
 use crate::progress::Bar;
@@ -54,6 +55,7 @@ pub(crate) async fn run(place: &Place, arguments: ServeArguments) -> anyhow::Res
         sync: arguments.fsync,
         progress: Some(bar.sink()),
         memory: Some(memory),
+        give_back: Some(allocator::give_back),
         ..LakeOptions::default()
     };
     let lake = Lake::open_with(&access::location(place)?, options).await?;

@@ -28,6 +28,9 @@ pub struct LakeOptions {
     pub flush_bytes: Option<usize>,
     /// The limit of the memory of this process, split; `None` for fixed sizes of each part and no watch over the whole.
     pub memory: Option<MemoryPlan>,
+    /// Has the allocator of this process give back what is free; called from any thread when the memory comes near its
+    /// limit. An allocator that keeps little needs none.
+    pub give_back: Option<fn()>,
     /// What becomes of acknowledged writes in the log of this machine that a lake on an object store never got.
     pub stale_log: StaleLog,
     /// When a write is acknowledged.
@@ -104,7 +107,7 @@ impl Lake {
             }
             config.progress = options.progress;
             let store = Store::open(config).await?;
-            Self::new(location.clone(), Access::Write(store), options.memory)
+            Self::new(location.clone(), Access::Write(store), options.memory, options.give_back)
         }
         .boxed()
     }
@@ -115,14 +118,19 @@ impl Lake {
     /// When there is no lake, or it is damaged or of a newer format.
     pub fn open_read_only<'a>(location: &'a Location) -> BoxFuture<'a, Result<Self>> {
         async move {
-            let lake = Self::new(location.clone(), Access::Read, None)?;
+            let lake = Self::new(location.clone(), Access::Read, None, None)?;
             lake.readable().await?;
             Ok(lake)
         }
         .boxed()
     }
 
-    fn new(location: Location, access: Access, memory: Option<MemoryPlan>) -> Result<Self> {
+    fn new(
+        location: Location,
+        access: Access,
+        memory: Option<MemoryPlan>,
+        give_back: Option<fn()>,
+    ) -> Result<Self> {
         let mut config = SessionConfig::default();
         if let Some(plan) = memory {
             config.memory = plan.queries;
@@ -130,7 +138,7 @@ impl Lake {
         let sessions = Arc::new(SessionFactory::new(&config)?);
         let guard = match (memory, &access) {
             (Some(plan), Access::Write(store)) => {
-                Some(Guard(tokio::spawn(memory::guard(plan, store.clone()))))
+                Some(Guard(tokio::spawn(memory::guard(plan, store.clone(), give_back))))
             }
             _ => None,
         };

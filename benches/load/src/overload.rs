@@ -107,6 +107,9 @@ impl Overloaded {
     }
 }
 
+/// How long a stream waits for room or for answers before it is given up.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// What all clients count.
 #[derive(Debug, Default)]
 struct Counts {
@@ -309,24 +312,35 @@ async fn stream(
     let mut writer = connection.writer(&format!("writer-{client}"), 1).await?;
     let mut batches = Batches::new(run, shape, client as u64)?;
     let mut latency = Latency::default();
-    let mut sent = 0;
+    let (mut sent, mut open_points) = (0, 0);
     while !counts.is_over() {
         let begun = Instant::now();
-        writer.send(&batches.next_batch()?).await?;
+        let batch = batches.next_batch()?;
+        open_points += batch.point_count() as u64;
+        // A server that is full of series refuses new ones until some are deleted, and the client tries on and on.
+        let Ok(outcome) = tokio::time::timeout(PATIENCE, writer.send(&batch)).await else { break };
+        outcome?;
         sent += 1;
         if late && sent % 64 == 0 {
             tokio::time::sleep(Duration::from_secs(1)).await;
         } else if sent % 32 == 0 {
             // From here to the last of those under way.
-            let report = writer.flush().await?;
+            let Ok(outcome) = tokio::time::timeout(PATIENCE, writer.flush()).await else { break };
+            let report = outcome?;
             latency.record(begun.elapsed());
+            open_points = 0;
             add(&counts.points, report.points);
             add(&counts.refused, report.reconnects);
         }
     }
-    let report = writer.finish().await?;
-    add(&counts.points, report.points);
-    add(&counts.refused, report.reconnects);
+    match tokio::time::timeout(PATIENCE, writer.finish()).await {
+        Ok(report) => {
+            let report = report?;
+            add(&counts.points, report.points);
+            add(&counts.refused, report.reconnects);
+        }
+        Err(_) => add(&counts.unknown, open_points),
+    }
     Ok(latency)
 }
 

@@ -23,7 +23,7 @@ const ENCODING: usize = 64 * MIB;
 const LOOK: Duration = Duration::from_millis(100);
 
 /// How long the allocator is left alone after it gave back what was free.
-const GIVE_BACK_PAUSE: Duration = Duration::from_millis(500);
+const GIVE_BACK_PAUSE: Duration = Duration::from_millis(250);
 
 /// How much of everything fits into one limit. Built by [`MemoryPlan::within`] alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,17 +131,17 @@ impl MemoryPlan {
     /// The memory of this process from which on writes wait: what may still come in before the guard looks again fits
     /// above it.
     fn near(&self) -> usize {
-        self.limit / 100 * 86
+        self.limit / 100 * 80
     }
 
     /// The memory of this process from which on the allocator is asked for what is free.
     fn worth_giving_back(&self) -> usize {
-        self.limit / 100 * 70
+        self.limit / 100 * 65
     }
 
     /// The memory of this process below which writes go on.
     fn relieved(&self) -> usize {
-        self.limit / 100 * 80
+        self.limit / 100 * 74
     }
 }
 

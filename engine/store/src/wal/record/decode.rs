@@ -10,7 +10,6 @@
 )]
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use model::{
     Command, Context, MetricName, PointBatch, PointColumns, RunId, SeriesPoints, WriterSequence, limits,
@@ -209,36 +208,33 @@ impl<'a> Reader<'a> {
 /// Names of metrics and contexts that were read before, so that each is checked and stored once.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
-    metrics: HashMap<Arc<str>, MetricName>,
-    contexts: HashMap<String, Context>,
+    metrics: Known<MetricName>,
+    contexts: Known<Context>,
 }
 
-/// Names that are kept at most; a log with more of them begins anew.
-const KEPT_NAMES: usize = 65_536;
+/// What texts stand for; at most [`KEPT_TEXTS`] of them, then it begins anew.
+#[derive(Debug)]
+struct Known<T>(HashMap<Box<str>, T>);
 
-impl Names {
-    fn metric(&mut self, text: &str) -> Result<MetricName> {
-        if let Some(name) = self.metrics.get(text) {
-            return Ok(name.clone());
-        }
-        let name = MetricName::new(text)?;
-        if self.metrics.len() >= KEPT_NAMES {
-            self.metrics.clear();
-        }
-        self.metrics.insert(name.shared(), name.clone());
-        Ok(name)
+const KEPT_TEXTS: usize = 65_536;
+
+impl<T> Default for Known<T> {
+    fn default() -> Self {
+        Self(HashMap::new())
     }
+}
 
-    fn context(&mut self, text: &str) -> Result<Context> {
-        if let Some(context) = self.contexts.get(text) {
-            return Ok(context.clone());
+impl<T: Clone> Known<T> {
+    fn get(&mut self, text: &str, read: impl FnOnce(&str) -> model::Result<T>) -> Result<T> {
+        if let Some(known) = self.0.get(text) {
+            return Ok(known.clone());
         }
-        let context = Context::parse(text)?;
-        if self.contexts.len() >= KEPT_NAMES {
-            self.contexts.clear();
+        let new = read(text)?;
+        if self.0.len() >= KEPT_TEXTS {
+            self.0.clear();
         }
-        self.contexts.insert(text.to_owned(), context.clone());
-        Ok(context)
+        self.0.insert(text.into(), new.clone());
+        Ok(new)
     }
 }
 
@@ -261,12 +257,13 @@ pub(super) fn points(payload: &[u8], names: &mut Names) -> Result<Record> {
             Ok(RunId::from_u128(u128::from_le_bytes(reader.array("a run id")?)))
         })?;
         let number = reader.number("a metric")?;
-        let metric = reader
-            .entry("a metric", number, &mut metrics, |reader| names.metric(reader.text("a metric name")?))?;
+        let metric = reader.entry("a metric", number, &mut metrics, |reader| {
+            names.metrics.get(reader.text("a metric name")?, |text| MetricName::new(text))
+        })?;
         let context = match reader.number("a context")?.checked_sub(1) {
             None => None,
             Some(number) => Some(reader.entry("a context", number, &mut contexts, |reader| {
-                names.context(reader.text("a context")?)
+                names.contexts.get(reader.text("a context")?, Context::parse)
             })?),
         };
         let number = reader.number("an attempt")?;

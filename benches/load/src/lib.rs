@@ -3,6 +3,7 @@
 //!
 //! Nothing here asserts a speed: a measurement is for a person to read.
 
+mod answers;
 pub mod batches;
 pub mod bounds;
 pub mod compact;
@@ -14,6 +15,9 @@ pub mod machine;
 pub mod overload;
 #[cfg(feature = "peers")]
 pub mod peers;
+mod plain;
+mod question;
+pub mod questions;
 mod report;
 pub mod restart;
 mod writers;

@@ -8,13 +8,14 @@ use clap::{Args, ValueEnum};
 use load::batches::Shape;
 use load::ingest::{Door, Load};
 use load::overload::{self, Overload};
+use load::questions::{self, Asked, Scale};
 use load::{Row, bounds, compact, corpus, import, ingest, restart, show};
 
 use crate::{exit, size};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  runlake bench\n  runlake bench ingest --clients 16 --seconds 10 --histogram\n  runlake bench import --points 5000000 --folder /data/scratch\n  runlake bench overload --time 600 --memory 512MB\n\nEverything happens in a fresh folder that is removed afterwards; your lakes are not touched."
+    after_help = "Examples:\n  runlake bench\n  runlake bench ingest --clients 16 --seconds 10 --histogram\n  runlake bench import --points 5000000 --folder /data/scratch\n  runlake bench overload --time 600 --memory 512MB\n  runlake bench query --scale m --duckdb ~/venv/bin/python\n\nEverything happens in a fresh folder that is removed afterwards; your lakes are not touched."
 )]
 pub(crate) struct BenchArguments {
     /// What to measure; everything when not given
@@ -50,6 +51,21 @@ pub(crate) struct BenchArguments {
     /// The memory limit of the server that is overloaded
     #[arg(long, default_value = "512MB", value_name = "SIZE", value_parser = size::bytes)]
     memory: usize,
+    /// The size of the corpus that is asked: 1,000 runs with 10 M points, 10,000 with 100 M, or a million with few
+    #[arg(long, value_enum, default_value_t = ScaleArgument::S)]
+    scale: ScaleArgument,
+    /// Runs in place of those of the scale
+    #[arg(long)]
+    runs: Option<u64>,
+    /// Ask only these questions, such as Q01,Q12
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// A Python that has the package duckdb, to ask it the same of plain tables and compare the answers
+    #[arg(long, value_name = "PYTHON")]
+    duckdb: Option<std::path::PathBuf>,
+    /// Print how each question was answered
+    #[arg(long)]
+    explain: bool,
     /// Print how long acknowledgements took as a histogram
     #[arg(long)]
     histogram: bool,
@@ -67,8 +83,30 @@ enum What {
     Compact,
     /// Opening a lake after a crash that left a long log
     Restart,
+    /// The questions of a team, of a corpus of a given scale; only when asked for
+    Query,
     /// More clients than a server with a memory limit can take, for ten minutes; only when asked for
     Overload,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ScaleArgument {
+    /// 1,000 runs, 10 M points
+    S,
+    /// 10,000 runs, 100 M points
+    M,
+    /// A million runs, 9 M points
+    R,
+}
+
+impl From<ScaleArgument> for Scale {
+    fn from(argument: ScaleArgument) -> Self {
+        match argument {
+            ScaleArgument::S => Self::Small,
+            ScaleArgument::M => Self::Medium,
+            ScaleArgument::R => Self::Registry,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -122,6 +160,18 @@ pub(crate) async fn run(arguments: BenchArguments) -> anyhow::Result<u8> {
     let scratch = scratch.context("cannot make a folder to measure in; name another with --folder")?;
     if arguments.what == Some(What::Overload) {
         return measure_overload(&arguments, scratch.path()).await;
+    }
+    if arguments.what == Some(What::Query) {
+        let asked = Asked {
+            scale: arguments.scale.into(),
+            runs: arguments.runs,
+            seed: arguments.seed,
+            only: arguments.only.clone(),
+            peer: arguments.duckdb.clone(),
+            explain: arguments.explain,
+        };
+        questions::questions(scratch.path(), &asked, &mut |row| show(&row)).await?;
+        return Ok(exit::DONE);
     }
     let wanted = |what| arguments.what.is_none_or(|only| only == what);
     show(&Row::new("memory copy, one core", format!("{:>9.1} GB/s", bounds::memory_copy() / 1e9)));

@@ -52,7 +52,7 @@ async fn delete(
     let registry = snapshot.registry();
     let what = match &project {
         Some(project) => {
-            let count = registry.runs().iter().filter(|run| run.project == *project).count();
+            let count = registry.runs().iter().filter(|run| run.project() == project).count();
             format!("project {project} with {count} runs")
         }
         None => format!("{} runs", runs.len()),

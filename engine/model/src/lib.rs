@@ -28,5 +28,5 @@ pub use id::RunId;
 pub use name::{ExperimentName, Key, MetricName, ProjectName};
 pub use param::{ParamValue, TagValue};
 pub use point::{Point, PointColumns};
-pub use run::{Run, RunStatus};
+pub use run::{Run, RunStatus, SEED_KEYS, seed_of};
 pub use series::{SeriesKey, SeriesStatistics};

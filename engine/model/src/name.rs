@@ -47,8 +47,16 @@ macro_rules! name_type {
             /// Refuses empty names, names over the limit and control characters.
             pub fn new(text: impl AsRef<str>) -> Result<Self> {
                 let text = text.as_ref();
-                check_text($what, text, $limit)?;
+                Self::check(text)?;
                 Ok(Self(text.into()))
+            }
+
+            /// Whether [`Self::new`] takes a text.
+            ///
+            /// # Errors
+            /// As [`Self::new`].
+            pub fn check(text: &str) -> Result<()> {
+                check_text($what, text, $limit)
             }
         }
 

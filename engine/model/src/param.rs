@@ -16,8 +16,16 @@ macro_rules! value_type {
             /// Refuses a text over the limit.
             pub fn new(text: impl AsRef<str>) -> Result<Self> {
                 let text = text.as_ref();
-                check_length($what, text, $limit)?;
+                Self::check(text)?;
                 Ok(Self(text.into()))
+            }
+
+            /// Whether [`Self::new`] takes a text.
+            ///
+            /// # Errors
+            /// As [`Self::new`].
+            pub fn check(text: &str) -> Result<()> {
+                check_length($what, text, $limit)
             }
 
             /// The number that the text spells, NULL for everything else. Blanks around it are ignored;

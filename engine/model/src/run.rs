@@ -108,17 +108,30 @@ pub struct Run {
 impl Run {
     /// The seed: the integer value of the param or else the tag `seed` (or `random_seed`).
     pub fn seed(&self) -> Option<i64> {
-        ["seed", "random_seed"].iter().find_map(|key| {
-            let param = self.params.get(*key).map(ParamValue::as_str);
-            let text = param.or_else(|| self.tags.get(*key).map(TagValue::as_str))?;
-            let trimmed = text.trim();
-            trimmed.parse().ok().or_else(|| {
-                let number: f64 = trimmed.parse().ok()?;
-                // Tools that keep every number as a double write the seed 3 as 3.0.
-                (number.fract() == 0.0 && number.abs() < 9.0e15).then_some(number as i64)
-            })
-        })
+        seed_of(
+            |key| self.params.get(key).map(ParamValue::as_str),
+            |key| self.tags.get(key).map(TagValue::as_str),
+        )
     }
+}
+
+/// The keys under which a run names its seed, the first goes first.
+pub const SEED_KEYS: [&str; 2] = ["seed", "random_seed"];
+
+/// The seed among params and tags; see [`Run::seed`].
+pub fn seed_of<'a>(
+    param: impl Fn(&str) -> Option<&'a str>,
+    tag: impl Fn(&str) -> Option<&'a str>,
+) -> Option<i64> {
+    SEED_KEYS.iter().find_map(|key| {
+        let text = param(key).or_else(|| tag(key))?;
+        let trimmed = text.trim();
+        trimmed.parse().ok().or_else(|| {
+            let number: f64 = trimmed.parse().ok()?;
+            // Tools that keep every number as a double write the seed 3 as 3.0.
+            (number.fract() == 0.0 && number.abs() < 9.0e15).then_some(number as i64)
+        })
+    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The tables of one snapshot.
 
 mod catalog;
+mod column_scan;
 mod constraints;
 mod key_values;
 mod keys;
@@ -10,23 +11,27 @@ mod points_scan;
 mod reading;
 mod rows;
 mod runs;
+mod series;
+mod series_filter;
 mod system;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::Session;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::datasource::{TableProvider, TableType};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
+use model::ProjectName;
 use model::schema::Table;
-use model::{ProjectName, Run};
 use store::Snapshot;
 
 pub(crate) use catalog::{CATALOG, PUBLIC, SnapshotCatalog};
+use column_scan::Request;
 use constraints::Constraints;
 pub(crate) use keys::{KeyCache, KeyTypes};
 pub(crate) use keys_needed::{NameNeededKeys, NeededKeys};
@@ -51,10 +56,6 @@ impl Access {
             Self::Projects(projects) => projects.contains(project),
         }
     }
-
-    fn allows_run(&self, run: &Run) -> bool {
-        self.allows(&run.project)
-    }
 }
 
 /// What a table shows.
@@ -78,10 +79,24 @@ pub(crate) struct SnapshotTable {
     schema: SchemaRef,
 }
 
-impl SnapshotTable {
-    fn is_points(&self) -> bool {
-        matches!(self.content, Content::Points)
-    }
+/// The schema of a table in SQL: texts as views, which the engine copies without copying the text.
+fn as_views(schema: &SchemaRef) -> SchemaRef {
+    let view = |field: &Arc<Field>| match field.data_type() {
+        DataType::Utf8 => field.as_ref().clone().with_data_type(DataType::Utf8View),
+        _ => field.as_ref().clone(),
+    };
+    Arc::new(Schema::new(schema.fields().iter().map(view).collect::<Vec<_>>()))
+}
+
+/// Whether a filter can be asked of a row alone.
+fn stands_alone(filter: &Expr) -> bool {
+    let needs_more = filter.exists(|part| {
+        Ok(matches!(
+            part,
+            Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::OuterReferenceColumn(..)
+        ) || matches!(part, Expr::Placeholder(_)))
+    });
+    !filter.is_volatile() && !needs_more.unwrap_or(true)
 }
 
 #[async_trait]
@@ -95,13 +110,16 @@ impl TableProvider for SnapshotTable {
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        let support = |filter: &&Expr| {
-            if self.is_points() && Constraints::answers(filter) {
+        let support = |filter: &&Expr| match &self.content {
+            Content::Points if Constraints::answers(filter) => TableProviderFilterPushDown::Exact,
+            Content::Runs { .. } | Content::Rows(Table::Params | Table::Tags | Table::Series)
+                if stands_alone(filter) =>
+            {
                 TableProviderFilterPushDown::Exact
-            } else {
-                // Only to read less: the engine filters again.
-                TableProviderFilterPushDown::Inexact
             }
+            // Only to read less: the engine filters again.
+            Content::Points => TableProviderFilterPushDown::Inexact,
+            _ => TableProviderFilterPushDown::Unsupported,
         };
         Ok(filters.iter().map(support).collect())
     }
@@ -115,15 +133,20 @@ impl TableProvider for SnapshotTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let constraints = Constraints::of(filters);
         let partitions = session.config_options().execution.target_partitions;
+        let request = Request { session, projection, filters, limit };
         match &self.content {
             Content::Points => points::scan(self, partitions, projection, &constraints, limit).await,
             Content::Runs { types, needed } => {
                 self.reading.check(&self.snapshot, &runs::tables_of(&self.schema, projection))?;
-                runs::scan(self, types, needed.as_ref(), partitions, projection, &constraints, limit)
+                runs::scan(self, types, needed.as_ref(), &constraints, &request)
             }
             Content::Rows(table) => {
                 self.reading.check(&self.snapshot, &[*table])?;
-                rows::scan(self, *table, partitions, projection, &constraints, limit)
+                match table {
+                    Table::Params | Table::Tags => key_values::scan(self, *table, &constraints, &request),
+                    Table::Series => series::scan(self, &constraints, &request),
+                    _ => rows::scan(self, *table, projection, limit),
+                }
             }
             Content::Files => system::files(self, projection, limit),
             Content::Functions => system::functions(self, projection, limit),

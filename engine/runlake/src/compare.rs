@@ -1,7 +1,7 @@
 //! Which hyperparameter matters: the groups of every param compared on one metric.
 
 use analysis::{Direction, GroupComparison, ParameterColumn, ParameterValues, compare_parameters};
-use model::{MetricName, ParamValue, RunStatus};
+use model::{MetricName, RunStatus};
 
 use crate::error::Result;
 use crate::lake::Lake;
@@ -28,30 +28,29 @@ impl Lake {
         let values: Vec<Option<f64>> = runs
             .iter()
             .map(|run| {
-                let failed = matches!(run.status, RunStatus::Failed | RunStatus::Killed);
-                last.get(&run.id).copied().filter(|value| value.is_finite() && !failed)
+                let failed = matches!(run.status(), RunStatus::Failed | RunStatus::Killed);
+                last.get(&run.id()).copied().filter(|value| value.is_finite() && !failed)
             })
             .collect();
         let keys: std::collections::BTreeSet<&str> = runs
             .iter()
-            .flat_map(|run| run.params.keys().map(|key| key.as_str()))
+            .flat_map(|run| run.params().map(|(key, _)| key))
             .filter(|key| !ignored.contains(key))
             .collect();
         let columns: Vec<ParameterColumn> = keys
             .into_iter()
             .filter_map(|key| {
-                let given: Vec<Option<&ParamValue>> = runs.iter().map(|run| run.params.get(key)).collect();
+                let given: Vec<Option<&str>> = runs.iter().map(|run| run.param(key)).collect();
                 let first = given.first().copied().flatten();
                 if given.iter().all(|value| *value == first) {
                     return None;
                 }
-                let numeric = given.iter().flatten().all(|value| value.number().is_some());
+                let number = |text: &str| text.trim().parse::<f64>().ok();
+                let numeric = given.iter().flatten().all(|value| number(value).is_some());
                 let values = if numeric {
-                    ParameterValues::Numbers(
-                        given.iter().map(|value| value.and_then(ParamValue::number)).collect(),
-                    )
+                    ParameterValues::Numbers(given.iter().map(|value| value.and_then(number)).collect())
                 } else {
-                    let text = |value: &Option<&ParamValue>| value.map(|value| value.as_str().to_owned());
+                    let text = |value: &Option<&str>| value.map(str::to_owned);
                     ParameterValues::Categories(given.iter().map(text).collect())
                 };
                 Some(ParameterColumn { name: key.to_owned(), values })

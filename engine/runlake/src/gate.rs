@@ -1,11 +1,10 @@
 //! The gate over a lake: selectors to samples, samples to a verdict.
 
-use std::sync::Arc;
-
 use analysis::{GateParameters, GateReport, GateRun};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use model::{MetricName, Run, RunStatus};
+use model::{MetricName, RunStatus};
+use store::RunRow;
 
 use crate::error::Result;
 use crate::lake::Lake;
@@ -50,38 +49,37 @@ impl Lake {
             let baseline_runs = gate_runs(&samples, &baseline, pair_by)?;
             let report =
                 analysis::gate(query.metric.as_str(), &baseline_runs, &candidate_runs, &query.parameters)?;
-            let ids = |runs: &[Arc<Run>], keep: &dyn Fn(&Run) -> bool| -> Vec<String> {
-                runs.iter().filter(|run| keep(run)).map(|run| run.id.to_string()).collect()
+            let running = |runs: &[RunRow<'_>]| -> Vec<String> {
+                let running = runs.iter().filter(|run| !run.status().is_ended());
+                running.map(|run| run.id().to_string()).collect()
             };
-            let running = |run: &Run| !run.status.is_ended();
-            let mut still_running = ids(&candidate, &running);
-            still_running.extend(ids(&baseline, &running));
+            let mut still_running = running(&candidate);
+            still_running.extend(running(&baseline));
             Ok(GateOutcome { report, still_running })
         }
         .boxed()
     }
 }
 
-fn gate_runs(samples: &Samples<'_>, runs: &[Arc<Run>], pair_by: Option<&str>) -> Result<Vec<GateRun>> {
+fn gate_runs(samples: &Samples<'_>, runs: &[RunRow<'_>], pair_by: Option<&str>) -> Result<Vec<GateRun>> {
     let mut last = samples.last_values(runs)?;
     Ok(runs
         .iter()
         .map(|run| GateRun {
-            id: run.id.to_string(),
-            value: last.remove(&run.id),
-            failed: matches!(run.status, RunStatus::Failed | RunStatus::Killed),
-            pair: pair_by.and_then(|key| pair_value(run, key)),
+            id: run.id().to_string(),
+            value: last.remove(&run.id()),
+            failed: matches!(run.status(), RunStatus::Failed | RunStatus::Killed),
+            pair: pair_by.and_then(|key| pair_value(*run, key)),
         })
         .collect())
 }
 
 /// The value of the pairing key: a param, else a tag; `seed` also as the registry reads it.
-fn pair_value(run: &Run, key: &str) -> Option<String> {
+fn pair_value(run: RunRow<'_>, key: &str) -> Option<String> {
     if key == "seed"
         && let Some(seed) = run.seed()
     {
         return Some(seed.to_string());
     }
-    let param = run.params.get(key).map(|value| value.as_str().to_owned());
-    param.or_else(|| run.tags.get(key).map(|value| value.as_str().to_owned()))
+    run.param(key).or_else(|| run.tag(key)).map(str::to_owned)
 }

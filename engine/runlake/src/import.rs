@@ -15,7 +15,7 @@ use model::{
     Command, Context, ExperimentName, ImportRecord, Key, MetricName, NewRun, Note, ParamValue, PointBatch,
     PointColumns, ProjectName, RunId, RunUpdate, SeriesKey, SeriesPoints,
 };
-use store::{Snapshot, Store};
+use store::{RunRow, Snapshot, Store};
 use tokio::runtime::Handle;
 
 use crate::error::{Error, Result};
@@ -274,7 +274,7 @@ impl LakeSink {
 
     /// Sets the params that are not set yet; one that has another value is rejected, as params are written once.
     fn set_params(&mut self, run: RunId, given: BTreeMap<Key, ParamValue>) -> Result<(), SinkError> {
-        let before = self.snapshot.registry().run(run).map(|run| run.params.clone());
+        let before = self.snapshot.registry().run(run).map(|run| run.to_run().params);
         let present = self.params.entry(run).or_insert_with(|| before.unwrap_or_default());
         let mut new = Vec::new();
         let mut conflicts = Vec::new();
@@ -354,7 +354,7 @@ impl Sink for LakeSink {
 
     fn run(&mut self, run: ImportedRun) -> Result<(), SinkError> {
         self.report.runs += 1;
-        let before = self.snapshot.registry().run(run.id).cloned();
+        let before = self.snapshot.registry().run(run.id).map(RunRow::to_run);
         // A run stays where it is when it comes again, also when the second import names another experiment.
         let (project, experiment) = match &before {
             Some(before) => (before.project.clone(), before.experiment.clone()),
@@ -407,7 +407,7 @@ impl Sink for LakeSink {
     ) -> Result<(), SinkError> {
         self.state.points += points.len() as u64;
         let key = SeriesKey { run, metric: metric.clone(), context: context.cloned() };
-        let new = if self.snapshot.series().get(&key).is_some() {
+        let new = if self.snapshot.series_entry(&key).is_some() {
             if !self.known.contains_key(&key) {
                 let present =
                     self.handle.block_on(self.snapshot.series_points(&key)).map_err(SinkError::new)?;
@@ -462,7 +462,7 @@ impl Sink for LakeSink {
     }
 
     fn fallback_time(&mut self, run: RunId, modified: i64) -> i64 {
-        self.snapshot.registry().run(run).and_then(|run| run.start_time).unwrap_or(modified)
+        self.snapshot.registry().run(run).and_then(RunRow::start_time).unwrap_or(modified)
     }
 
     fn end(&mut self, unit: &Unit, outcome: &UnitOutcome) -> Result<(), SinkError> {

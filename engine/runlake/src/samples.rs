@@ -1,10 +1,9 @@
 //! The value of a metric by run, for questions that take one number a run.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
-use model::{MetricName, Run, RunId};
-use store::{SeriesEntry, Snapshot};
+use model::{MetricName, RunId};
+use store::{RunRow, SeriesEntry, Snapshot};
 
 use crate::error::{Error, Result};
 
@@ -20,18 +19,21 @@ impl<'a> Samples<'a> {
     }
 
     /// The last value of the metric by run: of the series without a context, else of the only one there is.
-    pub(crate) fn last_values(&self, runs: &[Arc<Run>]) -> Result<HashMap<RunId, f64>> {
-        let wanted: HashSet<RunId> = runs.iter().map(|run| run.id).collect();
-        let mut found: HashMap<RunId, Vec<&SeriesEntry>> = HashMap::new();
-        for entry in self.snapshot.series().entries() {
-            if entry.key.metric == *self.metric && wanted.contains(&entry.key.run) {
-                found.entry(entry.key.run).or_default().push(entry);
+    pub(crate) fn last_values(&self, runs: &[RunRow<'_>]) -> Result<HashMap<RunId, f64>> {
+        let wanted: HashSet<RunId> = runs.iter().map(|run| run.id()).collect();
+        let mut found: HashMap<RunId, Vec<SeriesEntry<'_>>> = HashMap::new();
+        let series = self.snapshot.series();
+        let metric = series.metric_number(self.metric);
+        let ordinals = series.entries().of_metrics(0..series.entries().end(), |of| Some(of) == metric);
+        for entry in ordinals.into_iter().filter_map(|ordinal| series.entries().get(ordinal)) {
+            if wanted.contains(&entry.run_id) {
+                found.entry(entry.run_id).or_default().push(entry);
             }
         }
         found
             .into_iter()
             .map(|(run, entries)| {
-                let plain = entries.iter().find(|entry| entry.key.context.is_none());
+                let plain = entries.iter().find(|entry| entry.context.is_none());
                 match (plain, entries.as_slice()) {
                     (Some(entry), _) | (None, [entry]) => Ok((run, entry.statistics.last.value)),
                     (None, several) => Err(Error::AmbiguousContext {
@@ -41,7 +43,7 @@ impl<'a> Samples<'a> {
                         contexts: several
                             .iter()
                             .take(3)
-                            .filter_map(|entry| entry.key.context.as_ref().map(ToString::to_string))
+                            .filter_map(|entry| entry.context.map(ToString::to_string))
                             .collect::<Vec<_>>()
                             .join(", "),
                     }),

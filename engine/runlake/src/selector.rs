@@ -1,11 +1,11 @@
 //! Selectors: which runs are meant.
 
+use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
 
 use arrow::array::AsArray;
-use model::{ExperimentName, Key, Run, RunId, TagValue};
-use store::Snapshot;
+use model::{ExperimentName, Key, RunId, TagValue};
+use store::{RunRow, Snapshot};
 
 use crate::error::{Error, Result};
 use crate::lake::Lake;
@@ -53,11 +53,11 @@ impl Selector {
     ///
     /// # Errors
     /// When an SQL condition is wrong, or a run id is not in the lake.
-    pub async fn runs(&self, lake: &Lake, snapshot: &Snapshot) -> Result<Vec<Arc<Run>>> {
+    pub async fn runs<'s>(&self, lake: &Lake, snapshot: &'s Snapshot) -> Result<Vec<RunRow<'s>>> {
         let registry = snapshot.registry();
-        let mut runs: Vec<Arc<Run>> = match self.parts.first() {
-            Some(Part::Ids(_)) => registry.runs().iter().cloned().collect(),
-            _ => registry.runs().iter().filter(|run| !run.deleted).cloned().collect(),
+        let mut runs: Vec<RunRow<'s>> = match self.parts.first() {
+            Some(Part::Ids(_)) => registry.runs().iter().collect(),
+            _ => registry.runs().iter().filter(|run| !run.is_deleted()).collect(),
         };
         for part in &self.parts {
             match part {
@@ -65,16 +65,18 @@ impl Selector {
                     if let Some(absent) = ids.iter().find(|id| registry.run(**id).is_none()) {
                         return Err(self.wrong(&format!("run {absent} is not in this lake")));
                     }
-                    runs.retain(|run| ids.contains(&run.id));
+                    runs.retain(|run| ids.contains(&run.id()));
                 }
-                Part::Tag(key, value) => runs.retain(|run| run.tags.get(key) == Some(value)),
-                Part::Param(key, value) => runs.retain(|run| param_equals(run, key, value)),
+                Part::Tag(key, value) => {
+                    runs.retain(|run| run.tag(key.as_str()) == Some(value.as_str()));
+                }
+                Part::Param(key, value) => runs.retain(|run| param_equals(*run, key, value)),
                 Part::Experiment(project, name) => runs.retain(|run| {
-                    run.experiment == *name && project.as_ref().is_none_or(|p| run.project.as_str() == p)
+                    run.experiment() == name && project.as_ref().is_none_or(|p| run.project().as_str() == p)
                 }),
                 Part::Condition(condition) => {
                     let ids = ids_of(lake, snapshot, condition).await?;
-                    runs.retain(|run| ids.contains(&run.id));
+                    runs.retain(|run| ids.contains(&run.id()));
                 }
             }
         }
@@ -129,23 +131,24 @@ fn pair(text: &str) -> Option<(&str, &str)> {
     text.split_once('=').filter(|(key, _)| !key.is_empty())
 }
 
-fn param_equals(run: &Run, key: &Key, value: &str) -> bool {
-    run.params.get(key).is_some_and(|present| {
-        let same_number = || Some(present.number()? == value.trim().parse::<f64>().ok()?);
-        present.as_str() == value || same_number().unwrap_or(false)
+fn param_equals(run: RunRow<'_>, key: &Key, value: &str) -> bool {
+    run.param(key.as_str()).is_some_and(|present| {
+        let number = |text: &str| text.trim().parse::<f64>().ok();
+        let same_number = || Some(number(present)? == number(value)?);
+        present == value || same_number().unwrap_or(false)
     })
 }
 
-async fn ids_of(lake: &Lake, snapshot: &Snapshot, condition: &str) -> Result<Vec<RunId>> {
+async fn ids_of(lake: &Lake, snapshot: &Snapshot, condition: &str) -> Result<HashSet<RunId>> {
     // The line end keeps a comment in the condition from swallowing what follows it.
     let sql = format!("SELECT run_id FROM runs WHERE ({condition}\n)");
     let answer = query::run(lake.sessions(), snapshot, &sql, query::QueryOptions::default()).await?;
     let batches = answer.collect().await?;
-    let mut ids = Vec::new();
+    let mut ids = HashSet::new();
     for batch in &batches {
         let column = arrow::compute::cast(batch.column(0), &arrow::datatypes::DataType::Utf8)?;
         for id in column.as_string::<i32>().iter().flatten() {
-            ids.push(id.parse()?);
+            ids.insert(id.parse()?);
         }
     }
     Ok(ids)

@@ -101,9 +101,8 @@ impl LakeService for Lake {
         let log = self.location().layout().map(|layout| layout.wal());
         let counted = tokio::task::spawn_blocking(move || {
             let registry = snapshot.registry();
-            let of_runs = registry.runs().iter().map(|run| run.project.shared());
-            let of_experiments = registry.experiments().map(|experiment| experiment.project.shared());
-            let projects: BTreeSet<_> = of_runs.chain(of_experiments).collect();
+            let projects: BTreeSet<_> =
+                registry.experiments().map(|experiment| experiment.project.shared()).collect();
             LakeStatus {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 lake,

@@ -5,6 +5,7 @@
 //! what was committed counts by its own sequence number, the rest is replayed from the log, and files that no commit
 //! names are rubbish.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -16,7 +17,7 @@ use crate::catalog::{Change, CommitIdentity, DataFile, TableVersion};
 use crate::committed::Committed;
 use crate::error::{Result, StoreError};
 use crate::memtable::Memtable;
-use crate::registry::Registry;
+use crate::registry::{Registry, RunColumns};
 use crate::segment::points::SortedSeries;
 use crate::segment::{EncodedSegment, points, rows};
 use crate::series_index::{SeriesIndex, SeriesOrdinal};
@@ -78,7 +79,12 @@ async fn flush_now(shared: &Arc<Shared>) -> Result<FlushReport> {
     shared.note_flush_failure(failure);
     match outcome {
         Ok(()) => {
+            // Without them the runs stay rows until the next flush.
+            let settled = settled(shared, &input).await.unwrap_or_default();
             let mut state = shared.state.write();
+            for (chunk, columns) in settled {
+                state.registry.settle(chunk, columns, &input.registry);
+            }
             state.take_over_points(versions.version(Table::Points));
             // Without points there was no commit of `points`, and nothing frozen either.
             state.release_frozen(input.last_seq);
@@ -97,6 +103,19 @@ async fn flush_now(shared: &Arc<Shared>) -> Result<FlushReport> {
     shared.send_control(Control::Trim { through: input.last_seq, reply })?;
     answer.await.map_err(|_| StoreError::Stopped)??;
     Ok(report)
+}
+
+/// The runs of the chunks that were written, in columns.
+async fn settled(shared: &Arc<Shared>, input: &FlushInput) -> Result<Vec<(u32, Arc<RunColumns>)>> {
+    let dirty = [&input.dirty.runs, &input.dirty.params, &input.dirty.tags];
+    let chunks: BTreeSet<u32> = dirty.into_iter().flatten().copied().collect();
+    if chunks.is_empty() {
+        return Ok(Vec::new());
+    }
+    let registry = input.registry.clone();
+    let settle =
+        move || chunks.into_iter().filter_map(|chunk| Some((chunk, registry.settled(chunk)?))).collect();
+    shared.handle.spawn_blocking(settle).await.map_err(|_| StoreError::Stopped)
 }
 
 async fn write_tables(
@@ -218,11 +237,15 @@ fn encode_rows(
     registry: &Registry,
     series: &SeriesIndex,
 ) -> Result<Option<EncodedSegment>> {
-    let ordinals = |per_chunk: u32| {
-        let first = chunk as usize * per_chunk as usize;
-        first..first + per_chunk as usize
+    let series_ordinals = || {
+        let first = chunk.saturating_mul(SERIES_PER_CHUNK);
+        first..first.saturating_add(SERIES_PER_CHUNK)
     };
-    let runs = || registry.runs().range(ordinals(RUNS_PER_CHUNK));
+    let run_ordinals = || {
+        let first = chunk.saturating_mul(RUNS_PER_CHUNK);
+        first..first.saturating_add(RUNS_PER_CHUNK)
+    };
+    let runs = || registry.runs().range(run_ordinals());
     let batch: Result<RecordBatch, _> = match table {
         Table::Runs => tables::runs(runs()),
         Table::Params => tables::params(runs()),
@@ -231,16 +254,14 @@ fn encode_rows(
         Table::Decisions => tables::decisions(registry),
         Table::Notes => tables::notes(registry),
         Table::Imports => tables::imports(registry),
-        Table::Series | Table::Points => {
-            tables::series(registry, series.entries().range(ordinals(SERIES_PER_CHUNK)))
-        }
+        Table::Series | Table::Points => tables::series(registry, series.entries().range(series_ordinals())),
     };
     let batch = batch.map_err(|source| StoreError::Encode { table, source })?;
     if batch.num_rows() == 0 {
         return Ok(None);
     }
     let extra = match table {
-        Table::Runs => Extra::of_runs(registry, ordinals(RUNS_PER_CHUNK)),
+        Table::Runs => Extra::of_runs(registry, run_ordinals()),
         Table::Experiments => Extra::of_experiments(registry),
         _ => Extra::default(),
     };

@@ -59,9 +59,12 @@ pub use lock::LockError;
 pub use maintenance::{MaintenanceConfig, WriteVolume};
 pub use open::{find, open_snapshot, open_snapshot_on, open_snapshot_tolerant};
 pub use quarantine::{QuarantineReport, SetAside, quarantine};
-pub use registry::{Registry, RegistryError, RunOrdinal, Runs, config_hash};
+pub use registry::{
+    ConfigHash, KeyColumn, KeyColumns, Place, Registry, RegistryError, RunColumns, RunField, RunOrdinal,
+    RunPiece, RunRow, Runs, ValueKinds, boolean,
+};
 pub use salvage::{SalvageReport, salvage};
-pub use series_index::{SeriesEntries, SeriesEntry, SeriesIndex, SeriesOrdinal};
+pub use series_index::{MetricNumber, SeriesEntries, SeriesEntry, SeriesIndex, SeriesOrdinal};
 pub use snapshot::Snapshot;
 pub use stale_log::Adopted;
 pub use state_folder::{StateError, StateFile};

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use model::{Command, Run};
+use model::Command;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use crate::compact::{self, CompactOptions, SkippedFile};
 use crate::error::Result;
+use crate::registry::RunRow;
 use crate::store::Shared;
 use crate::vacuum::{self, VacuumOptions};
 use crate::wal::Record;
@@ -214,8 +215,9 @@ pub(crate) async fn expire(shared: &Arc<Shared>, writes: &Sender<Write>) -> Resu
     let mut expired = Vec::new();
     for (project, days) in registry.retention() {
         let cutoff = now.saturating_sub(i64::from(days).saturating_mul(MICROS_PER_DAY));
-        let ended = |run: &&Arc<Run>| run.project == *project && run.end_time.is_some_and(|end| end < cutoff);
-        expired.extend(registry.runs().iter().filter(ended).map(|run| run.id));
+        let ended =
+            |run: &RunRow<'_>| run.project() == project && run.end_time().is_some_and(|end| end < cutoff);
+        expired.extend(registry.runs().iter().filter(ended).map(|run| run.id()));
     }
     for runs in expired.chunks(DELETED_AT_ONCE) {
         let commands = vec![Command::DeleteRuns { runs: runs.to_vec() }];

@@ -14,12 +14,14 @@ pub(crate) fn series_in(
     let mut ordinals: Vec<SeriesOrdinal> = memtables
         .iter()
         .flat_map(|memtable| memtable.series())
-        .filter(|ordinal| series.entries().get(*ordinal as usize).is_some() && wanted(*ordinal))
+        .filter(|ordinal| series.entries().get(*ordinal).is_some() && wanted(*ordinal))
         .collect();
     ordinals.sort_unstable();
     ordinals.dedup();
     ordinals.sort_by(|a, b| {
-        let key = |ordinal: &SeriesOrdinal| series.entries().get(*ordinal as usize).map(|entry| &entry.key);
+        let key = |ordinal: &SeriesOrdinal| {
+            series.entries().get(*ordinal).map(|entry| (entry.run_id, entry.metric, entry.context))
+        };
         key(a).cmp(&key(b))
     });
     ordinals
@@ -32,8 +34,8 @@ pub(crate) fn sorted(
     memtables: &[&Memtable],
     ordinal: SeriesOrdinal,
 ) -> Option<SortedSeries> {
-    let entry = series.entries().get(ordinal as usize)?;
-    let run = registry.runs().get(entry.run as usize)?;
+    let entry = series.entries().get(ordinal)?;
+    let run = registry.runs().get(entry.run)?;
     let mut points = model::PointColumns::default();
     let mut attempts = Vec::new();
     for chunk in memtables.iter().flat_map(|memtable| memtable.chunks(ordinal)) {
@@ -41,9 +43,9 @@ pub(crate) fn sorted(
         attempts.resize(points.len(), i32::try_from(chunk.attempt).unwrap_or(i32::MAX));
     }
     Some(SortedSeries::from_arrival(
-        run.project.clone(),
-        run.experiment.clone(),
-        entry.key.clone(),
+        run.project().clone(),
+        run.experiment().clone(),
+        entry.key(),
         points,
         attempts,
     ))

@@ -19,7 +19,7 @@ use crate::flush::chunk_of;
 use crate::layout::Layout;
 use crate::reach;
 use crate::segment::{SegmentError, rows};
-use crate::state::{RUNS_PER_CHUNK, SERIES_PER_CHUNK, State, table_of};
+use crate::state::{SERIES_PER_CHUNK, State, table_of};
 use crate::tables::{Checkpoint, Extra, decode_into};
 use crate::wal::{self, Record, WalError, WriterWindow};
 use crate::writer::writer_of;
@@ -238,12 +238,12 @@ pub(crate) async fn restore(
                 Extra::of_file(&sealed).map_err(|error| sealed.corrupt("footer", error.to_string()))?;
             let chunk = chunk_of(file).unwrap_or_default();
             match table {
-                Table::Runs => state.registry.restore_gap(chunk.saturating_mul(RUNS_PER_CHUNK)),
                 Table::Series => state.series.restore_gap(chunk.saturating_mul(SERIES_PER_CHUNK)),
                 _ => {}
             }
             let mut orphans = reading.is_tolerant().then_some(0);
-            let checkpoint = Checkpoint { table, rows: &batch, extra, table_seq: version.last_seq, runs_seq };
+            let table_seq = version.last_seq;
+            let checkpoint = Checkpoint { table, chunk, rows: &batch, extra, table_seq, runs_seq };
             let left_out = decode_into(&checkpoint, &mut state.registry, &mut state.series, &mut orphans)
                 .map_err(|source| StoreError::Row { table, file: file.path.clone(), source })?;
             if left_out > 0 {

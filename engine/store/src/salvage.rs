@@ -63,7 +63,7 @@ pub fn salvage<'a>(
     let committed = Table::ALL.into_iter().map(held).max().unwrap_or_default();
     let log = wal::scan(layout.wal(), lake_id, Arc::clone(&disk));
     let state = restore(&catalog, &tables, log, &mut Reading::Strict).await?;
-    let mut known: BTreeSet<RunId> = state.registry.runs().iter().map(|run| run.id).collect();
+    let mut known: BTreeSet<RunId> = state.registry.runs().iter().map(|run| run.id()).collect();
     let mut experiments: BTreeSet<(ProjectName, ExperimentName)> =
         state.registry.experiments().map(|e| (e.project.clone(), e.name.clone())).collect();
     let mut missing_runs: BTreeSet<RunId> = BTreeSet::new();

@@ -73,6 +73,11 @@ impl Snapshot {
         &self.state.series
     }
 
+    /// The series of this key.
+    pub fn series_entry(&self, key: &SeriesKey) -> Option<SeriesEntry<'_>> {
+        self.series().get(key, self.registry().ordinal(key.run)?)
+    }
+
     /// The segments of `points`, oldest first.
     pub fn point_files(&self) -> &[DataFile] {
         &self.state.points.files
@@ -127,7 +132,7 @@ impl Snapshot {
             }
             let mut expected: HashMap<RunId, u64> = HashMap::new();
             for entry in self.series().entries() {
-                *expected.entry(entry.key.run).or_default() += entry.statistics.count;
+                *expected.entry(entry.run_id).or_default() += entry.statistics.count;
             }
             let is_short =
                 |(run, count): (RunId, u64)| (found.get(&run).copied() < Some(count)).then_some(run);
@@ -138,17 +143,17 @@ impl Snapshot {
 
     /// The points in memory of the series that `wanted` takes: series by (run, metric, context), points sorted by
     /// (step, fraction, time, arrival).
-    pub fn memtable_series(&self, wanted: impl Fn(&SeriesEntry) -> bool) -> Vec<SortedSeries> {
+    pub fn memtable_series(&self, wanted: impl Fn(&SeriesEntry<'_>) -> bool) -> Vec<SortedSeries> {
         self.clone().into_memtable_series(wanted).collect()
     }
 
     /// As [`Self::memtable_series`], one after the other: only one of them is copied at a time.
-    pub fn into_memtable_series<F: Fn(&SeriesEntry) -> bool>(
+    pub fn into_memtable_series<F: Fn(&SeriesEntry<'_>) -> bool>(
         self,
         wanted: F,
     ) -> impl Iterator<Item = SortedSeries> + Send + use<F> {
         let ordinals = memory_scan::series_in(&self.state.series, &self.memtables(), |ordinal| {
-            self.state.series.entries().get(ordinal as usize).is_some_and(&wanted)
+            self.state.series.entries().get(ordinal).is_some_and(|entry| wanted(&entry))
         });
         ordinals.into_iter().filter_map(move |ordinal| {
             memory_scan::sorted(&self.state.registry, &self.state.series, &self.memtables(), ordinal)
@@ -184,12 +189,13 @@ impl Snapshot {
                     append_rows(&mut points, &batch);
                 }
             }
-            for series in self.memtable_series(|entry| entry.key == *key) {
+            let ordinal = self.series_entry(key).map(|entry| entry.ordinal);
+            for series in self.memtable_series(|entry| Some(entry.ordinal) == ordinal) {
                 points.extend_from(&series.points);
             }
             let Some(run) = self.registry().run(key.run) else { return Ok(points) };
             let attempts = vec![0; points.len()];
-            let (project, experiment) = (run.project.clone(), run.experiment.clone());
+            let (project, experiment) = (run.project().clone(), run.experiment().clone());
             Ok(SortedSeries::from_arrival(project, experiment, key.clone(), points, attempts).points)
         }
         .boxed()

@@ -168,10 +168,11 @@ impl State {
         if deleted.is_empty() {
             return;
         }
-        for ordinal in self.series.of_runs(&deleted) {
-            self.active.remove(ordinal);
-            self.series.remove(ordinal);
-            self.dirty.note_series(ordinal);
+        for run in deleted {
+            for ordinal in self.series.remove_of_run(run) {
+                self.active.remove(ordinal);
+                self.dirty.note_series(ordinal);
+            }
         }
     }
 
@@ -196,7 +197,7 @@ impl State {
             // After a crash between the commits of `series` and `points`, the statistics are known already.
             let ordinal = match to_series {
                 true => self.series.observe(part, run, guess),
-                false => self.series.find(part, guess),
+                false => self.series.find(part, run, guess),
             };
             let Some(ordinal) = ordinal else { continue };
             guess = ordinal.wrapping_add(1);

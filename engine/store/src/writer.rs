@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, after, never, select_biased};
-use model::{Command, PointBatch, WriterSequence};
+use model::{Command, PointBatch, SeriesKey, WriterSequence};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::config::SyncPolicy;
@@ -356,7 +356,11 @@ impl Writer {
                     if held.saturating_add(writer + most) <= limit - limit / 8 {
                         0
                     } else {
-                        let new = keys.filter(|key| state.series.ordinal(key).is_none());
+                        let is_new = |key: &SeriesKey| {
+                            let run = state.registry.ordinal(key.run);
+                            run.and_then(|run| state.series.ordinal(key, run)).is_none()
+                        };
+                        let new = keys.filter(is_new);
                         new.map(|key| series_index::bytes_of(&key)).sum()
                     }
                 }

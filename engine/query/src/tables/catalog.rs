@@ -12,7 +12,7 @@ use model::ProjectName;
 use model::schema::Table;
 use store::Snapshot;
 
-use super::{Access, Content, KeyCache, Reading, SnapshotTable, points, runs, system};
+use super::{Access, Content, KeyCache, Reading, SnapshotTable, as_views, runs, system};
 
 /// The name of the catalog.
 pub(crate) const CATALOG: &str = "runlake";
@@ -147,10 +147,10 @@ impl SnapshotSchema {
                 let schema = runs::schema(&types);
                 Some((Content::Runs { types, needed: None }, schema))
             }
-            "points" => Some((Content::Points, points::schema())),
+            "points" => Some((Content::Points, as_views(&Table::Points.schema()))),
             _ => {
                 let table = Table::ALL.into_iter().find(|table| table.name() == name)?;
-                Some((Content::Rows(table), table.schema()))
+                Some((Content::Rows(table), as_views(&table.schema())))
             }
         }
     }

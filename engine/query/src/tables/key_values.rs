@@ -2,106 +2,100 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Builder, StringBuilder};
-use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, StringViewArray};
 use datafusion::common::Result;
 use datafusion::physical_plan::ExecutionPlan;
 use model::schema::Table;
-use model::{Key, Run};
+use store::{KeyColumn, Place, RunField, RunPiece};
 
-use super::SnapshotTable;
+use super::column_scan::{ColumnScan, ColumnTable, Request};
 use super::constraints::Constraints;
-use super::rows::{plan, projected, runs_of};
+use super::keys_needed::NeededKeys;
+use super::{SnapshotTable, runs};
 
-/// A scan; with `key = ...` it looks up only those keys of each run.
+/// A scan; with `key = ...` it reads only the columns of those keys.
 pub(super) fn scan(
     shown: &SnapshotTable,
     table: Table,
-    partitions: usize,
-    projection: Option<&Vec<usize>>,
     constraints: &Constraints,
-    limit: Option<usize>,
+    request: &Request<'_>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let runs = runs_of(&shown.snapshot, &shown.access, constraints);
-    let keys: Option<Vec<String>> = constraints.texts("key").map(|keys| keys.iter().cloned().collect());
-    let schema = projected(&shown.schema, projection)?;
-    let columns = projection.cloned().unwrap_or_else(|| (0..shown.schema.fields().len()).collect());
-    let batch_schema = Arc::clone(&schema);
-    plan(schema, runs, partitions, limit, move |runs: &[Arc<Run>]| {
-        let mut rows = Rows::new(&columns);
-        for run in runs {
-            match table {
-                Table::Params => each(&run.params, keys.as_deref(), |key, value| {
-                    rows.push(run, key, value.as_str(), || value.number());
-                }),
-                _ => each(&run.tags, keys.as_deref(), |key, value| {
-                    rows.push(run, key, value.as_str(), || value.number());
-                }),
-            }
-        }
-        let options = RecordBatchOptions::new().with_row_count(Some(rows.count));
-        Ok(RecordBatch::try_new_with_options(Arc::clone(&batch_schema), rows.finish(), &options)?)
-    })
-}
-
-fn each<V>(
-    values: &std::collections::BTreeMap<Key, V>,
-    keys: Option<&[String]>,
-    mut take: impl FnMut(&str, &V),
-) {
-    match keys {
-        Some(keys) => {
-            for key in keys {
-                if let Some(value) = values.get(key.as_str()) {
-                    take(key, value);
-                }
-            }
-        }
-        None => values.iter().for_each(|(key, value)| take(key.as_str(), value)),
-    }
-}
-
-/// The columns that are wanted, while they grow.
-struct Rows {
-    columns: Vec<Column>,
-    count: usize,
-}
-
-enum Column {
-    Text(usize, StringBuilder),
-    Number(Float64Builder),
-}
-
-impl Rows {
-    fn new(columns: &[usize]) -> Self {
-        let column = |&position: &usize| match position {
-            5 => Column::Number(Float64Builder::new()),
-            position => Column::Text(position, StringBuilder::new()),
+    let runs = runs::pieces(&shown.snapshot, &shown.access, constraints);
+    let mut columns = Vec::new();
+    for (piece, runs) in runs.iter().enumerate() {
+        let keys = match table {
+            Table::Params => runs.columns.params(),
+            _ => runs.columns.tags(),
         };
-        Self { columns: columns.iter().map(column).collect(), count: 0 }
+        let wanted = keys.iter().filter(|column| constraints.allows("key", column.key()));
+        columns.extend(wanted.map(|column| (piece, Arc::from(column.key()))));
+    }
+    let table = KeyValues { table, runs, columns };
+    ColumnScan::plan(table, &shown.schema, &NeededKeys::default(), request)
+}
+
+/// A piece is one key of the runs of one piece.
+struct KeyValues {
+    table: Table,
+    runs: Vec<RunPiece>,
+    columns: Vec<(usize, Arc<str>)>,
+}
+
+impl KeyValues {
+    fn column(&self, piece: usize) -> Option<(&RunPiece, &KeyColumn)> {
+        let (runs, key) = self.columns.get(piece)?;
+        let runs = self.runs.get(*runs)?;
+        let keys = match self.table {
+            Table::Params => runs.columns.params(),
+            _ => runs.columns.tags(),
+        };
+        Some((runs, keys.get(key)?))
+    }
+}
+
+impl ColumnTable for KeyValues {
+    type Row = Place;
+
+    fn name(&self) -> &'static str {
+        self.table.name()
     }
 
-    fn push(&mut self, run: &Run, key: &str, text: &str, number: impl Fn() -> Option<f64>) {
-        self.count += 1;
-        for column in &mut self.columns {
-            match column {
-                Column::Text(0, builder) => builder.append_value(run.project.as_str()),
-                Column::Text(1, builder) => builder.append_value(run.experiment.as_str()),
-                Column::Text(2, builder) => builder.append_value(run.id.to_string()),
-                Column::Text(3, builder) => builder.append_value(key),
-                Column::Text(_, builder) => builder.append_value(text),
-                Column::Number(builder) => builder.append_option(number()),
-            }
-        }
+    fn pieces(&self) -> usize {
+        self.columns.len()
     }
 
-    fn finish(self) -> Vec<ArrayRef> {
-        let finish = |column| -> ArrayRef {
-            match column {
-                Column::Text(_, mut builder) => Arc::new(builder.finish()),
-                Column::Number(mut builder) => Arc::new(builder.finish()),
+    fn rows_in(&self, piece: usize) -> usize {
+        self.column(piece).map_or(0, |(runs, column)| runs.places.len().min(column.len()))
+    }
+
+    fn is_exact(&self) -> bool {
+        self.runs.iter().all(|runs| runs.places.len() == runs.columns.places().len())
+    }
+
+    fn rows(&self, piece: usize) -> Vec<Place> {
+        let Some((runs, column)) = self.column(piece) else { return Vec::new() };
+        let codes = column.codes_at(&runs.places);
+        runs.places.iter().zip(codes).filter(|(_, code)| code.is_some()).map(|(place, _)| *place).collect()
+    }
+
+    fn columns(
+        &self,
+        piece: usize,
+        rows: &[Place],
+        columns: &[usize],
+        _needed: &NeededKeys,
+    ) -> Result<Vec<ArrayRef>> {
+        let Some((runs, column)) = self.column(piece) else { return Ok(Vec::new()) };
+        let array = |position: &usize| -> ArrayRef {
+            match position {
+                0 => runs.columns.array(RunField::Project, rows),
+                1 => runs.columns.array(RunField::Experiment, rows),
+                2 => runs.columns.array(RunField::RunId, rows),
+                3 => Arc::new(rows.iter().map(|_| Some(column.key())).collect::<StringViewArray>()),
+                4 => Arc::new(column.text_array(rows)),
+                _ => Arc::new(column.number_array(rows)),
             }
         };
-        self.columns.into_iter().map(finish).collect()
+        Ok(columns.iter().map(array).collect())
     }
 }

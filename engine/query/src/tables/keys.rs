@@ -4,45 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::datatypes::{DataType, Field, Fields};
-use store::Snapshot;
 use store::catalog::Catalog;
+use store::{KeyColumn, Place, RunOrdinal, RunPiece, Snapshot, ValueKinds};
 
 use super::Access;
 
-/// The type that all values of a key have so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Inferred {
-    integer: bool,
-    number: bool,
-    boolean: bool,
-}
-
-impl Inferred {
-    const ANY: Self = Self { integer: true, number: true, boolean: true };
-
-    fn observe(&mut self, text: &str) {
-        let trimmed = text.trim();
-        self.integer = self.integer && trimmed.parse::<i64>().is_ok();
-        self.number = self.number && (self.integer || trimmed.parse::<f64>().is_ok());
-        self.boolean = self.boolean && boolean(trimmed).is_some();
-    }
-
-    fn data_type(self) -> DataType {
-        match self {
-            Self { boolean: true, .. } => DataType::Boolean,
-            Self { integer: true, .. } => DataType::Int64,
-            Self { number: true, .. } => DataType::Float64,
-            _ => DataType::Utf8,
-        }
-    }
-}
-
-/// The truth value that a text spells, as Python and JSON write it.
-pub(super) fn boolean(text: &str) -> Option<bool> {
-    match text {
-        "true" | "True" | "TRUE" => Some(true),
-        "false" | "False" | "FALSE" => Some(false),
-        _ => None,
+fn data_type(kinds: ValueKinds) -> DataType {
+    match kinds {
+        ValueKinds { booleans: true, .. } => DataType::Boolean,
+        ValueKinds { integers: true, .. } => DataType::Int64,
+        ValueKinds { numbers: true, .. } => DataType::Float64,
+        _ => DataType::Utf8View,
     }
 }
 
@@ -60,28 +32,44 @@ pub(crate) struct KeyTypes {
 impl KeyTypes {
     /// Looks through all runs and series that are seen.
     pub(crate) fn infer(snapshot: &Snapshot, access: &Access) -> Self {
-        let mut params: BTreeMap<&str, Inferred> = BTreeMap::new();
-        let mut tags: BTreeMap<&str, Inferred> = BTreeMap::new();
+        let mut params: BTreeMap<String, ValueKinds> = BTreeMap::new();
+        let mut tags: BTreeMap<String, ValueKinds> = BTreeMap::new();
         let registry = snapshot.registry();
-        for run in registry.runs().iter().filter(|run| access.allows_run(run)) {
-            for (key, value) in &run.params {
-                params.entry(key.as_str()).or_insert(Inferred::ANY).observe(value.as_str());
-            }
-            for (key, value) in &run.tags {
-                tags.entry(key.as_str()).or_insert(Inferred::ANY).observe(value.as_str());
+        for piece in registry.runs().pieces() {
+            let seen = seen_places(&piece, access);
+            let is_all = seen.len() == piece.columns.places().len();
+            for (keys, columns) in [(&mut params, piece.columns.params()), (&mut tags, piece.columns.tags())]
+            {
+                for column in columns.iter() {
+                    let kinds = if is_all { Some(column.kinds()) } else { kinds_at(column, &seen) };
+                    let Some(kinds) = kinds else { continue };
+                    match keys.get_mut(column.key()) {
+                        Some(known) => *known = known.and(kinds),
+                        None => drop(keys.insert(column.key().to_owned(), kinds)),
+                    }
+                }
             }
         }
-        let sees_all = *access == Access::All;
         let mut metrics: BTreeSet<&str> = BTreeSet::new();
-        for entry in snapshot.series().entries() {
-            let seen =
-                sees_all || registry.runs().get(entry.run as usize).is_some_and(|run| access.allows_run(run));
-            if seen {
-                metrics.insert(entry.key.metric.as_str());
+        match access {
+            Access::All => metrics.extend(snapshot.series().metrics().map(|(_, metric)| metric.as_str())),
+            Access::Projects(_) => {
+                let mut seen: Option<(RunOrdinal, bool)> = None;
+                for entry in snapshot.series().entries() {
+                    // The series of a run mostly stand together.
+                    let is_seen = match seen {
+                        Some((run, is_seen)) if run == entry.run => is_seen,
+                        _ => registry.runs().get(entry.run).is_some_and(|run| access.allows(run.project())),
+                    };
+                    seen = Some((entry.run, is_seen));
+                    if is_seen {
+                        metrics.insert(entry.metric.as_str());
+                    }
+                }
             }
         }
-        let fields = |keys: BTreeMap<&str, Inferred>| -> Fields {
-            keys.into_iter().map(|(key, inferred)| Field::new(key, inferred.data_type(), true)).collect()
+        let fields = |keys: BTreeMap<String, ValueKinds>| -> Fields {
+            keys.into_iter().map(|(key, kinds)| Field::new(key, data_type(kinds), true)).collect()
         };
         Self {
             params: fields(params),
@@ -89,6 +77,26 @@ impl KeyTypes {
             metrics: metrics.into_iter().map(|metric| Field::new(metric, DataType::Float64, true)).collect(),
         }
     }
+}
+
+/// The places of a piece whose runs a caller sees.
+pub(super) fn seen_places(piece: &RunPiece, access: &Access) -> Arc<[Place]> {
+    match access {
+        Access::All => Arc::clone(&piece.places),
+        Access::Projects(_) => {
+            let is_seen =
+                |place: &Place| piece.columns.get(*place).is_some_and(|run| access.allows(run.project()));
+            piece.places.iter().copied().filter(is_seen).collect()
+        }
+    }
+}
+
+/// What the values of the runs at these places can be read as; `None` when none of them has the key.
+fn kinds_at(column: &KeyColumn, places: &[Place]) -> Option<ValueKinds> {
+    let codes: BTreeSet<u16> = column.codes_at(places).flatten().collect();
+    let mut kinds = ValueKinds::ANY;
+    codes.iter().for_each(|code| kinds.observe(column.texts().value(usize::from(*code))));
+    (!codes.is_empty()).then_some(kinds)
 }
 
 /// The keys of the last few snapshots and what they were asked for, so that statement after statement on one snapshot
@@ -145,9 +153,9 @@ mod tests {
     use super::*;
 
     fn inferred(texts: &[&str]) -> DataType {
-        let mut inferred = Inferred::ANY;
-        texts.iter().for_each(|text| inferred.observe(text));
-        inferred.data_type()
+        let mut kinds = ValueKinds::ANY;
+        texts.iter().for_each(|text| kinds.observe(text));
+        data_type(kinds)
     }
 
     #[test]
@@ -155,9 +163,9 @@ mod tests {
         assert_eq!(inferred(&["1", " 2 ", "-3"]), DataType::Int64);
         assert_eq!(inferred(&["1", "1e-4", "nan"]), DataType::Float64);
         assert_eq!(inferred(&["True", "false"]), DataType::Boolean);
-        assert_eq!(inferred(&["True", "1"]), DataType::Utf8);
-        assert_eq!(inferred(&["adam", "1"]), DataType::Utf8);
-        assert_eq!(inferred(&[""]), DataType::Utf8);
+        assert_eq!(inferred(&["True", "1"]), DataType::Utf8View);
+        assert_eq!(inferred(&["adam", "1"]), DataType::Utf8View);
+        assert_eq!(inferred(&[""]), DataType::Utf8View);
         assert_eq!(inferred(&["99999999999999999999"]), DataType::Float64);
     }
 }

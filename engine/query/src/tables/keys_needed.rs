@@ -25,9 +25,19 @@ impl NeededKeys {
         self.0.get(column).is_none_or(|keys| keys.contains(key))
     }
 
+    fn none() -> BTreeMap<&'static str, BTreeSet<String>> {
+        STRUCTS.into_iter().map(|column| (column, BTreeSet::new())).collect()
+    }
+
+    /// The keys that one expression names.
+    pub(super) fn of_expression(expression: &Expr) -> Result<Self> {
+        let mut keys = Self::none();
+        collect(expression, &mut keys)?;
+        Ok(Self(keys))
+    }
+
     fn of(plan: &LogicalPlan) -> Result<Self> {
-        let mut keys: BTreeMap<&'static str, BTreeSet<String>> =
-            STRUCTS.into_iter().map(|column| (column, BTreeSet::new())).collect();
+        let mut keys = Self::none();
         plan.apply_with_subqueries(|node| {
             // The columns of a scan are no use of them.
             if !matches!(node, LogicalPlan::TableScan(_)) {

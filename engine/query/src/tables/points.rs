@@ -4,7 +4,6 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::Result;
 use datafusion::physical_plan::ExecutionPlan;
 use model::RunId;
@@ -16,20 +15,10 @@ use store::segment::points::{Reader, Scan, SeriesSelection, TextColumns};
 use super::constraints::Constraints;
 use super::points_scan::{Order, Part, Piece, PointsExec, Selected};
 use super::reading::lost_with;
-use super::rows::series_fits;
-use super::{Access, SnapshotTable, storage};
+use super::{Access, SnapshotTable, series, storage};
 
 /// Rows below which a further partition costs more than it brings.
 const PARTITION_ROWS: u64 = 131_072;
-
-/// The schema of `points` in SQL: texts as views, which the engine copies without copying the text.
-pub(super) fn schema() -> SchemaRef {
-    let view = |field: &Arc<Field>| match field.data_type() {
-        DataType::Utf8 => field.as_ref().clone().with_data_type(DataType::Utf8View),
-        _ => field.as_ref().clone(),
-    };
-    Arc::new(Schema::new(Table::Points.schema().fields().iter().map(view).collect::<Vec<_>>()))
-}
 
 /// A scan.
 pub(super) async fn scan(
@@ -57,7 +46,7 @@ pub(super) async fn scan(
             Err(error) => return Err(storage(error)),
         };
         let mut last = None;
-        let mut positions = reader.series().matching(|series| wanted.takes(series));
+        let mut positions = wanted.positions(&reader);
         // Points of deleted runs stay in their files until the next compaction.
         positions.retain(|position| {
             let Some(series) = reader.series().get(*position) else { return false };
@@ -133,7 +122,7 @@ pub(super) async fn scan(
         parts.extend(groups.into_iter().map(|(_, pieces)| Part::Files(pieces)));
     }
     if shown.snapshot.memtable_points() > 0 || parts.is_empty() {
-        let fits = series_fits(&shown.snapshot, &shown.access, constraints);
+        let fits = series::fits(&shown.snapshot, &shown.access, constraints);
         parts.push(Part::Memory {
             snapshot: shown.snapshot.clone(),
             fits: Arc::new(fits),
@@ -163,6 +152,20 @@ impl<'a> Wanted<'a> {
             .texts("run_id")
             .map(|ids| ids.iter().filter_map(|id| id.parse::<RunId>().ok()).collect());
         Self { constraints, projects, runs }
+    }
+
+    /// The positions of the series that are read, in file order.
+    fn positions(&self, reader: &Reader) -> Vec<usize> {
+        let index = reader.series();
+        let takes = |series: &IndexedSeries<'_>| self.takes(series);
+        match (&self.runs, self.constraints.texts("metric")) {
+            // The series of a few runs, or else those of a few metrics, are looked up.
+            (Some(runs), _) if index.count_of_runs(runs.iter().copied()) <= index.len() / 4 => {
+                index.of_runs(runs.iter().copied(), takes)
+            }
+            (_, Some(metrics)) => index.of_metrics(|name| metrics.contains(name), takes),
+            _ => index.matching(takes),
+        }
     }
 
     fn takes(&self, series: &IndexedSeries<'_>) -> bool {

@@ -12,6 +12,7 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, ScalarValue, Statistics, internal_err};
+use datafusion::config::ConfigOptions;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{
@@ -19,16 +20,21 @@ use datafusion::physical_expr::{
 };
 use datafusion::physical_plan::coop::make_cooperative;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
-use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder, MetricsSet};
+use datafusion::physical_plan::filter_pushdown::{
+    ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation, PushedDown,
+};
+use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
+use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
-use store::segment::points::{Reader, Scan, SortedSeries};
+use store::segment::points::{Reader, Scan, SeriesSelection, SortedSeries};
 use store::{SeriesEntry, Snapshot};
 
 use super::constraints::Constraints;
 use super::reading::with_rows;
 use super::rows::BATCH_ROWS;
+use super::series_filter::SeriesFilter;
 use super::storage;
 
 /// The orders that hold inside of every partition.
@@ -80,7 +86,7 @@ pub(super) enum Part {
     /// The points that are only in memory.
     Memory {
         snapshot: Snapshot,
-        fits: Arc<dyn Fn(&SeriesEntry) -> bool + Send + Sync>,
+        fits: Arc<dyn Fn(&SeriesEntry<'_>) -> bool + Send + Sync>,
         steps: Option<RangeInclusive<i64>>,
     },
 }
@@ -105,6 +111,8 @@ pub(super) struct PointsExec {
     parts: Vec<Part>,
     selected: Selected,
     described: String,
+    /// Filters over the names of series that become known while the statement runs.
+    later: Vec<SeriesFilter>,
     limit: Option<usize>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
@@ -165,6 +173,7 @@ impl PointsExec {
             parts,
             selected,
             described: constraints.describe(),
+            later: Vec::new(),
             limit,
             properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
@@ -195,6 +204,10 @@ impl DisplayAs for PointsExec {
         if !self.described.is_empty() {
             write!(f, ", where=[{}]", self.described)?;
         }
+        if !self.later.is_empty() {
+            let later: Vec<String> = self.later.iter().map(ToString::to_string).collect();
+            write!(f, ", series where=[{}]", later.join(" AND "))?;
+        }
         if let Some(limit) = self.limit {
             write!(f, ", limit={limit}")?;
         }
@@ -217,8 +230,13 @@ impl ExecutionPlan for PointsExec {
 
     fn apply_expressions(
         &self,
-        _visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+        visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
+        for filter in &self.later {
+            if visit(filter.expression())? == TreeNodeRecursion::Stop {
+                return Ok(TreeNodeRecursion::Stop);
+            }
+        }
         Ok(TreeNodeRecursion::Continue)
     }
 
@@ -233,6 +251,38 @@ impl ExecutionPlan for PointsExec {
         self.limit
     }
 
+    fn handle_child_pushdown_result(
+        &self,
+        phase: FilterPushdownPhase,
+        pushed: ChildPushdownResult,
+        _config: &ConfigOptions,
+    ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
+        // With a limit points would be counted that the filter takes away.
+        if !matches!(phase, FilterPushdownPhase::Post) || self.limit.is_some() {
+            return Ok(FilterPushdownPropagation::all_unsupported(pushed));
+        }
+        let filters = pushed.parent_filters.iter();
+        let found: Vec<SeriesFilter> =
+            filters.filter_map(|filter| SeriesFilter::new(&filter.filter, &self.columns)).collect();
+        if found.is_empty() {
+            return Ok(FilterPushdownPropagation::all_unsupported(pushed));
+        }
+        // They only leave out early what the join or the sort would: those ask again.
+        let answers = vec![PushedDown::No; pushed.parent_filters.len()];
+        let node = Self {
+            schema: Arc::clone(&self.schema),
+            columns: self.columns.clone(),
+            parts: self.parts.clone(),
+            selected: Selected { exact: false, ..self.selected },
+            described: self.described.clone(),
+            later: self.later.iter().cloned().chain(found).collect(),
+            limit: self.limit,
+            properties: Arc::clone(&self.properties),
+            metrics: ExecutionPlanMetricsSet::new(),
+        };
+        Ok(FilterPushdownPropagation { filters: answers, updated_node: Some(Arc::new(node)) })
+    }
+
     fn execute(&self, partition: usize, _context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let Some(part) = self.parts.get(partition) else {
             return internal_err!("PointsExec has no partition {partition}");
@@ -241,25 +291,30 @@ impl ExecutionPlan for PointsExec {
         let counter = |name: &'static str| MetricBuilder::new(&self.metrics).counter(name, partition);
         let batches = match part {
             Part::Files(pieces) => {
-                let mut streams = Vec::with_capacity(pieces.len());
-                for piece in pieces {
-                    let (batches, pruning) = piece.reader.scan(&piece.scan).map_err(storage)?;
-                    counter("series_read").add(pruning.series_read as usize);
-                    counter("row_groups_read").add(pruning.row_groups_read as usize);
-                    counter("row_groups_total").add(pruning.row_groups as usize);
-                    counter("pages_read").add(pruning.pages_read as usize);
-                    counter("pages_total").add(pruning.pages as usize);
-                    counter("rows_selected").add(pruning.rows_read as usize);
-                    let reader = piece.reader.clone();
-                    streams.push(batches.map_err(move |error| with_rows(error, &reader)));
-                }
-                stream::iter(streams).flatten().boxed()
+                let counters = ReadCounters {
+                    series: counter("series_read"),
+                    series_skipped: counter("series_skipped"),
+                    row_groups: counter("row_groups_read"),
+                    row_groups_total: counter("row_groups_total"),
+                    pages: counter("pages_read"),
+                    pages_total: counter("pages_total"),
+                    rows: counter("rows_selected"),
+                };
+                let later = self.later.clone();
+                // Opened one after another, when the filters of joins are known.
+                stream::iter(pieces.clone())
+                    .flat_map(move |piece| match open(piece, &later, &counters) {
+                        Ok(batches) => batches,
+                        Err(error) => stream::once(std::future::ready(Err(error))).boxed(),
+                    })
+                    .boxed()
             }
             Part::Memory { snapshot, fits, steps } => {
                 let memory = Memory {
                     snapshot: snapshot.clone(),
                     fits: Arc::clone(fits),
                     steps: steps.clone(),
+                    later: self.later.clone(),
                     schema: Arc::clone(&self.schema),
                     columns: self.columns.clone(),
                 };
@@ -301,11 +356,51 @@ impl ExecutionPlan for PointsExec {
     }
 }
 
+/// What a partition has read, for `EXPLAIN ANALYZE`.
+#[derive(Clone)]
+struct ReadCounters {
+    series: Count,
+    series_skipped: Count,
+    row_groups: Count,
+    row_groups_total: Count,
+    pages: Count,
+    pages_total: Count,
+    rows: Count,
+}
+
+/// Begins to read the series of a piece that the filters take.
+fn open(
+    mut piece: Piece,
+    later: &[SeriesFilter],
+    counters: &ReadCounters,
+) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+    if let SeriesSelection::Positions(positions) = &mut piece.scan.selection {
+        let before = positions.len();
+        for filter in later {
+            *positions = filter.keep(piece.reader.series(), std::mem::take(positions))?;
+        }
+        counters.series_skipped.add(before - positions.len());
+        if positions.is_empty() {
+            return Ok(stream::empty().boxed());
+        }
+    }
+    let (batches, pruning) = piece.reader.scan(&piece.scan).map_err(storage)?;
+    counters.series.add(pruning.series_read as usize);
+    counters.row_groups.add(pruning.row_groups_read as usize);
+    counters.row_groups_total.add(pruning.row_groups as usize);
+    counters.pages.add(pruning.pages_read as usize);
+    counters.pages_total.add(pruning.pages as usize);
+    counters.rows.add(pruning.rows_read as usize);
+    let reader = piece.reader.clone();
+    Ok(batches.map_err(move |error| with_rows(error, &reader)).boxed())
+}
+
 /// The points in memory, as batches.
 struct Memory {
     snapshot: Snapshot,
-    fits: Arc<dyn Fn(&SeriesEntry) -> bool + Send + Sync>,
+    fits: Arc<dyn Fn(&SeriesEntry<'_>) -> bool + Send + Sync>,
     steps: Option<RangeInclusive<i64>>,
+    later: Vec<SeriesFilter>,
     schema: SchemaRef,
     columns: Vec<usize>,
 }
@@ -313,7 +408,12 @@ struct Memory {
 impl Memory {
     fn batches(self) -> impl Iterator<Item = Result<RecordBatch>> + Send {
         let fits = Arc::clone(&self.fits);
-        let mut series = self.snapshot.into_memtable_series(move |entry| fits(entry));
+        let (registry, later) = (self.snapshot.registry().clone(), self.later);
+        // A filter that cannot be asked leaves nothing out; the join asks again.
+        let passes = move |entry: &SeriesEntry<'_>| {
+            fits(entry) && later.iter().all(|filter| filter.takes(&registry, entry).unwrap_or(true))
+        };
+        let mut series = self.snapshot.into_memtable_series(passes);
         let mut current: Option<(SortedSeries, usize)> = None;
         std::iter::from_fn(move || {
             let mut builder = PointBuilder::new(&self.columns);

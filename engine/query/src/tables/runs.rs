@@ -1,29 +1,53 @@
 //! `runs`: the columns of the registry and one struct each of params, tags and metrics.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, OnceLock};
 
-use arrow::array::{
-    ArrayRef, BooleanBuilder, Float64Array, Float64Builder, Int64Builder, StringBuilder, StructArray,
-    new_null_array,
-};
+use arrow::array::{ArrayRef, Float64Array, StructArray, new_null_array};
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
-use arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use datafusion::common::Result;
+use datafusion::common::{DataFusionError, Result};
 use datafusion::physical_plan::ExecutionPlan;
 use model::schema::Table;
-use model::{Point, Run, RunId};
-use store::Snapshot;
+use model::{MetricName, Point, RunId};
+use store::{KeyColumns, Place, RunField, RunOrdinal, RunPiece, Snapshot};
 
-use super::SnapshotTable;
+use super::column_scan::{ColumnScan, ColumnTable, Request};
 use super::constraints::Constraints;
-use super::keys::{KeyTypes, boolean};
+use super::keys::{KeyTypes, seen_places};
 use super::keys_needed::NeededKeys;
-use super::rows::{plan, projected, runs_of};
+use super::{Access, SnapshotTable, as_views};
+
+/// The columns of `runs` in SQL that are no structs, in their order.
+const FIELDS: [(&str, RunField); 17] = [
+    ("project", RunField::Project),
+    ("experiment", RunField::Experiment),
+    ("run_id", RunField::RunId),
+    ("name", RunField::Name),
+    ("status", RunField::Status),
+    ("user", RunField::User),
+    ("start_time", RunField::StartTime),
+    ("end_time", RunField::EndTime),
+    ("duration", RunField::Duration),
+    ("parent_run_id", RunField::ParentRunId),
+    ("source", RunField::Source),
+    ("source_run_id", RunField::SourceRunId),
+    ("git_commit", RunField::GitCommit),
+    ("seed", RunField::Seed),
+    ("config_hash", RunField::ConfigHash),
+    ("config_hash_with_seed", RunField::ConfigHashWithSeed),
+    ("deleted", RunField::Deleted),
+];
 
 /// The schema of `runs`.
 pub(super) fn schema(types: &KeyTypes) -> SchemaRef {
-    let mut fields: Vec<Arc<Field>> = Table::Runs.schema().fields().iter().cloned().collect();
+    let on_disk = as_views(&Table::Runs.schema());
+    let mut fields: Vec<Arc<Field>> = FIELDS
+        .iter()
+        .map(|(name, _)| match on_disk.field_with_name(name) {
+            Ok(field) => Arc::new(field.clone()),
+            Err(_) => Arc::new(Field::new(*name, DataType::Utf8View, false)),
+        })
+        .collect();
     for (name, keys) in [("params", &types.params), ("tags", &types.tags), ("metrics", &types.metrics)] {
         fields.push(Arc::new(Field::new(name, DataType::Struct(keys.clone()), false)));
     }
@@ -36,7 +60,7 @@ pub(super) fn tables_of(schema: &SchemaRef, projection: Option<&Vec<usize>>) -> 
     let all: Vec<usize> = (0..schema.fields().len()).collect();
     for column in projection.unwrap_or(&all) {
         match schema.fields().get(*column).map(|field| field.name().as_str()) {
-            Some("params" | "config_hash") => tables.push(Table::Params),
+            Some("params" | "config_hash" | "config_hash_with_seed") => tables.push(Table::Params),
             Some("seed") => tables.extend([Table::Params, Table::Tags]),
             Some("tags") => tables.push(Table::Tags),
             Some("metrics") => tables.push(Table::Series),
@@ -51,134 +75,209 @@ pub(super) fn scan(
     shown: &SnapshotTable,
     types: &Arc<KeyTypes>,
     needed: Option<&Arc<NeededKeys>>,
-    partitions: usize,
-    projection: Option<&Vec<usize>>,
     constraints: &Constraints,
-    limit: Option<usize>,
+    request: &Request<'_>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let runs = runs_of(&shown.snapshot, &shown.access, constraints);
-    let schema = projected(&shown.schema, projection)?;
-    let needed = needed.map_or_else(Arc::default, Arc::clone);
-    let wants_metrics = schema.column_with_name("metrics").is_some();
-    let metrics = Arc::new(if wants_metrics {
-        last_values(&shown.snapshot, &types.metrics, &needed)
-    } else {
-        HashMap::new()
-    });
-    let plain: Vec<usize> = {
-        let table = Table::Runs.schema();
-        schema.fields().iter().filter_map(|field| table.index_of(field.name()).ok()).collect()
+    let table = Runs {
+        pieces: pieces(&shown.snapshot, &shown.access, constraints),
+        schema: Arc::clone(&shown.schema),
+        types: Arc::clone(types),
+        metrics: Metrics::new(&shown.snapshot, &types.metrics),
     };
-    let (types, batch_schema) = (Arc::clone(types), Arc::clone(&schema));
-    plan(schema, runs, partitions, limit, move |runs: &[Arc<Run>]| {
-        let table = if plain.is_empty() { None } else { Some(store::tables::runs(runs.iter())?) };
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(batch_schema.fields().len());
-        for field in batch_schema.fields() {
-            let name = field.name().as_str();
-            let wanted = |key: &str| needed.contains(name, key);
-            columns.push(match name {
-                "params" => structs(&types.params, runs.len(), wanted, |key, data_type| {
-                    typed(data_type, runs.iter().map(|run| run.params.get(key).map(|value| value.as_str())))
-                })?,
-                "tags" => structs(&types.tags, runs.len(), wanted, |key, data_type| {
-                    typed(data_type, runs.iter().map(|run| run.tags.get(key).map(|value| value.as_str())))
-                })?,
-                "metrics" => structs(&types.metrics, runs.len(), wanted, |key, _| {
-                    let values = metrics.get(key);
-                    let value =
-                        |run: &Arc<Run>| values.and_then(|values| values.get(&run.id)).map(|p| p.value);
-                    Arc::new(runs.iter().map(value).collect::<Float64Array>())
-                })?,
-                name => match table.as_ref().and_then(|table| table.column_by_name(name)) {
-                    Some(column) => Arc::clone(column),
-                    None => new_null_array(field.data_type(), runs.len()),
-                },
-            });
-        }
-        let options = RecordBatchOptions::new().with_row_count(Some(runs.len()));
-        Ok(RecordBatch::try_new_with_options(Arc::clone(&batch_schema), columns, &options)?)
-    })
+    let needed = needed.map_or_else(Arc::default, Arc::clone);
+    ColumnScan::plan(table, &shown.schema, &needed, request)
 }
 
-/// For each metric that is needed the last point of each run. A series without context goes before those with one;
-/// among those with one the latest point counts.
-fn last_values(
-    snapshot: &Snapshot,
-    fields: &Fields,
-    needed: &NeededKeys,
-) -> HashMap<String, HashMap<RunId, Point>> {
-    let mut values: HashMap<String, HashMap<RunId, Point>> = fields
-        .iter()
-        .filter(|field| needed.contains("metrics", field.name()))
-        .map(|field| (field.name().clone(), HashMap::new()))
-        .collect();
-    let place = |point: &Point| (point.step, point.step_fraction.unwrap_or(0), point.time);
-    for with_context in [true, false] {
-        for entry in snapshot.series().entries() {
-            if entry.key.context.is_some() != with_context {
-                continue;
-            }
-            let Some(of_metric) = values.get_mut(entry.key.metric.as_str()) else { continue };
-            let last = entry.statistics.last;
-            of_metric
-                .entry(entry.key.run)
-                .and_modify(|known| {
-                    if !with_context || place(&last) > place(known) {
-                        *known = last;
-                    }
-                })
-                .or_insert(last);
+/// The runs that a scan may show, with filters on their ids already applied.
+pub(super) fn pieces(snapshot: &Snapshot, access: &Access, constraints: &Constraints) -> Vec<RunPiece> {
+    let runs = snapshot.registry().runs();
+    let mut pieces = runs.pieces();
+    if let Some(ids) = constraints.texts("run_id") {
+        let wanted: HashSet<RunOrdinal> = ids
+            .iter()
+            .filter_map(|id| id.parse::<RunId>().ok())
+            .filter_map(|id| snapshot.registry().ordinal(id))
+            .collect();
+        pieces = pieces.into_iter().filter_map(|piece| only(piece, &wanted)).collect();
+    }
+    if *access != Access::All {
+        for piece in &mut pieces {
+            piece.places = seen_places(piece, access);
         }
     }
-    values
+    pieces.retain(|piece| !piece.places.is_empty());
+    pieces
 }
 
+fn only(piece: RunPiece, wanted: &HashSet<RunOrdinal>) -> Option<RunPiece> {
+    let holds = |ordinal: &RunOrdinal| {
+        let place = ordinal.checked_sub(piece.first).and_then(|place| Place::try_from(place).ok());
+        place.filter(|place| piece.places.binary_search(place).is_ok())
+    };
+    let mut places: Vec<Place> = wanted.iter().filter_map(holds).collect();
+    places.sort_unstable();
+    (!places.is_empty()).then(|| RunPiece { places: places.into(), ..piece })
+}
+
+struct Runs {
+    pieces: Vec<RunPiece>,
+    schema: SchemaRef,
+    types: Arc<KeyTypes>,
+    metrics: Metrics,
+}
+
+impl ColumnTable for Runs {
+    type Row = Place;
+
+    fn name(&self) -> &'static str {
+        "runs"
+    }
+
+    fn pieces(&self) -> usize {
+        self.pieces.len()
+    }
+
+    fn rows_in(&self, piece: usize) -> usize {
+        self.pieces.get(piece).map_or(0, |piece| piece.places.len())
+    }
+
+    fn is_exact(&self) -> bool {
+        true
+    }
+
+    fn rows(&self, piece: usize) -> Vec<Place> {
+        self.pieces.get(piece).map_or_else(Vec::new, |piece| piece.places.to_vec())
+    }
+
+    fn columns(
+        &self,
+        piece: usize,
+        rows: &[Place],
+        columns: &[usize],
+        needed: &NeededKeys,
+    ) -> Result<Vec<ArrayRef>> {
+        let Some(piece) = self.pieces.get(piece) else { return Ok(Vec::new()) };
+        let of_keys = |keys: &KeyColumns, fields: &Fields, name: &str| {
+            structs(
+                fields,
+                rows.len(),
+                |key| needed.contains(name, key),
+                |field| Ok(keys.get(field.name()).map(|column| column.array(field.data_type(), rows))),
+            )
+        };
+        let column = |position: &usize| -> Result<ArrayRef> {
+            if let Some((_, field)) = FIELDS.get(*position) {
+                return Ok(piece.columns.array(*field, rows));
+            }
+            match self.schema.field(*position).name().as_str() {
+                "params" => of_keys(piece.columns.params(), &self.types.params, "params"),
+                "tags" => of_keys(piece.columns.tags(), &self.types.tags, "tags"),
+                name => structs(
+                    &self.types.metrics,
+                    rows.len(),
+                    |key| needed.contains(name, key),
+                    |field| Ok(Some(self.metrics.last_values(field.name(), piece.first, rows)?)),
+                ),
+            }
+        };
+        columns.iter().map(column).collect()
+    }
+}
+
+/// A struct column. Keys that nobody asks for, and those that no run has, share one column of NULLs a type.
 fn structs(
     fields: &Fields,
     rows: usize,
     wanted: impl Fn(&str) -> bool,
-    column: impl Fn(&str, &DataType) -> ArrayRef,
+    column: impl Fn(&Field) -> Result<Option<ArrayRef>>,
 ) -> Result<ArrayRef> {
     if fields.is_empty() {
         return Ok(Arc::new(StructArray::new_empty_fields(rows, None)));
     }
-    // Keys that nobody asks for share one column of NULLs a type.
     let mut nulls: HashMap<DataType, ArrayRef> = HashMap::new();
-    let columns = fields
-        .iter()
-        .map(|field| {
-            if wanted(field.name()) {
-                column(field.name(), field.data_type())
-            } else {
+    let mut columns = Vec::with_capacity(fields.len());
+    for field in fields {
+        let made = if wanted(field.name()) { column(field)? } else { None };
+        columns.push(match made {
+            Some(column) => column,
+            None => {
                 let null = || new_null_array(field.data_type(), rows);
                 Arc::clone(nulls.entry(field.data_type().clone()).or_insert_with(null))
             }
-        })
-        .collect();
+        });
+    }
     Ok(Arc::new(StructArray::try_new(fields.clone(), columns, None)?))
 }
 
-fn typed<'a>(data_type: &DataType, texts: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {
-    match data_type {
-        DataType::Boolean => {
-            let mut builder = BooleanBuilder::new();
-            texts.for_each(|text| builder.append_option(text.and_then(|text| boolean(text.trim()))));
-            Arc::new(builder.finish())
-        }
-        DataType::Int64 => {
-            let mut builder = Int64Builder::new();
-            texts.for_each(|text| builder.append_option(text.and_then(|text| text.trim().parse().ok())));
-            Arc::new(builder.finish())
-        }
-        DataType::Float64 => {
-            let mut builder = Float64Builder::new();
-            texts.for_each(|text| builder.append_option(text.and_then(|text| text.trim().parse().ok())));
-            Arc::new(builder.finish())
-        }
-        _ => {
-            let mut builder = StringBuilder::new();
-            texts.for_each(|text| builder.append_option(text));
-            Arc::new(builder.finish())
-        }
+/// Rows up to which the series of each run are looked up; for more, those of all runs are gone through once.
+const FEW_RUNS: usize = 256;
+
+/// The last value of a metric in a run. A series without context goes before those with one; among those with one the
+/// latest point counts.
+struct Metrics {
+    snapshot: Snapshot,
+    /// For each metric its last value by ordinal of the run, once somebody asked for many.
+    values: HashMap<String, OnceLock<Vec<Option<f64>>>>,
+}
+
+impl Metrics {
+    fn new(snapshot: &Snapshot, fields: &Fields) -> Self {
+        let values = fields.iter().map(|field| (field.name().clone(), OnceLock::new())).collect();
+        Self { snapshot: snapshot.clone(), values }
     }
+
+    fn last_values(&self, metric: &str, first: RunOrdinal, places: &[Place]) -> Result<ArrayRef> {
+        let name = MetricName::new(metric).map_err(|error| DataFusionError::External(Box::new(error)))?;
+        let ordinals = places.iter().map(|place| first + RunOrdinal::from(*place));
+        let known = self.values.get(metric);
+        let of_all = match known.and_then(OnceLock::get) {
+            Some(values) => Some(values),
+            None if places.len() > FEW_RUNS => known.map(|known| known.get_or_init(|| self.of_all(&name))),
+            None => None,
+        };
+        let values: Float64Array = match of_all {
+            Some(values) => ordinals.map(|run| values.get(run as usize).copied().flatten()).collect(),
+            None => ordinals.map(|run| self.of_run(&name, run)).collect(),
+        };
+        Ok(Arc::new(values))
+    }
+
+    fn of_run(&self, metric: &MetricName, run: RunOrdinal) -> Option<f64> {
+        let series = self.snapshot.series();
+        if let Some(plain) = series.ordinal_of(run, metric, None).and_then(|at| series.entries().get(at)) {
+            return Some(plain.statistics.last.value);
+        }
+        let last = |best: Option<Point>, entry: Point| match best {
+            Some(best) if place(&best) >= place(&entry) => Some(best),
+            _ => Some(entry),
+        };
+        let with_context = series.entries().of_run(run).filter(|entry| entry.metric == metric);
+        with_context.map(|entry| entry.statistics.last).fold(None, last).map(|point| point.value)
+    }
+
+    fn of_all(&self, metric: &MetricName) -> Vec<Option<f64>> {
+        let entries = self.snapshot.series().entries();
+        let number = self.snapshot.series().metric_number(metric);
+        let mut last: Vec<Option<(bool, Point)>> = Vec::new();
+        for ordinal in entries.of_metrics(0..entries.end(), |of| Some(of) == number) {
+            let Some(entry) = entries.get(ordinal) else { continue };
+            let run = entry.run as usize;
+            if last.len() <= run {
+                last.resize(run + 1, None);
+            }
+            let (plain, point) = (entry.context.is_none(), entry.statistics.last);
+            let is_better = match &last[run] {
+                Some((known_plain, known)) => (plain, place(&point)) > (*known_plain, place(known)),
+                None => true,
+            };
+            if is_better {
+                last[run] = Some((plain, point));
+            }
+        }
+        last.into_iter().map(|last| last.map(|(_, point)| point.value)).collect()
+    }
+}
+
+fn place(point: &Point) -> (i64, i32, i64) {
+    (point.step, point.step_fraction.unwrap_or(0), point.time)
 }

@@ -5,11 +5,13 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use model::RunId;
+
+use super::series_lookup::SeriesLookup;
 
 /// Key of the index in the footer's key-value metadata.
 pub(crate) const KEY: &str = "runlake.chunk_index";
@@ -70,13 +72,25 @@ pub struct IndexedSeries<'a> {
 }
 
 /// The series of a segment in file order.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct ChunkIndex {
     texts: Vec<Arc<str>>,
     runs: Vec<RunEntry>,
     series: Vec<SeriesRows>,
     rows: u64,
+    lookup: OnceLock<SeriesLookup>,
 }
+
+impl PartialEq for ChunkIndex {
+    fn eq(&self, other: &Self) -> bool {
+        self.texts == other.texts
+            && self.runs == other.runs
+            && self.series == other.series
+            && self.rows == other.rows
+    }
+}
+
+impl Eq for ChunkIndex {}
 
 impl ChunkIndex {
     /// Number of series.
@@ -123,8 +137,60 @@ impl ChunkIndex {
         self.iter().filter(|series| predicate(series)).map(|series| series.position).collect()
     }
 
+    /// Positions of the series of these runs for which `predicate` holds, in file order.
+    pub fn of_runs(
+        &self,
+        runs: impl Iterator<Item = RunId>,
+        predicate: impl Fn(&IndexedSeries<'_>) -> bool,
+    ) -> Vec<usize> {
+        let lookup = self.lookup();
+        let mut positions: Vec<usize> =
+            runs.flat_map(|run| lookup.of_run(run)).map(|position| position as usize).collect();
+        positions.sort_unstable();
+        positions.dedup();
+        positions.retain(|position| self.get(*position).is_some_and(|series| predicate(&series)));
+        positions
+    }
+
+    /// How many series these runs have.
+    pub fn count_of_runs(&self, runs: impl Iterator<Item = RunId>) -> usize {
+        runs.map(|run| self.lookup().of_run(run).count()).sum()
+    }
+
+    /// Positions of the series of the metrics that `is_wanted` takes, for which `predicate` holds, in file order.
+    pub fn of_metrics(
+        &self,
+        is_wanted: impl Fn(&str) -> bool,
+        predicate: impl Fn(&IndexedSeries<'_>) -> bool,
+    ) -> Vec<usize> {
+        let lookup = self.lookup();
+        let mut positions = Vec::new();
+        for (number, text) in (0..).zip(&self.texts) {
+            // The texts are names of all kinds; few of them are metrics that are wanted.
+            let of_metric = lookup.of_metric(number);
+            if !of_metric.is_empty() && is_wanted(text) {
+                positions.extend(of_metric.iter().map(|position| *position as usize));
+            }
+        }
+        positions.sort_unstable();
+        positions.retain(|position| self.get(*position).is_some_and(|series| predicate(&series)));
+        positions
+    }
+
+    fn lookup(&self) -> &SeriesLookup {
+        self.lookup.get_or_init(|| {
+            SeriesLookup::new(
+                self.runs.iter().map(|run| run.id),
+                self.series.iter().map(|series| series.run),
+                self.series.iter().map(|series| series.metric),
+                self.texts.len(),
+            )
+        })
+    }
+
     pub(crate) fn memory(&self) -> usize {
-        self.texts.iter().map(|text| text.len() + size_of::<Arc<str>>()).sum::<usize>()
+        SeriesLookup::bytes(self.runs.len(), self.texts.len(), self.series.len())
+            + self.texts.iter().map(|text| text.len() + size_of::<Arc<str>>()).sum::<usize>()
             + self.runs.len() * size_of::<RunEntry>()
             + self.series.len() * size_of::<SeriesRows>()
     }
@@ -216,7 +282,7 @@ impl ChunkIndex {
         if !bytes.0.is_empty() {
             return Err("bytes are left over".to_owned());
         }
-        Ok(Self { texts, runs, series, rows: first_row })
+        Ok(Self { texts, runs, series, rows: first_row, lookup: OnceLock::new() })
     }
 }
 

@@ -9,6 +9,7 @@ mod error;
 pub mod points;
 pub mod rows;
 pub mod seal;
+mod series_lookup;
 mod statistics;
 #[cfg(test)]
 mod tests;

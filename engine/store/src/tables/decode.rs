@@ -8,12 +8,12 @@ use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondTy
 use model::schema::Table;
 use model::{
     Context, Decision, Experiment, ExperimentName, ImportRecord, Key, MetricName, ModelError, Note,
-    ParamValue, Point, ProjectName, Run, RunId, SeriesKey, SeriesStatistics, TagValue,
+    ParamValue, Point, ProjectName, Run, RunId, SeriesStatistics, TagValue,
 };
 use thiserror::Error;
 
-use crate::registry::Registry;
-use crate::series_index::{SeriesEntry, SeriesIndex};
+use crate::registry::{ConfigHash, KeyColumnsBuilder, Place, Registry};
+use crate::series_index::SeriesIndex;
 use crate::tables::Extra;
 
 /// A row of a checkpoint does not hold what it must.
@@ -56,6 +56,8 @@ pub enum RowError {
 /// One checkpoint file.
 pub(crate) struct Checkpoint<'a> {
     pub(crate) table: Table,
+    /// Which range of ordinals it holds.
+    pub(crate) chunk: u32,
     pub(crate) rows: &'a RecordBatch,
     /// What the footer tells beside the rows.
     pub(crate) extra: Extra,
@@ -78,19 +80,8 @@ pub(crate) fn decode_into(
 ) -> Result<usize, RowError> {
     let batch = checkpoint.rows;
     match checkpoint.table {
-        Table::Runs => runs(batch, &checkpoint.extra, registry),
-        Table::Params => {
-            return key_values(checkpoint, registry, orphans, |run, key, text| {
-                run.params.insert(key, ParamValue::new(text)?);
-                Ok(())
-            });
-        }
-        Table::Tags => {
-            return key_values(checkpoint, registry, orphans, |run, key, text| {
-                run.tags.insert(key, TagValue::new(text)?);
-                Ok(())
-            });
-        }
+        Table::Runs => runs(checkpoint, registry),
+        Table::Params | Table::Tags => return key_values(checkpoint, registry, orphans),
         Table::Experiments => {
             for (project, days) in &checkpoint.extra.retention {
                 registry.restore_retention(project.clone(), *days);
@@ -106,7 +97,8 @@ pub(crate) fn decode_into(
     Ok(0)
 }
 
-fn runs(batch: &RecordBatch, extra: &Extra, registry: &mut Registry) -> Result<(), RowError> {
+fn runs(checkpoint: &Checkpoint<'_>, registry: &mut Registry) -> Result<(), RowError> {
+    let Checkpoint { rows: batch, extra, chunk, .. } = checkpoint;
     let rows = Rows(batch);
     let (project, experiment) = (rows.text("project")?, rows.text("experiment")?);
     let (id, name, status) = (rows.text("run_id")?, rows.text("name")?, rows.text("status")?);
@@ -114,10 +106,12 @@ fn runs(batch: &RecordBatch, extra: &Extra, registry: &mut Registry) -> Result<(
     let (start, end) = (rows.time("start_time")?, rows.time("end_time")?);
     let (source, source_id) = (rows.text("source")?, rows.text("source_run_id")?);
     let (commit, deleted) = (rows.text("git_commit")?, rows.boolean("deleted")?);
+    let hash = rows.text("config_hash")?;
+    let mut runs = Vec::with_capacity(batch.num_rows());
     for row in 0..batch.num_rows() {
         let wrong = |source| RowError::Value { row, source };
         let parent = optional(parent, row).map(str::parse).transpose().map_err(wrong)?;
-        registry.restore_run(
+        runs.push((
             Run {
                 id: required("run_id", id, row)?.parse().map_err(wrong)?,
                 project: ProjectName::new(required("project", project, row)?).map_err(wrong)?,
@@ -136,8 +130,12 @@ fn runs(batch: &RecordBatch, extra: &Extra, registry: &mut Registry) -> Result<(
                 tags: Default::default(),
             },
             extra.since.get(row).copied().unwrap_or_default(),
-        );
+            required("config_hash", hash, row)?
+                .parse::<ConfigHash>()
+                .map_err(|_| RowError::Column { column: "config_hash", expected: "hexadecimal digits" })?,
+        ));
     }
+    registry.restore_runs(*chunk, runs);
     Ok(())
 }
 
@@ -145,23 +143,56 @@ fn key_values(
     checkpoint: &Checkpoint<'_>,
     registry: &mut Registry,
     orphans: &mut Option<u64>,
-    set: impl Fn(&mut Run, Key, &str) -> Result<(), ModelError>,
 ) -> Result<usize, RowError> {
-    let batch = checkpoint.rows;
+    let Checkpoint { rows: batch, chunk, table_seq, table, .. } = checkpoint;
     let mut left_out = 0;
     let rows = Rows(batch);
     let (id, key, text) = (rows.text("run_id")?, rows.text("key")?, rows.text("text")?);
+    let mut columns = KeyColumnsBuilder::default();
+    // Rows of a run stand together.
+    let mut last: Option<(&str, RunId, Option<Place>)> = None;
     for row in 0..batch.num_rows() {
         let wrong = |source| RowError::Value { row, source };
-        let run: RunId = required("run_id", id, row)?.parse().map_err(wrong)?;
-        let key = Key::new(required("key", key, row)?).map_err(wrong)?;
-        let text = required("text", text, row)?;
-        let mut outcome = Ok(());
-        if registry.restore_into_run(run, checkpoint.table_seq, |run| outcome = set(run, key, text)) {
-            outcome.map_err(wrong)?;
-        } else {
-            left_out += checkpoint.leave_out(row, run, orphans)?;
+        let id = required("run_id", id, row)?;
+        let (run, place) = match last {
+            Some((of, run, place)) if of == id => (run, place),
+            _ => {
+                let run: RunId = id.parse().map_err(wrong)?;
+                (run, registry.place_in(*chunk, run, *table_seq))
+            }
+        };
+        last = Some((id, run, place));
+        let (key, text) = (required("key", key, row)?, required("text", text, row)?);
+        match place {
+            Some(place) => {
+                Key::check(key).map_err(wrong)?;
+                match table {
+                    Table::Params => ParamValue::check(text),
+                    _ => TagValue::check(text),
+                }
+                .map_err(wrong)?;
+                columns.push(place, key, text);
+            }
+            None => {
+                let (key, mut outcome) = (Key::new(key).map_err(wrong)?, Ok(()));
+                let found = registry.restore_into_run(run, *table_seq, |run| {
+                    outcome = match table {
+                        Table::Params => {
+                            ParamValue::new(text).map(|value| drop(run.params.insert(key, value)))
+                        }
+                        _ => TagValue::new(text).map(|value| drop(run.tags.insert(key, value))),
+                    };
+                });
+                outcome.map_err(wrong)?;
+                if !found {
+                    left_out += checkpoint.leave_out(row, run, orphans)?;
+                }
+            }
         }
+    }
+    match table {
+        Table::Params => registry.restore_params(*chunk, columns),
+        _ => registry.restore_tags(*chunk, columns),
     }
     Ok(left_out)
 }
@@ -292,40 +323,35 @@ fn series_rows(
             continue;
         };
         let fraction = |column: &Int32Array| column.is_valid(row).then(|| column.value(row));
-        series.restore(SeriesEntry {
-            key: SeriesKey {
-                run,
-                metric: MetricName::new(required("metric", metric, row)?).map_err(wrong)?,
-                context: optional(context, row).map(Context::parse).transpose().map_err(wrong)?,
+        let metric = MetricName::new(required("metric", metric, row)?).map_err(wrong)?;
+        let context = optional(context, row).map(Context::parse).transpose().map_err(wrong)?;
+        let statistics = SeriesStatistics {
+            count: count.value(row).max(0) as u64,
+            nan_count: nan_count.value(row).max(0) as u64,
+            infinite_count: infinite_count.value(row).max(0) as u64,
+            first_step: first_step.value(row),
+            last_step: last_step.value(row),
+            first_time: first_time.value(row),
+            last_time: last_time.value(row),
+            last: Point {
+                step: last_step.value(row),
+                step_fraction: fraction(last_fraction),
+                time: last_at.value(row),
+                value: last.value(row),
             },
-            run: ordinal,
-            statistics: SeriesStatistics {
-                count: count.value(row).max(0) as u64,
-                nan_count: nan_count.value(row).max(0) as u64,
-                infinite_count: infinite_count.value(row).max(0) as u64,
-                first_step: first_step.value(row),
-                last_step: last_step.value(row),
-                first_time: first_time.value(row),
-                last_time: last_time.value(row),
-                last: Point {
-                    step: last_step.value(row),
-                    step_fraction: fraction(last_fraction),
-                    time: last_at.value(row),
-                    value: last.value(row),
-                },
-                last_finite: finite.is_valid(row).then(|| Point {
-                    step: finite_step.value(row),
-                    step_fraction: fraction(finite_fraction),
-                    time: finite_at.value(row),
-                    value: finite.value(row),
-                }),
-                min: min.is_valid(row).then(|| (min.value(row), argmin.value(row))),
-                max: max.is_valid(row).then(|| (max.value(row), argmax.value(row))),
-                sum: sum.value(row),
-                compensation: compensation.value(row),
-                fingerprint: fingerprint.value(row) as u64,
-            },
-        });
+            last_finite: finite.is_valid(row).then(|| Point {
+                step: finite_step.value(row),
+                step_fraction: fraction(finite_fraction),
+                time: finite_at.value(row),
+                value: finite.value(row),
+            }),
+            min: min.is_valid(row).then(|| (min.value(row), argmin.value(row))),
+            max: max.is_valid(row).then(|| (max.value(row), argmax.value(row))),
+            sum: sum.value(row),
+            compensation: compensation.value(row),
+            fingerprint: fingerprint.value(row) as u64,
+        };
+        series.restore(run, ordinal, &metric, context.as_ref(), statistics);
     }
     Ok(left_out)
 }

@@ -4,85 +4,71 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
-    TimestampMicrosecondArray,
+    StringViewBuilder, TimestampMicrosecondArray,
 };
 use arrow::error::ArrowError;
 use model::schema::Table;
-use model::{ParamValue, Run, TagValue};
 
-use crate::registry::{Registry, config_hash};
+use crate::registry::{Registry, RunRow, run_ids};
 use crate::series_index::SeriesEntry;
 
 /// One row per run, in the given order.
 ///
 /// # Errors
 /// Only when a column is too large for Arrow (more than 2 GiB of text).
-pub fn runs<'a>(runs: impl Iterator<Item = &'a Arc<Run>> + Clone) -> Result<RecordBatch, ArrowError> {
+pub fn runs<'a>(runs: impl Iterator<Item = RunRow<'a>> + Clone) -> Result<RecordBatch, ArrowError> {
     let all = || runs.clone();
     batch(
         Table::Runs,
         vec![
-            text(all().map(|r| r.project.as_str())),
-            text(all().map(|r| r.experiment.as_str())),
-            text(all().map(|r| r.id.to_string())),
-            text(all().map(|r| r.name.as_str())),
-            text(all().map(|r| r.status.as_str())),
-            optional_text(all().map(|r| r.user.as_deref())),
-            time(all().map(|r| r.start_time)),
-            time(all().map(|r| r.end_time)),
-            number(all().map(|r| duration_seconds(r))),
-            optional_text(all().map(|r| r.parent.map(|p| p.to_string()))),
-            optional_text(all().map(|r| r.source.as_deref())),
-            optional_text(all().map(|r| r.source_run_id.as_deref())),
-            optional_text(all().map(|r| r.git_commit.as_deref())),
+            text(all().map(|r| r.project().as_str())),
+            text(all().map(|r| r.experiment().as_str())),
+            text(all().map(|r| r.id().to_string())),
+            text(all().map(|r| r.name())),
+            text(all().map(|r| r.status().as_str())),
+            optional_text(all().map(|r| r.user())),
+            time(all().map(|r| r.start_time())),
+            time(all().map(|r| r.end_time())),
+            number(all().map(|r| r.duration_seconds())),
+            optional_text(all().map(|r| r.parent().map(|p| p.to_string()))),
+            optional_text(all().map(|r| r.source())),
+            optional_text(all().map(|r| r.source_run_id())),
+            optional_text(all().map(|r| r.git_commit())),
             integer(all().map(|r| r.seed())),
-            text(all().map(|r| config_hash(r))),
-            Arc::new(all().map(|r| Some(r.deleted)).collect::<BooleanArray>()),
+            text(all().map(|r| r.config_hash().to_string())),
+            Arc::new(all().map(|r| Some(r.is_deleted())).collect::<BooleanArray>()),
         ],
     )
-}
-
-/// Seconds between start and end, NULL while one is unknown.
-fn duration_seconds(run: &Run) -> Option<f64> {
-    let micros = run.end_time?.checked_sub(run.start_time?)?;
-    Some(micros as f64 / 1e6)
 }
 
 /// One row per run and param key.
 ///
 /// # Errors
 /// Only when a column is too large for Arrow.
-pub fn params<'a>(runs: impl Iterator<Item = &'a Arc<Run>> + Clone) -> Result<RecordBatch, ArrowError> {
-    let rows: Vec<_> =
-        runs.flat_map(|run| run.params.iter().map(move |(key, value)| (run, key.as_str(), value))).collect();
-    key_values(Table::Params, &rows, |value: &&ParamValue| value.as_str(), |value| value.number())
+pub fn params<'a>(runs: impl Iterator<Item = RunRow<'a>> + Clone) -> Result<RecordBatch, ArrowError> {
+    let rows: Vec<_> = runs.flat_map(|run| run.params().map(move |(key, value)| (run, key, value))).collect();
+    key_values(Table::Params, &rows)
 }
 
 /// One row per run and tag key.
 ///
 /// # Errors
 /// Only when a column is too large for Arrow.
-pub fn tags<'a>(runs: impl Iterator<Item = &'a Arc<Run>> + Clone) -> Result<RecordBatch, ArrowError> {
-    let rows: Vec<_> =
-        runs.flat_map(|run| run.tags.iter().map(move |(key, value)| (run, key.as_str(), value))).collect();
-    key_values(Table::Tags, &rows, |value: &&TagValue| value.as_str(), |value| value.number())
+pub fn tags<'a>(runs: impl Iterator<Item = RunRow<'a>> + Clone) -> Result<RecordBatch, ArrowError> {
+    let rows: Vec<_> = runs.flat_map(|run| run.tags().map(move |(key, value)| (run, key, value))).collect();
+    key_values(Table::Tags, &rows)
 }
 
-fn key_values<V>(
-    table: Table,
-    rows: &[(&Arc<Run>, &str, V)],
-    as_text: impl for<'v> Fn(&'v V) -> &'v str,
-    as_number: impl Fn(&V) -> Option<f64>,
-) -> Result<RecordBatch, ArrowError> {
+fn key_values(table: Table, rows: &[(RunRow<'_>, &str, &str)]) -> Result<RecordBatch, ArrowError> {
     batch(
         table,
         vec![
-            text(rows.iter().map(|(run, _, _)| run.project.as_str())),
-            text(rows.iter().map(|(run, _, _)| run.experiment.as_str())),
-            text(rows.iter().map(|(run, _, _)| run.id.to_string())),
+            text(rows.iter().map(|(run, _, _)| run.project().as_str())),
+            text(rows.iter().map(|(run, _, _)| run.experiment().as_str())),
+            text(rows.iter().map(|(run, _, _)| run.id().to_string())),
             text(rows.iter().map(|(_, key, _)| *key)),
-            text(rows.iter().map(|(_, _, value)| as_text(value))),
-            number(rows.iter().map(|(_, _, value)| as_number(value))),
+            text(rows.iter().map(|(_, _, value)| *value)),
+            number(rows.iter().map(|(_, _, value)| value.trim().parse().ok())),
         ],
     )
 }
@@ -178,46 +164,63 @@ pub fn imports(registry: &Registry) -> Result<RecordBatch, ArrowError> {
 /// Only when a column is too large for Arrow.
 pub fn series<'a>(
     registry: &Registry,
-    entries: impl Iterator<Item = &'a SeriesEntry>,
+    entries: impl Iterator<Item = SeriesEntry<'a>>,
 ) -> Result<RecordBatch, ArrowError> {
-    let rows: Vec<_> =
-        entries.filter_map(|entry| Some((registry.runs().get(entry.run as usize)?, entry))).collect();
-    let keys = || rows.iter().map(|(_, entry)| &entry.key);
-    let all = || rows.iter().map(|(_, entry)| &entry.statistics);
+    let entries: Vec<_> = entries.filter(|entry| registry.runs().get(entry.run).is_some()).collect();
+    let schema = Table::Series.schema();
+    let columns = schema.fields().iter().enumerate().map(|(column, field)| {
+        arrow::compute::cast(&series_column(registry, &entries, column), field.data_type())
+    });
+    batch(Table::Series, columns.collect::<Result<_, _>>()?)
+}
+
+/// One column of these series by its position in the schema of the table, texts as views.
+pub fn series_column(registry: &Registry, entries: &[SeriesEntry<'_>], column: usize) -> ArrayRef {
+    let all = || entries.iter().map(|entry| entry.statistics);
+    let of_runs = |text: fn(RunRow<'_>) -> &str| -> ArrayRef {
+        let mut builder = StringViewBuilder::with_capacity(entries.len()).with_deduplicate_strings();
+        let runs = registry.runs();
+        for entry in entries {
+            builder.append_option(runs.get(entry.run).map(text));
+        }
+        Arc::new(builder.finish())
+    };
+    let views = |texts: &mut dyn Iterator<Item = Option<&str>>| -> ArrayRef {
+        let mut builder = StringViewBuilder::with_capacity(entries.len()).with_deduplicate_strings();
+        texts.for_each(|text| builder.append_option(text));
+        Arc::new(builder.finish())
+    };
     let count = |value: u64| i64::try_from(value).ok();
-    batch(
-        Table::Series,
-        vec![
-            text(rows.iter().map(|(run, _)| run.project.as_str())),
-            text(rows.iter().map(|(run, _)| run.experiment.as_str())),
-            text(keys().map(|k| k.run.to_string())),
-            text(keys().map(|k| k.metric.as_str())),
-            optional_text(keys().map(|k| k.context.as_ref().map(|c| c.as_str()))),
-            integer(all().map(|s| count(s.count))),
-            integer(all().map(|s| count(s.nan_count))),
-            integer(all().map(|s| count(s.infinite_count))),
-            integer(all().map(|s| Some(s.first_step))),
-            integer(all().map(|s| Some(s.last_step))),
-            small_integer(all().map(|s| s.last.step_fraction)),
-            time(all().map(|s| Some(s.first_time))),
-            time(all().map(|s| Some(s.last_time))),
-            number(all().map(|s| Some(s.last.value))),
-            time(all().map(|s| Some(s.last.time))),
-            number(all().map(|s| s.last_finite.map(|p| p.value))),
-            integer(all().map(|s| s.last_finite.map(|p| p.step))),
-            small_integer(all().map(|s| s.last_finite.and_then(|p| p.step_fraction))),
-            time(all().map(|s| s.last_finite.map(|p| p.time))),
-            number(all().map(|s| s.min.map(|m| m.0))),
-            integer(all().map(|s| s.min.map(|m| m.1))),
-            number(all().map(|s| s.max.map(|m| m.0))),
-            integer(all().map(|s| s.max.map(|m| m.1))),
-            number(all().map(|s| s.mean())),
-            number(all().map(|s| Some(s.sum))),
-            number(all().map(|s| Some(s.compensation))),
-            // The bits of the fingerprint; Delta has no unsigned integers.
-            integer(all().map(|s| Some(s.fingerprint as i64))),
-        ],
-    )
+    match column {
+        0 => of_runs(|run| run.project().as_str()),
+        1 => of_runs(|run| run.experiment().as_str()),
+        2 => run_ids(entries.iter().map(|entry| entry.run_id)),
+        3 => views(&mut entries.iter().map(|entry| Some(entry.metric.as_str()))),
+        4 => views(&mut entries.iter().map(|entry| entry.context.map(|context| context.as_str()))),
+        5 => integer(all().map(|s| count(s.count))),
+        6 => integer(all().map(|s| count(s.nan_count))),
+        7 => integer(all().map(|s| count(s.infinite_count))),
+        8 => integer(all().map(|s| Some(s.first_step))),
+        9 => integer(all().map(|s| Some(s.last_step))),
+        10 => small_integer(all().map(|s| s.last.step_fraction)),
+        11 => time(all().map(|s| Some(s.first_time))),
+        12 => time(all().map(|s| Some(s.last_time))),
+        13 => number(all().map(|s| Some(s.last.value))),
+        14 => time(all().map(|s| Some(s.last.time))),
+        15 => number(all().map(|s| s.last_finite.map(|p| p.value))),
+        16 => integer(all().map(|s| s.last_finite.map(|p| p.step))),
+        17 => small_integer(all().map(|s| s.last_finite.and_then(|p| p.step_fraction))),
+        18 => time(all().map(|s| s.last_finite.map(|p| p.time))),
+        19 => number(all().map(|s| s.min.map(|m| m.0))),
+        20 => integer(all().map(|s| s.min.map(|m| m.1))),
+        21 => number(all().map(|s| s.max.map(|m| m.0))),
+        22 => integer(all().map(|s| s.max.map(|m| m.1))),
+        23 => number(all().map(|s| s.mean())),
+        24 => number(all().map(|s| Some(s.sum))),
+        25 => number(all().map(|s| Some(s.compensation))),
+        // The bits of the fingerprint; Delta has no unsigned integers.
+        _ => integer(all().map(|s| Some(s.fingerprint as i64))),
+    }
 }
 
 fn batch(table: Table, columns: Vec<ArrayRef>) -> Result<RecordBatch, ArrowError> {

@@ -22,7 +22,7 @@ pub(crate) struct Extra {
 
 impl Extra {
     /// What stands beside the rows of the runs with these ordinals.
-    pub(crate) fn of_runs(registry: &Registry, ordinals: std::ops::Range<usize>) -> Self {
+    pub(crate) fn of_runs(registry: &Registry, ordinals: std::ops::Range<crate::RunOrdinal>) -> Self {
         Self { since: registry.since(ordinals), ..Self::default() }
     }
 

@@ -6,5 +6,5 @@ mod encode;
 mod extra;
 
 pub(crate) use decode::{Checkpoint, RowError, decode_into};
-pub use encode::{decisions, experiments, imports, notes, params, runs, series, tags};
+pub use encode::{decisions, experiments, imports, notes, params, runs, series, series_column, tags};
 pub(crate) use extra::Extra;

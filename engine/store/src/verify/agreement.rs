@@ -1,7 +1,6 @@
 //! What must hold between the tables, the segments and the log.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 
 use model::schema::Table;
 use model::{RunId, SeriesKey, SeriesStatistics};
@@ -51,8 +50,8 @@ pub(super) async fn check(snapshot: &Snapshot, tables: &mut Tables, report: &mut
                 match snapshot.registry().run(series.run) {
                     None => *unknown.entry(series.run).or_default() += statistics.count,
                     Some(run)
-                        if run.project.as_str() != series.project
-                            || run.experiment.as_str() != series.experiment =>
+                        if run.project().as_str() != series.project
+                            || run.experiment().as_str() != series.experiment =>
                     {
                         elsewhere.insert(series.run);
                     }
@@ -124,22 +123,22 @@ fn tell_damage(snapshot: &Snapshot, tables: &Tables, report: &mut VerifyReport) 
 /// A run or a series that stands in its table twice.
 fn check_ordinals(snapshot: &Snapshot, report: &mut VerifyReport) {
     let registry = snapshot.registry();
-    for run in registry.runs().iter() {
-        if !registry.run(run.id).is_some_and(|found| Arc::ptr_eq(found, run)) {
-            let what = format!("run {} stands in it twice", run.id);
-            report.add(
-                Finding::new("table.contradiction", "tables/runs", what).table(Table::Runs).runs([run.id]),
-            );
+    for (ordinal, run) in registry.runs().with_ordinals() {
+        let run = run.id();
+        if registry.ordinal(run) != Some(ordinal) {
+            let what = format!("run {run} stands in it twice");
+            report
+                .add(Finding::new("table.contradiction", "tables/runs", what).table(Table::Runs).runs([run]));
         }
     }
     let series = snapshot.series();
     for entry in series.entries().iter() {
-        if !series.get(&entry.key).is_some_and(|found| std::ptr::eq(found, entry)) {
-            let what = format!("run {}, metric {:?} stands in it twice", entry.key.run, entry.key.metric);
+        if series.ordinal(&entry.key(), entry.run) != Some(entry.ordinal) {
+            let what = format!("run {}, metric {:?} stands in it twice", entry.run_id, entry.metric);
             report.add(
                 Finding::new("table.contradiction", "tables/series", what)
                     .table(Table::Series)
-                    .runs([entry.key.run]),
+                    .runs([entry.run_id]),
             );
         }
     }
@@ -158,10 +157,10 @@ fn compare(
     let mut short: BTreeSet<RunId> = BTreeSet::new();
     let mut wrong = Vec::new();
     for entry in snapshot.series().entries() {
-        let statistics = found.remove(&entry.key);
+        let statistics = found.remove(&entry.key());
         let count = statistics.as_ref().map_or(0, |statistics| statistics.count);
         if count < entry.statistics.count && points_damaged {
-            short.insert(entry.key.run);
+            short.insert(entry.run_id);
             continue;
         }
         let what = match &statistics {
@@ -171,7 +170,7 @@ fn compare(
                 None => continue,
             },
         };
-        wrong.push((entry.key.clone(), what));
+        wrong.push((entry.key(), what));
     }
     if !series_damaged {
         wrong.extend(found.into_keys().map(|key| (key, "it has points and no statistics".to_owned())));

@@ -17,7 +17,7 @@ fn golden() -> PathBuf {
 async fn rows(snapshot: &Snapshot) -> String {
     let mut text = String::new();
     let registry = snapshot.registry();
-    for run in registry.runs().iter() {
+    for run in registry.runs().iter().map(store::RunRow::to_run) {
         let (start, parent) = (run.start_time, run.parent);
         writeln!(
             text,
@@ -43,10 +43,10 @@ async fn rows(snapshot: &Snapshot) -> String {
         )
         .unwrap();
     }
-    let mut keys: Vec<_> = snapshot.series().entries().iter().map(|entry| entry.key.clone()).collect();
+    let mut keys: Vec<_> = snapshot.series().entries().iter().map(|entry| entry.key()).collect();
     keys.sort();
     for series in keys {
-        let statistics = &snapshot.series().get(&series).unwrap().statistics;
+        let statistics = snapshot.series_entry(&series).unwrap().statistics;
         let context = series.context.as_ref().map(|context| context.as_str().to_owned());
         writeln!(
             text,

@@ -39,12 +39,12 @@ struct Model {
 
 impl Model {
     async fn assert_is(&self, snapshot: &Snapshot, at: &str) {
-        let runs: BTreeSet<u128> = snapshot.registry().runs().iter().map(|run| run.id.as_u128()).collect();
+        let runs: BTreeSet<u128> = snapshot.registry().runs().iter().map(|run| run.id().as_u128()).collect();
         assert_eq!(runs, self.runs.keys().copied().collect(), "{at}: runs");
         for (run, params) in &self.runs {
-            let found = &snapshot.registry().run(run_id(*run)).unwrap().params;
+            let found = snapshot.registry().run(run_id(*run)).unwrap();
             let found: BTreeMap<String, String> =
-                found.iter().map(|(k, v)| (k.as_str().to_owned(), v.as_str().to_owned())).collect();
+                found.params().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
             assert_eq!(&found, params, "{at}: params of run {run}");
         }
         assert_eq!(snapshot.series().entries().len(), self.series.len(), "{at}: number of series");
@@ -60,7 +60,7 @@ impl Model {
                 .map(|p| (p.step, p.step_fraction, p.time, p.value.to_bits()))
                 .collect();
             assert_eq!(found, expected, "{at}: run {run}, {metric}, {context:?}");
-            let count = snapshot.series().get(&key).unwrap().statistics.count;
+            let count = snapshot.series_entry(&key).unwrap().statistics.count;
             assert_eq!(count, rows.len() as u64, "{at}: count of run {run}, {metric}");
         }
     }
@@ -513,7 +513,7 @@ async fn a_deleted_project_is_gone_from_views_at_once_and_from_the_disk_after_va
     let store = Store::open(small(folder.path())).await.unwrap();
     assert_eq!(store.snapshot().series_points(&key(9, &metric)).await.unwrap().len(), 0);
     assert_eq!(store.snapshot().series_points(&key(9, "new")).await.unwrap().len(), 1);
-    assert!(store.snapshot().registry().run(run_id(9)).unwrap().params.is_empty());
+    assert_eq!(store.snapshot().registry().run(run_id(9)).unwrap().params().count(), 0);
     store.close().await;
     assert_eq!(verify(folder.path()).await.unwrap().findings, []);
 }

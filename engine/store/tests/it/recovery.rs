@@ -40,9 +40,9 @@ async fn points_are_there_before_and_after_flush_and_restart() {
         assert_eq!(points(snapshot, 1, "loss").await, all);
         assert_eq!(points(snapshot, 2, "loss").await, bits(&[(0, 1.0)]));
     }
-    let statistics = &after.series().get(&key(1, "loss")).unwrap().statistics;
+    let statistics = &after.series_entry(&key(1, "loss")).unwrap().statistics;
     assert_eq!((statistics.count, statistics.nan_count, statistics.infinite_count), (6, 1, 1));
-    assert_eq!(statistics.fingerprint, before.series().get(&key(1, "loss")).unwrap().statistics.fingerprint);
+    assert_eq!(statistics.fingerprint, before.series_entry(&key(1, "loss")).unwrap().statistics.fingerprint);
     store.close().await;
 
     let report = verify(folder.path()).await.unwrap();
@@ -70,9 +70,9 @@ async fn the_registry_comes_back_from_tables_and_log() {
         let snapshot = store.snapshot();
         let registry = snapshot.registry();
         assert_eq!(registry.runs().len(), 2, "the refused batch left nothing");
-        assert_eq!(registry.run(run_id(1)).unwrap().params.len(), 2);
+        assert_eq!(registry.run(run_id(1)).unwrap().params().count(), 2);
         assert_eq!(registry.run(run_id(1)).unwrap().seed(), Some(4));
-        assert_eq!(registry.run(run_id(2)).unwrap().params[&Key::new("lr").unwrap()].as_str(), "0.2");
+        assert_eq!(registry.run(run_id(2)).unwrap().param("lr"), Some("0.2"));
         assert_eq!(registry.experiments().count(), 1);
         if flush {
             store.flush().await.unwrap();
@@ -82,7 +82,7 @@ async fn the_registry_comes_back_from_tables_and_log() {
     }
     let snapshot = open_snapshot(folder.path()).await.unwrap();
     assert_eq!(snapshot.registry().runs().len(), 2);
-    assert_eq!(snapshot.registry().run(run_id(1)).unwrap().params.len(), 2);
+    assert_eq!(snapshot.registry().run(run_id(1)).unwrap().params().count(), 2);
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ async fn salvage_keeps_everything_but_the_damaged_records_and_the_lake_opens() {
         assert_eq!(steps, (0..30).filter(|step| *step != 9).collect::<Vec<_>>());
         assert_eq!(snapshot.series_points(&key(2, "loss")).await.unwrap().values, [5.0]);
         let run = snapshot.registry().run(run_id(2)).unwrap();
-        assert_eq!(run.experiment.as_str(), "salvaged");
+        assert_eq!(run.experiment().as_str(), "salvaged");
         if flush {
             store.flush().await.unwrap();
         }

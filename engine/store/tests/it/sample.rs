@@ -119,7 +119,7 @@ pub(crate) async fn content(snapshot: &Snapshot) -> Result<String, store::StoreE
     let mut text = String::new();
     let registry = snapshot.registry();
     for run in registry.runs().iter() {
-        writeln!(text, "{run:?}").unwrap();
+        writeln!(text, "{:?}", run.to_run()).unwrap();
     }
     for experiment in registry.experiments() {
         writeln!(text, "{experiment:?}").unwrap();
@@ -133,11 +133,10 @@ pub(crate) async fn content(snapshot: &Snapshot) -> Result<String, store::StoreE
     for record in registry.imports() {
         writeln!(text, "{record:?}").unwrap();
     }
-    let mut keys: Vec<SeriesKey> =
-        snapshot.series().entries().iter().map(|entry| entry.key.clone()).collect();
+    let mut keys: Vec<SeriesKey> = snapshot.series().entries().iter().map(|entry| entry.key()).collect();
     keys.sort();
     for series in keys {
-        let statistics = &snapshot.series().get(&series).unwrap().statistics;
+        let statistics = snapshot.series_entry(&series).unwrap().statistics;
         writeln!(text, "{series:?} {statistics:?}").unwrap();
         for point in snapshot.series_points(&series).await?.iter() {
             let Point { step, step_fraction, time, value } = point;

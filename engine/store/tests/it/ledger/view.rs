@@ -39,6 +39,7 @@ impl View {
         let registry = snapshot.registry();
         let text = |(key, value): (&Key, &str)| (key.as_str().to_owned(), value.to_owned());
         let runs = registry.runs().iter().map(|run| {
+            let run = run.to_run();
             let view = RunView {
                 project: run.project.as_str().to_owned(),
                 name: run.name.clone(),
@@ -63,9 +64,10 @@ impl View {
             series: BTreeMap::new(),
         };
         for entry in snapshot.series().entries() {
-            let points = snapshot.series_points(&entry.key).await?;
-            assert_eq!(entry.statistics.count, points.len() as u64, "statistics of {:?}", entry.key);
-            let SeriesKey { run, metric, .. } = &entry.key;
+            let key = entry.key();
+            let points = snapshot.series_points(&key).await?;
+            assert_eq!(entry.statistics.count, points.len() as u64, "statistics of {:?}", key);
+            let SeriesKey { run, metric, .. } = &key;
             let bits = points
                 .iter()
                 .map(|point| (point.step, point.step_fraction, point.time, point.value.to_bits()));

@@ -1,0 +1,192 @@
+//! `series`: one row a series with its statistics. Everything that asks for the last, best or mean value of a metric
+//! reads this and no point.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use datafusion::common::Result;
+use datafusion::physical_plan::ExecutionPlan;
+use model::{Context, MetricName, RunId};
+use store::{MetricNumber, RunOrdinal, RunRow, SeriesEntry, SeriesOrdinal, Snapshot};
+
+use super::column_scan::{ColumnScan, ColumnTable, Request};
+use super::constraints::Constraints;
+use super::keys_needed::NeededKeys;
+use super::{Access, SnapshotTable};
+
+/// Series in a piece.
+const PIECE: SeriesOrdinal = 16_384;
+
+/// A scan; with `metric = …` or `run_id = …` it passes over all others.
+pub(super) fn scan(
+    shown: &SnapshotTable,
+    constraints: &Constraints,
+    request: &Request<'_>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let table = Series {
+        snapshot: shown.snapshot.clone(),
+        wanted: WantedSeries::new(&shown.snapshot, &shown.access, constraints),
+    };
+    ColumnScan::plan(table, &shown.schema, &NeededKeys::default(), request)
+}
+
+/// Which series a statement can ask for, by what its filters say of run, metric and project.
+#[derive(Debug, Clone)]
+pub(super) struct WantedSeries {
+    runs: Option<Vec<RunOrdinal>>,
+    metrics: Option<HashSet<MetricNumber>>,
+    contexts: Option<BTreeSet<String>>,
+    projects: Option<Vec<String>>,
+    experiments: Option<BTreeSet<String>>,
+}
+
+impl WantedSeries {
+    pub(super) fn new(snapshot: &Snapshot, access: &Access, constraints: &Constraints) -> Self {
+        let ordinal = |id: &String| snapshot.registry().ordinal(id.parse::<RunId>().ok()?);
+        let runs = constraints.texts("run_id").map(|ids| {
+            let mut runs: Vec<RunOrdinal> = ids.iter().filter_map(ordinal).collect();
+            runs.sort_unstable();
+            runs
+        });
+        let number = |name: &String| snapshot.series().metric_number(&MetricName::new(name).ok()?);
+        let allowed = constraints.texts("project");
+        let projects = match access {
+            Access::All => allowed.map(|projects| projects.iter().cloned().collect()),
+            Access::Projects(seen) => {
+                let seen = seen.iter().map(|project| project.as_str());
+                let both = seen.filter(|project| allowed.is_none_or(|allowed| allowed.contains(*project)));
+                Some(both.map(str::to_owned).collect())
+            }
+        };
+        Self {
+            runs,
+            metrics: constraints.texts("metric").map(|names| names.iter().filter_map(number).collect()),
+            contexts: constraints.texts("context").cloned(),
+            projects,
+            experiments: constraints.texts("experiment").cloned(),
+        }
+    }
+
+    /// Whether nothing is left out.
+    fn is_all(&self) -> bool {
+        self.runs.is_none()
+            && self.metrics.is_none()
+            && self.contexts.is_none()
+            && self.projects.is_none()
+            && self.experiments.is_none()
+    }
+
+    /// Whether a series is asked for.
+    pub(super) fn takes(&self, snapshot: &Snapshot, entry: &SeriesEntry<'_>) -> bool {
+        let is_in = |run: RunRow<'_>| {
+            self.projects.as_ref().is_none_or(|projects| projects.iter().any(|p| p == run.project().as_str()))
+                && self.experiments.as_ref().is_none_or(|names| names.contains(run.experiment().as_str()))
+        };
+        self.runs.as_ref().is_none_or(|runs| runs.binary_search(&entry.run).is_ok())
+            && self.metrics.as_ref().is_none_or(|metrics| {
+                snapshot.series().metric_number(entry.metric).is_some_and(|number| metrics.contains(&number))
+            })
+            && self.takes_context(entry.context)
+            && (self.projects.is_none() && self.experiments.is_none()
+                || snapshot.registry().runs().get(entry.run).is_some_and(is_in))
+    }
+
+    fn takes_context(&self, context: Option<&Context>) -> bool {
+        self.contexts
+            .as_ref()
+            .is_none_or(|contexts| context.is_some_and(|context| contexts.contains(context.as_str())))
+    }
+}
+
+struct Series {
+    snapshot: Snapshot,
+    wanted: WantedSeries,
+}
+
+impl Series {
+    fn range(&self, piece: usize) -> std::ops::Range<SeriesOrdinal> {
+        let first = piece as SeriesOrdinal * PIECE;
+        first..first.saturating_add(PIECE).min(self.snapshot.series().entries().end())
+    }
+}
+
+impl ColumnTable for Series {
+    type Row = SeriesOrdinal;
+
+    fn name(&self) -> &'static str {
+        "series"
+    }
+
+    fn pieces(&self) -> usize {
+        match &self.wanted.runs {
+            // The series of a few runs are looked up.
+            Some(_) => 1,
+            None => self.snapshot.series().entries().end().div_ceil(PIECE) as usize,
+        }
+    }
+
+    fn rows_in(&self, piece: usize) -> usize {
+        let entries = self.snapshot.series().entries();
+        match &self.wanted.runs {
+            Some(runs) => runs.iter().map(|run| entries.count_of_run(*run)).sum(),
+            None => self.range(piece).len(),
+        }
+    }
+
+    fn is_exact(&self) -> bool {
+        let entries = self.snapshot.series().entries();
+        self.wanted.is_all() && entries.len() == entries.end() as usize
+    }
+
+    fn rows(&self, piece: usize) -> Vec<SeriesOrdinal> {
+        let entries = self.snapshot.series().entries();
+        let takes = |entry: &SeriesEntry<'_>| self.wanted.takes(&self.snapshot, entry);
+        if let Some(runs) = &self.wanted.runs {
+            let of_runs = runs.iter().flat_map(|run| entries.of_run(*run)).filter(takes);
+            let mut ordinals: Vec<SeriesOrdinal> = of_runs.map(|entry| entry.ordinal).collect();
+            ordinals.sort_unstable();
+            return ordinals;
+        }
+        let mut ordinals = match &self.wanted.metrics {
+            Some(metrics) => match metrics.iter().next() {
+                Some(only) if metrics.len() == 1 => {
+                    entries.of_metrics(self.range(piece), |metric| metric == *only)
+                }
+                _ => entries.of_metrics(self.range(piece), |metric| metrics.contains(&metric)),
+            },
+            None => entries.of_metrics(self.range(piece), |_| true),
+        };
+        let by_metric_alone = self.wanted.contexts.is_none()
+            && self.wanted.projects.is_none()
+            && self.wanted.experiments.is_none();
+        if !by_metric_alone {
+            ordinals.retain(|ordinal| entries.get(*ordinal).is_some_and(|entry| takes(&entry)));
+        }
+        ordinals
+    }
+
+    fn columns(
+        &self,
+        _piece: usize,
+        rows: &[SeriesOrdinal],
+        columns: &[usize],
+        _needed: &NeededKeys,
+    ) -> Result<Vec<ArrayRef>> {
+        let entries = self.snapshot.series().entries();
+        let entries: Vec<SeriesEntry<'_>> = rows.iter().filter_map(|row| entries.get(*row)).collect();
+        let registry = self.snapshot.registry();
+        Ok(columns.iter().map(|column| store::tables::series_column(registry, &entries, *column)).collect())
+    }
+}
+
+/// Which series of memory a scan of points takes.
+pub(super) fn fits(
+    snapshot: &Snapshot,
+    access: &Access,
+    constraints: &Constraints,
+) -> impl Fn(&SeriesEntry<'_>) -> bool + Send + Sync + use<> {
+    let wanted = WantedSeries::new(snapshot, access, constraints);
+    let snapshot = snapshot.clone();
+    move |entry| wanted.takes(&snapshot, entry)
+}

@@ -12,13 +12,18 @@ import os
 import statistics
 import sys
 import time
+import warnings
 
 import duckdb
 
+warnings.simplefilter("ignore")
 folder, answer = sys.argv[1:]
 database = os.path.join(folder, "tables.duckdb")
 connection = duckdb.connect(database)
+loaded = {row[0] for row in connection.execute("SHOW TABLES").fetchall()}
 for table in ("runs", "params", "tags", "points"):
+    if table in loaded:
+        continue
     path = os.path.join(folder, f"{table}.parquet")
     connection.execute(f"CREATE TABLE {table} AS SELECT * FROM read_parquet('{path}')")
     os.remove(path)
@@ -44,7 +49,7 @@ for line in sys.stdin:
     while left > 0:
         start, before = time.perf_counter(), time.process_time()
         # Arrow, as an analyst would fetch it: Python objects of millions of cells would be what is measured.
-        connection.execute(line).fetch_arrow_table()
+        connection.execute(line).to_arrow_table()
         cpu.append((time.process_time() - before) * 1e3)
         wall.append((time.perf_counter() - start) * 1e3)
         left = min(left, 2) - 1 if wall[-1] > 5000 else left - 1

@@ -49,6 +49,10 @@ pub struct Asked {
     pub runs: Option<u64>,
     /// The seed of the corpus.
     pub seed: u64,
+    /// A folder that keeps what was filled: the lake and the plain tables in it are asked when they are there.
+    pub corpus: Option<PathBuf>,
+    /// How often each question is asked after a first time that does not count.
+    pub times: usize,
     /// Only the questions with these names; all when empty.
     pub only: Vec<String>,
     /// The Python that has DuckDB, to ask it the same.
@@ -61,8 +65,6 @@ pub struct Asked {
 const RUNS_AT_ONCE: usize = 2_000;
 /// Points in one batch at most.
 const POINTS_AT_ONCE: usize = 400_000;
-/// How often a question is asked after a first time that does not count.
-const TIMES: usize = 5;
 
 /// Fills a lake and, for a peer, plain tables; asks; tells each figure when it is there.
 ///
@@ -76,21 +78,23 @@ pub async fn questions(folder: &Path, asked: &Asked, tell: &mut dyn FnMut(Row)) 
         config.projects = config.projects.min(config.experiments);
         config.runs = runs;
     }
+    let folder = asked.corpus.as_deref().unwrap_or(folder);
     let lake_folder = folder.join("lake");
-    let lake = Lake::open(&lake_folder.to_string_lossy()).await?;
-    let started = Instant::now();
-    let plain = asked.peer.is_some().then(|| PlainTables::create(folder)).transpose()?;
-    let points = fill(&lake, config.clone(), plain).await?;
-    tell(Row::new(
-        format!("{} runs, {points} points, generated and appended", config.runs),
-        format!("{:>9.1} s", started.elapsed().as_secs_f64()),
-    ));
-    let started = Instant::now();
-    lake.flush().await?;
-    lake.compact(runlake::store::CompactOptions::default()).await?;
-    tell(Row::new("flushed and compacted", format!("{:>9.1} s", started.elapsed().as_secs_f64())));
-    lake.close().await;
-    drop(lake);
+    if !lake_folder.exists() {
+        let lake = Lake::open(&lake_folder.to_string_lossy()).await?;
+        let started = Instant::now();
+        let plain = (asked.peer.is_some() || asked.corpus.is_some()).then(|| PlainTables::create(folder));
+        let points = fill(&lake, config.clone(), plain.transpose()?).await?;
+        tell(Row::new(
+            format!("{} runs, {points} points, generated and appended", config.runs),
+            format!("{:>9.1} s", started.elapsed().as_secs_f64()),
+        ));
+        let started = Instant::now();
+        lake.flush().await?;
+        lake.compact(runlake::store::CompactOptions::default()).await?;
+        tell(Row::new("flushed and compacted", format!("{:>9.1} s", started.elapsed().as_secs_f64())));
+        lake.close().await;
+    }
 
     let (opening, cpu) = (Instant::now(), cpu_time());
     let lake = Lake::open(&lake_folder.to_string_lossy()).await?;
@@ -116,7 +120,7 @@ pub async fn questions(folder: &Path, asked: &Asked, tell: &mut dyn FnMut(Row)) 
         None => None,
     };
     for question in &questions {
-        let ours = ask(&lake, &question.sql).await?;
+        let ours = ask(&lake, &question.sql, asked.times).await?;
         let mut figure = ours.figure();
         if let Some(peer) = &mut peer {
             let theirs = peer.ask(&question.peer_sql).await?;
@@ -254,10 +258,10 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-async fn ask(lake: &Lake, sql: &str) -> Result<Measured> {
+async fn ask(lake: &Lake, sql: &str, times: usize) -> Result<Measured> {
     let (mut cpu, mut wall) = (Vec::new(), Vec::new());
     let mut batches = lake.sql(sql).await?;
-    let mut times = TIMES;
+    let mut times = times;
     while times > 0 {
         let (start, before) = (Instant::now(), cpu_time());
         batches = lake.sql(sql).await?;

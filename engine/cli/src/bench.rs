@@ -57,6 +57,12 @@ pub(crate) struct BenchArguments {
     /// Runs in place of those of the scale
     #[arg(long)]
     runs: Option<u64>,
+    /// Keep the corpus that is asked in this folder, or ask the one that is there
+    #[arg(long, value_name = "DIR")]
+    corpus: Option<std::path::PathBuf>,
+    /// How often each question is asked
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    times: u32,
     /// Ask only these questions, such as Q01,Q12
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
@@ -166,6 +172,8 @@ pub(crate) async fn run(arguments: BenchArguments) -> anyhow::Result<u8> {
             scale: arguments.scale.into(),
             runs: arguments.runs,
             seed: arguments.seed,
+            corpus: arguments.corpus.clone(),
+            times: arguments.times as usize,
             only: arguments.only.clone(),
             peer: arguments.duckdb.clone(),
             explain: arguments.explain,

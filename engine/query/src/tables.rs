@@ -133,7 +133,18 @@ impl TableProvider for SnapshotTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let constraints = Constraints::of(filters);
         let partitions = session.config_options().execution.target_partitions;
-        let request = Request { session, projection, filters, limit };
+        // What a table looks up by its constraints need not be asked of every row.
+        let looked_up: &[&str] = match &self.content {
+            Content::Runs { .. } => &["run_id"],
+            Content::Rows(Table::Params | Table::Tags) => &["run_id", "key"],
+            Content::Rows(Table::Series) => &["run_id", "metric", "context", "project", "experiment"],
+            _ => &[],
+        };
+        let asked: Vec<&Expr> =
+            filters.iter().filter(|filter| !Constraints::answers_by(filter, looked_up)).collect();
+        let described: Vec<String> = filters.iter().map(ToString::to_string).collect();
+        let request =
+            Request { session, projection, filters: &asked, described: described.join(" AND "), limit };
         match &self.content {
             Content::Points => points::scan(self, partitions, projection, &constraints, limit).await,
             Content::Runs { types, needed } => {

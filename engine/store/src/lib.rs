@@ -6,6 +6,7 @@
 mod backup;
 mod carried_windows;
 pub mod catalog;
+mod chunked;
 mod committed;
 mod compact;
 mod config;

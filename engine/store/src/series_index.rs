@@ -9,6 +9,7 @@ use imbl::Vector;
 use imbl::shared_ptr::DefaultSharedPtr;
 use model::{Context, MetricName, RunId, SeriesKey, SeriesPoints, SeriesStatistics};
 
+use crate::chunked::Chunked;
 use crate::registry::RunOrdinal;
 
 /// The dense number of a series, in order of its first point.
@@ -108,8 +109,8 @@ pub struct SeriesIndex {
     /// How many series there are of each metric, by its number.
     of_metrics: Vector<u32>,
     /// By ordinal; the place of a series of a deleted run stays empty.
-    identities: Vector<Identity>,
-    statistics: Vector<Option<SeriesStatistics>>,
+    identities: Chunked<Identity, 1024>,
+    statistics: Chunked<Option<SeriesStatistics>, 128>,
     ordinals: FastMap<Identity, SeriesOrdinal>,
     /// By the ordinal of the run.
     of_runs: Vector<Option<OfRun>>,
@@ -162,6 +163,12 @@ impl<'a> SeriesEntries<'a> {
         self.0.entry(ordinal, identity, statistics)
     }
 
+    /// The run of the series of this ordinal.
+    pub fn run_of(&self, ordinal: SeriesOrdinal) -> Option<RunOrdinal> {
+        let identity = self.0.identities.get(ordinal as usize)?;
+        (*identity != GONE).then_some(identity.run)
+    }
+
     /// All series in order of their first point.
     pub fn iter(&self) -> impl Iterator<Item = SeriesEntry<'a>> + Clone + use<'a> {
         self.range(0..self.end())
@@ -173,13 +180,11 @@ impl<'a> SeriesEntries<'a> {
         ordinals: std::ops::Range<SeriesOrdinal>,
     ) -> impl Iterator<Item = SeriesEntry<'a>> + Clone + use<'a> {
         let index = self.0;
-        let end = (ordinals.end as usize).min(index.identities.len());
-        let start = (ordinals.start as usize).min(end);
-        let identities = index.identities.focus().narrow(start..end).into_iter();
-        let statistics = index.statistics.focus().narrow(start..end).into_iter();
-        (start as SeriesOrdinal..).zip(identities.zip(statistics)).filter_map(
-            move |(ordinal, (identity, statistics))| index.entry(ordinal, *identity, statistics.as_ref()?),
-        )
+        let (start, end) = (ordinals.start as usize, ordinals.end as usize);
+        let both = index.identities.range(start, end).zip(index.statistics.range(start, end));
+        both.filter_map(move |((ordinal, identity), (_, statistics))| {
+            index.entry(ordinal as SeriesOrdinal, *identity, statistics.as_ref()?)
+        })
     }
 
     /// The series with ordinals in this range whose metric `wanted` takes, by the numbers of metrics.
@@ -188,16 +193,11 @@ impl<'a> SeriesEntries<'a> {
         ordinals: std::ops::Range<SeriesOrdinal>,
         wanted: impl Fn(MetricNumber) -> bool,
     ) -> Vec<SeriesOrdinal> {
-        let identities = &self.0.identities;
-        let end = (ordinals.end as usize).min(identities.len());
-        let start = (ordinals.start as usize).min(end);
         let mut found = Vec::new();
-        let mut at = start as SeriesOrdinal;
-        for identity in identities.focus().narrow(start..end) {
-            if wanted(identity.metric) && *identity != GONE {
-                found.push(at);
-            }
-            at += 1;
+        for (first, identities) in self.0.identities.slices(ordinals.start as usize, ordinals.end as usize) {
+            let taken = (first as SeriesOrdinal..).zip(identities);
+            let taken = taken.filter(|(_, identity)| wanted(identity.metric) && **identity != GONE);
+            found.extend(taken.map(|(ordinal, _)| ordinal));
         }
         found
     }
@@ -346,8 +346,8 @@ impl SeriesIndex {
         }
         self.of_metrics[identity.metric as usize] += 1;
         self.ordinals.insert(identity, ordinal);
-        self.identities.push_back(identity);
-        self.statistics.push_back(Some(statistics));
+        self.identities.push(identity);
+        self.statistics.push(Some(statistics));
         self.note_of_run(run, run_id, ordinal);
         ordinal
     }
@@ -384,8 +384,8 @@ impl SeriesIndex {
     /// Leaves places empty until the next ordinal is at least this one.
     pub(crate) fn restore_gap(&mut self, until: SeriesOrdinal) {
         while self.identities.len() < until as usize {
-            self.identities.push_back(GONE);
-            self.statistics.push_back(None);
+            self.identities.push(GONE);
+            self.statistics.push(None);
         }
     }
 

@@ -134,8 +134,10 @@ pub(super) struct Request<'a> {
     pub(super) session: &'a dyn Session,
     /// The columns, `None` for all.
     pub(super) projection: Option<&'a Vec<usize>>,
-    /// What must hold.
-    pub(super) filters: &'a [Expr],
+    /// What must hold, and is asked of every row.
+    pub(super) filters: &'a [&'a Expr],
+    /// All that must hold, in words.
+    pub(super) described: String,
     /// Rows at most.
     pub(super) limit: Option<usize>,
 }
@@ -170,7 +172,7 @@ impl<T: ColumnTable> ColumnScan<T> {
             .filters
             .iter()
             .map(|filter| {
-                let expression = request.session.create_physical_expr(filter.clone(), &named)?;
+                let expression = request.session.create_physical_expr((*filter).clone(), &named)?;
                 Filter::new(expression, schema, None, NeededKeys::of_expression(filter)?)
             })
             .collect::<Result<Vec<_>>>()?;
@@ -185,7 +187,6 @@ impl<T: ColumnTable> ColumnScan<T> {
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
-        let texts: Vec<String> = request.filters.iter().map(ToString::to_string).collect();
         Ok(Arc::new(Self {
             table: Arc::new(table),
             table_schema: Arc::clone(schema),
@@ -194,7 +195,7 @@ impl<T: ColumnTable> ColumnScan<T> {
             filters,
             later: Vec::new(),
             parts,
-            described: texts.join(" AND "),
+            described: request.described.clone(),
             limit: request.limit,
             properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),

@@ -15,12 +15,14 @@ const TEXT_COLUMNS: [&str; 6] = ["project", "experiment", "run_id", "metric", "c
 pub(super) struct Constraints {
     texts: BTreeMap<&'static str, BTreeSet<String>>,
     steps: RangeInclusive<i64>,
+    times: RangeInclusive<i64>,
 }
 
 impl Constraints {
     /// What a list of filters, all of which must hold, says.
     pub(super) fn of(filters: &[Expr]) -> Self {
-        let mut constraints = Self { texts: BTreeMap::new(), steps: i64::MIN..=i64::MAX };
+        let mut constraints =
+            Self { texts: BTreeMap::new(), steps: i64::MIN..=i64::MAX, times: i64::MIN..=i64::MAX };
         for filter in filters {
             constraints.add(filter);
         }
@@ -37,6 +39,16 @@ impl Constraints {
         }
     }
 
+    /// Whether a filter is answered in full by constraints on texts of these columns.
+    pub(super) fn answers_by(filter: &Expr, columns: &[&str]) -> bool {
+        match filter {
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
+                Self::answers_by(left, columns) && Self::answers_by(right, columns)
+            }
+            _ => allowed_texts(filter).is_some_and(|(column, _)| columns.contains(&column)),
+        }
+    }
+
     fn add(&mut self, filter: &Expr) {
         if let Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) = filter {
             self.add(left);
@@ -47,9 +59,9 @@ impl Constraints {
                 .and_modify(|known| known.retain(|text| allowed.contains(text)))
                 .or_insert(allowed);
         } else if let Some(range) = step_range(filter) {
-            let start = *self.steps.start().max(range.start());
-            let end = *self.steps.end().min(range.end());
-            self.steps = start..=end;
+            self.steps = both(&self.steps, &range);
+        } else if let Some(range) = time_range(filter) {
+            self.times = both(&self.times, &range);
         }
     }
 
@@ -73,6 +85,11 @@ impl Constraints {
         (self.steps != (i64::MIN..=i64::MAX)).then(|| self.steps.clone())
     }
 
+    /// The times that a point may have, in µs, `None` when any. The engine asks again: this is only to read less.
+    pub(super) fn times(&self) -> Option<RangeInclusive<i64>> {
+        (self.times != (i64::MIN..=i64::MAX)).then(|| self.times.clone())
+    }
+
     /// In words, for EXPLAIN.
     pub(super) fn describe(&self) -> String {
         let mut parts: Vec<String> = self
@@ -87,8 +104,15 @@ impl Constraints {
             let end = |step: &i64, open: i64| if *step == open { String::new() } else { step.to_string() };
             parts.push(format!("step {}..{}", end(steps.start(), i64::MIN), end(steps.end(), i64::MAX)));
         }
+        if let Some(times) = self.times() {
+            parts.push(format!("time {}..{} µs", times.start(), times.end()));
+        }
         parts.join(", ")
     }
+}
+
+fn both(a: &RangeInclusive<i64>, b: &RangeInclusive<i64>) -> RangeInclusive<i64> {
+    *a.start().max(b.start())..=*a.end().min(b.end())
 }
 
 fn column_name(expression: &Expr) -> Option<&str> {
@@ -140,42 +164,75 @@ fn allowed_texts(filter: &Expr) -> Option<(&'static str, BTreeSet<String>)> {
     }
 }
 
-fn step_literal(expression: &Expr) -> Option<i64> {
-    match expression {
-        Expr::Literal(ScalarValue::Int64(step), _) => *step,
+/// A column of whole numbers and how its literals are read.
+#[derive(Clone, Copy)]
+struct NumberColumn {
+    name: &'static str,
+    literal: fn(&ScalarValue) -> Option<i64>,
+}
+
+const STEP: NumberColumn = NumberColumn {
+    name: "step",
+    literal: |value| match value {
+        ScalarValue::Int64(step) => *step,
         _ => None,
+    },
+};
+
+const TIME: NumberColumn = NumberColumn {
+    name: "time",
+    literal: |value| match value {
+        ScalarValue::TimestampMicrosecond(micros, _) => *micros,
+        _ => None,
+    },
+};
+
+impl NumberColumn {
+    fn is(self, expression: &Expr) -> bool {
+        matches!(expression, Expr::Column(column) if column.name == self.name)
     }
-}
 
-fn is_step(expression: &Expr) -> bool {
-    matches!(expression, Expr::Column(column) if column.name == "step")
-}
+    fn read(self, expression: &Expr) -> Option<i64> {
+        match expression {
+            Expr::Literal(value, _) => (self.literal)(value),
+            _ => None,
+        }
+    }
 
-/// A comparison of `step` with a number, or BETWEEN.
-fn step_range(filter: &Expr) -> Option<RangeInclusive<i64>> {
-    match filter {
-        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
-            let (op, step) = if is_step(left) {
-                (*op, step_literal(right)?)
-            } else if is_step(right) {
-                (op.swap()?, step_literal(left)?)
-            } else {
-                return None;
-            };
-            match op {
-                Operator::Eq => Some(step..=step),
-                Operator::Lt => Some(i64::MIN..=step.checked_sub(1)?),
-                Operator::LtEq => Some(i64::MIN..=step),
-                Operator::Gt => Some(step.checked_add(1)?..=i64::MAX),
-                Operator::GtEq => Some(step..=i64::MAX),
-                _ => None,
+    /// A comparison of the column with a number, or BETWEEN.
+    fn range(self, filter: &Expr) -> Option<RangeInclusive<i64>> {
+        match filter {
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+                let (op, number) = if self.is(left) {
+                    (*op, self.read(right)?)
+                } else if self.is(right) {
+                    (op.swap()?, self.read(left)?)
+                } else {
+                    return None;
+                };
+                match op {
+                    Operator::Eq => Some(number..=number),
+                    Operator::Lt => Some(i64::MIN..=number.checked_sub(1)?),
+                    Operator::LtEq => Some(i64::MIN..=number),
+                    Operator::Gt => Some(number.checked_add(1)?..=i64::MAX),
+                    Operator::GtEq => Some(number..=i64::MAX),
+                    _ => None,
+                }
             }
+            Expr::Between(between) if !between.negated && self.is(&between.expr) => {
+                Some(self.read(&between.low)?..=self.read(&between.high)?)
+            }
+            _ => None,
         }
-        Expr::Between(between) if !between.negated && is_step(&between.expr) => {
-            Some(step_literal(&between.low)?..=step_literal(&between.high)?)
-        }
-        _ => None,
     }
+}
+
+fn step_range(filter: &Expr) -> Option<RangeInclusive<i64>> {
+    STEP.range(filter)
+}
+
+fn time_range(filter: &Expr) -> Option<RangeInclusive<i64>> {
+    TIME.range(filter)
 }
 
 #[cfg(test)]
@@ -202,6 +259,19 @@ mod tests {
         assert_eq!(constraints.steps(), Some(6..=9));
         assert!(filters.iter().all(Constraints::answers));
         assert_eq!(constraints.describe(), "metric in 2 texts, run_id=2, step 6..9");
+    }
+
+    #[test]
+    fn times_are_understood_and_asked_again() {
+        let at = |micros| lit(ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into())));
+        let filters = [col("time").gt_eq(at(5)), col("time").lt(at(9))];
+        let constraints = Constraints::of(&filters);
+        assert_eq!(constraints.times(), Some(5..=8));
+        assert!(!filters.iter().any(Constraints::answers));
+        let texts = col("metric").eq(lit("a")).and(col("run_id").eq(lit("b")));
+        assert!(Constraints::answers_by(&texts, &["metric", "run_id"]));
+        assert!(!Constraints::answers_by(&texts, &["metric"]));
+        assert!(!Constraints::answers_by(&filters[0], &["time"]));
     }
 
     #[test]

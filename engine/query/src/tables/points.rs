@@ -2,12 +2,14 @@
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use datafusion::common::Result;
 use datafusion::physical_plan::ExecutionPlan;
-use model::RunId;
 use model::schema::Table;
+use model::{Context, MetricName, RunId};
+use store::Snapshot;
 use store::segment::SegmentError;
 use store::segment::chunk_index::IndexedSeries;
 use store::segment::points::{Reader, Scan, SeriesSelection, TextColumns};
@@ -137,6 +139,7 @@ pub(super) async fn scan(
 
 /// Which series are read.
 struct Wanted<'a> {
+    snapshot: &'a Snapshot,
     constraints: &'a Constraints,
     projects: Option<HashSet<&'a str>>,
     runs: Option<HashSet<RunId>>,
@@ -151,7 +154,7 @@ impl<'a> Wanted<'a> {
         let runs = constraints
             .texts("run_id")
             .map(|ids| ids.iter().filter_map(|id| id.parse::<RunId>().ok()).collect());
-        Self { constraints, projects, runs }
+        Self { snapshot: &shown.snapshot, constraints, projects, runs }
     }
 
     /// The positions of the series that are read, in file order.
@@ -178,6 +181,22 @@ impl<'a> Wanted<'a> {
             && self.constraints.steps().is_none_or(|steps| {
                 series.rows.first_step <= *steps.end() && series.rows.last_step >= *steps.start()
             })
+            && self.constraints.times().is_none_or(|times| self.is_in_time(series, &times))
+    }
+
+    /// Whether a series can have points in a range of times: by its statistics, which cover all its segments.
+    fn is_in_time(&self, series: &IndexedSeries<'_>, times: &RangeInclusive<i64>) -> bool {
+        let (Ok(metric), context) = (MetricName::new(series.metric), series.context.map(Context::parse))
+        else {
+            return true;
+        };
+        let Ok(context) = context.transpose() else { return true };
+        let index = self.snapshot.series();
+        let run = self.snapshot.registry().ordinal(series.run);
+        let found = run.and_then(|run| index.ordinal_of(run, &metric, context.as_ref()));
+        found.and_then(|ordinal| index.entries().get(ordinal)).is_none_or(|entry| {
+            entry.statistics.first_time <= *times.end() && entry.statistics.last_time >= *times.start()
+        })
     }
 }
 

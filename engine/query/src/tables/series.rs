@@ -2,7 +2,7 @@
 //! reads this and no point.
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::ArrayRef;
 use datafusion::common::Result;
@@ -32,13 +32,15 @@ pub(super) fn scan(
 }
 
 /// Which series a statement can ask for, by what its filters say of run, metric and project.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct WantedSeries {
     runs: Option<Vec<RunOrdinal>>,
     metrics: Option<HashSet<MetricNumber>>,
     contexts: Option<BTreeSet<String>>,
     projects: Option<Vec<String>>,
     experiments: Option<BTreeSet<String>>,
+    /// By ordinal of the run whether it is in one of these projects and experiments, once somebody asked.
+    runs_within: OnceLock<Vec<bool>>,
 }
 
 impl WantedSeries {
@@ -65,7 +67,29 @@ impl WantedSeries {
             contexts: constraints.texts("context").cloned(),
             projects,
             experiments: constraints.texts("experiment").cloned(),
+            runs_within: OnceLock::new(),
         }
+    }
+
+    fn is_within(&self, run: RunRow<'_>) -> bool {
+        self.projects.as_ref().is_none_or(|projects| projects.iter().any(|p| p == run.project().as_str()))
+            && self.experiments.as_ref().is_none_or(|names| names.contains(run.experiment().as_str()))
+    }
+
+    fn runs_within(&self, snapshot: &Snapshot) -> &[bool] {
+        self.runs_within.get_or_init(|| {
+            let mut within = Vec::new();
+            for piece in snapshot.registry().runs().pieces() {
+                for place in piece.places.iter() {
+                    let ordinal = piece.first as usize + usize::from(*place);
+                    if within.len() <= ordinal {
+                        within.resize(ordinal + 1, false);
+                    }
+                    within[ordinal] = piece.columns.get(*place).is_some_and(|run| self.is_within(run));
+                }
+            }
+            within
+        })
     }
 
     /// Whether nothing is left out.
@@ -79,17 +103,13 @@ impl WantedSeries {
 
     /// Whether a series is asked for.
     pub(super) fn takes(&self, snapshot: &Snapshot, entry: &SeriesEntry<'_>) -> bool {
-        let is_in = |run: RunRow<'_>| {
-            self.projects.as_ref().is_none_or(|projects| projects.iter().any(|p| p == run.project().as_str()))
-                && self.experiments.as_ref().is_none_or(|names| names.contains(run.experiment().as_str()))
-        };
         self.runs.as_ref().is_none_or(|runs| runs.binary_search(&entry.run).is_ok())
             && self.metrics.as_ref().is_none_or(|metrics| {
                 snapshot.series().metric_number(entry.metric).is_some_and(|number| metrics.contains(&number))
             })
             && self.takes_context(entry.context)
             && (self.projects.is_none() && self.experiments.is_none()
-                || snapshot.registry().runs().get(entry.run).is_some_and(is_in))
+                || snapshot.registry().runs().get(entry.run).is_some_and(|run| self.is_within(run)))
     }
 
     fn takes_context(&self, context: Option<&Context>) -> bool {
@@ -157,10 +177,12 @@ impl ColumnTable for Series {
             },
             None => entries.of_metrics(self.range(piece), |_| true),
         };
-        let by_metric_alone = self.wanted.contexts.is_none()
-            && self.wanted.projects.is_none()
-            && self.wanted.experiments.is_none();
-        if !by_metric_alone {
+        if self.wanted.projects.is_some() || self.wanted.experiments.is_some() {
+            let within = self.wanted.runs_within(&self.snapshot);
+            let is_within = |run: RunOrdinal| within.get(run as usize).copied().unwrap_or(false);
+            ordinals.retain(|ordinal| entries.run_of(*ordinal).is_some_and(is_within));
+        }
+        if self.wanted.contexts.is_some() {
             ordinals.retain(|ordinal| entries.get(*ordinal).is_some_and(|entry| takes(&entry)));
         }
         ordinals

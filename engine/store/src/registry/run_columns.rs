@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, StringViewArray,
-    TimestampMicrosecondArray, UInt16Array,
+    Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder, Float64Array, Int64Array, StringViewArray,
+    TimestampMicrosecondArray, UInt16Array, make_view,
 };
-use arrow::buffer::BooleanBuffer;
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
 use model::{ExperimentName, Key, ParamValue, ProjectName, Run, RunId, RunStatus, TagValue};
 
 use super::config_hash::ConfigHash;
@@ -337,23 +337,39 @@ pub(crate) fn run_ids(ids: impl Iterator<Item = RunId>) -> ArrayRef {
 
 /// Numbers of 128 bits as 32 hexadecimal digits.
 fn hexadecimal(numbers: impl Iterator<Item = Option<u128>>) -> ArrayRef {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let (lower, _) = numbers.size_hint();
-    let mut builder = arrow::array::StringViewBuilder::with_capacity(lower);
+    const DIGITS: usize = 32;
+    let (rows, _) = numbers.size_hint();
+    let mut texts: Vec<u8> = Vec::with_capacity(rows * DIGITS);
+    let mut views: Vec<u128> = Vec::with_capacity(rows);
+    let mut valid = BooleanBufferBuilder::new(rows);
     for number in numbers {
+        valid.append(number.is_some());
         let Some(number) = number else {
-            builder.append_null();
+            views.push(0);
             continue;
         };
-        let mut text = [0_u8; 32];
-        for (pair, byte) in text.chunks_exact_mut(2).zip(number.to_be_bytes()) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 15)];
-        }
-        // Digits are text.
-        builder.append_value(std::str::from_utf8(&text).unwrap_or_default());
+        let text = digits(number);
+        views.push(make_view(&text, 0, texts.len() as u32));
+        texts.extend_from_slice(&text);
     }
-    Arc::new(builder.finish())
+    let valid = valid.finish();
+    let nulls = (valid.count_set_bits() < valid.len()).then(|| NullBuffer::new(valid));
+    match StringViewArray::try_new(views.into(), vec![Buffer::from_vec(texts)], nulls) {
+        Ok(array) => Arc::new(array),
+        // Every view is of digits that are there.
+        Err(_) => Arc::new(StringViewArray::new_null(rows)),
+    }
+}
+
+/// The hexadecimal digits of a number, the most significant first.
+fn digits(number: u128) -> [u8; 32] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [0_u8; 32];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(number.to_be_bytes()) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+    text
 }
 
 /// Collects the runs of a chunk.

@@ -92,6 +92,14 @@ impl Chunk {
         self.merged = Arc::default();
     }
 
+    /// As [`Self::change`], to be changed.
+    fn change_mut(&mut self, place: Place) -> Option<&mut Option<Slot>> {
+        self.merged = Arc::default();
+        let block = self.changed.get_mut(&(place / BLOCK))?;
+        block.columns = Arc::default();
+        block.rows.get_mut(&(place % BLOCK))
+    }
+
     fn changes(&self) -> usize {
         self.changed.values().map(|block| block.rows.len()).sum()
     }
@@ -186,21 +194,19 @@ impl RunTable {
     /// Changes the run of an ordinal, when there is one.
     pub(super) fn change(&mut self, ordinal: RunOrdinal, change: impl FnOnce(&mut Run)) {
         let (index, place) = parts(ordinal);
-        let Some(chunk) = self.chunks.get(index) else { return };
-        let mut slot = match chunk.change(place) {
-            Some(Some(slot)) => {
-                self.bytes = self.bytes.saturating_sub(slot.bytes());
-                slot.clone()
-            }
-            Some(None) => return,
-            None => match chunk.base.get(place) {
-                Some(row) => Slot { run: Arc::new(row.to_run()), since: chunk.base.since(place) },
-                None => return,
-            },
-        };
-        change(Arc::make_mut(&mut slot.run));
-        self.bytes += slot.bytes();
-        self.chunk(index).put(place, Some(slot));
+        let Some(chunk) = self.chunks.get_mut(index) else { return };
+        if chunk.change(place).is_none() {
+            let Some(row) = chunk.base.get(place) else { return };
+            let slot = Slot { run: Arc::new(row.to_run()), since: chunk.base.since(place) };
+            self.bytes += slot.bytes();
+            chunk.put(place, Some(slot));
+        }
+        // In its place: a row that no snapshot holds is not copied.
+        if let Some(Some(slot)) = chunk.change_mut(place) {
+            let before = slot.bytes();
+            change(Arc::make_mut(&mut slot.run));
+            self.bytes = (self.bytes + slot.bytes()).saturating_sub(before);
+        }
     }
 
     /// Takes a run out; its place stays empty.

@@ -177,26 +177,17 @@ pub fn series<'a>(
 /// One column of these series by its position in the schema of the table, texts as views.
 pub fn series_column(registry: &Registry, entries: &[SeriesEntry<'_>], column: usize) -> ArrayRef {
     let all = || entries.iter().map(|entry| entry.statistics);
-    let of_runs = |text: fn(RunRow<'_>) -> &str| -> ArrayRef {
-        let mut builder = StringViewBuilder::with_capacity(entries.len()).with_deduplicate_strings();
+    let of_runs = |text: fn(RunRow<'_>) -> &str| {
         let runs = registry.runs();
-        for entry in entries {
-            builder.append_option(runs.get(entry.run).map(text));
-        }
-        Arc::new(builder.finish())
-    };
-    let views = |texts: &mut dyn Iterator<Item = Option<&str>>| -> ArrayRef {
-        let mut builder = StringViewBuilder::with_capacity(entries.len()).with_deduplicate_strings();
-        texts.for_each(|text| builder.append_option(text));
-        Arc::new(builder.finish())
+        views(entries.iter().map(|entry| runs.get(entry.run).map(text)))
     };
     let count = |value: u64| i64::try_from(value).ok();
     match column {
         0 => of_runs(|run| run.project().as_str()),
         1 => of_runs(|run| run.experiment().as_str()),
         2 => run_ids(entries.iter().map(|entry| entry.run_id)),
-        3 => views(&mut entries.iter().map(|entry| Some(entry.metric.as_str()))),
-        4 => views(&mut entries.iter().map(|entry| entry.context.map(|context| context.as_str()))),
+        3 => views(entries.iter().map(|entry| Some(entry.metric.as_str()))),
+        4 => views(entries.iter().map(|entry| entry.context.map(|context| context.as_str()))),
         5 => integer(all().map(|s| count(s.count))),
         6 => integer(all().map(|s| count(s.nan_count))),
         7 => integer(all().map(|s| count(s.infinite_count))),
@@ -221,6 +212,13 @@ pub fn series_column(registry: &Registry, entries: &[SeriesEntry<'_>], column: u
         // The bits of the fingerprint; Delta has no unsigned integers.
         _ => integer(all().map(|s| Some(s.fingerprint as i64))),
     }
+}
+
+/// Texts as views, each distinct one kept once.
+fn views<'a>(texts: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {
+    let mut builder = StringViewBuilder::with_capacity(texts.size_hint().0).with_deduplicate_strings();
+    texts.for_each(|text| builder.append_option(text));
+    Arc::new(builder.finish())
 }
 
 fn batch(table: Table, columns: Vec<ArrayRef>) -> Result<RecordBatch, ArrowError> {

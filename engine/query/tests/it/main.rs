@@ -6,9 +6,11 @@
 mod damage;
 mod errors;
 mod examples;
+mod fresh;
 mod functions_golden;
 mod guard;
 mod lake;
 mod points;
+mod pruning;
 mod session;
 mod sql_files;

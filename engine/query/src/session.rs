@@ -14,6 +14,8 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{FunctionRegistry, SessionStateDefaults};
 use datafusion::optimizer::Analyzer;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig as EngineConfig;
 use object_store::ObjectStore;
 use store::Snapshot;
@@ -23,7 +25,8 @@ use crate::error::{Located, QueryError, Result};
 use crate::functions;
 use crate::guard::{StatementMemory, guarded_scalar_functions, guarded_table_functions};
 use crate::tables::{
-    Access, CATALOG, KeyCache, NameNeededKeys, Notices, OnCorrupt, PUBLIC, Reading, SnapshotCatalog,
+    Access, CATALOG, JoinOnOrdinals, KeyCache, NameNeededKeys, Notices, OnCorrupt, PUBLIC, Reading,
+    SnapshotCatalog,
 };
 
 /// Stack of the threads that plan: what the limits on nesting let through fits.
@@ -191,6 +194,7 @@ impl SessionFactory {
             .with_config(engine)
             .with_runtime_env(Arc::clone(&environment))
             .with_analyzer_rules(rules)
+            .with_physical_optimizer_rules(physical_rules())
             .with_expr_planners(SessionStateDefaults::default_expr_planners())
             .with_scalar_functions(scalars)
             .with_higher_order_functions(SessionStateDefaults::default_higher_order_functions())
@@ -252,6 +256,13 @@ impl SessionFactory {
     pub(crate) fn handle(&self) -> Option<&tokio::runtime::Handle> {
         self.threads.as_ref().map(tokio::runtime::Runtime::handle)
     }
+}
+
+/// The engine's own rules; before them, joins on run ids become joins on ordinals.
+fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = vec![Arc::new(JoinOnOrdinals)];
+    rules.extend(PhysicalOptimizer::new().rules);
+    rules
 }
 
 /// SQL reaches no files: all reading goes through the snapshot.

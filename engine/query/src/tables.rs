@@ -10,6 +10,7 @@ mod points;
 mod points_scan;
 mod reading;
 mod rows;
+mod run_keys;
 mod runs;
 mod series;
 mod series_filter;
@@ -37,6 +38,7 @@ pub(crate) use keys::{KeyCache, KeyTypes};
 pub(crate) use keys_needed::{NameNeededKeys, NeededKeys};
 pub(crate) use reading::Reading;
 pub use reading::{Notices, OnCorrupt};
+pub(crate) use run_keys::JoinOnOrdinals;
 
 /// Which projects a caller sees.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

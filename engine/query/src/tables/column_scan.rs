@@ -7,9 +7,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, UInt32Array};
 use arrow::compute::BatchCoalescer;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::catalog::Session;
 use datafusion::common::stats::Precision;
@@ -38,6 +38,9 @@ const PARTITION_ROWS: usize = 65_536;
 
 /// A table in columns, cut into pieces.
 pub(super) trait ColumnTable: Send + Sync + 'static {
+    /// Where the column `run_id` stands.
+    const RUN_ID: usize = 2;
+
     /// How a row of a piece is named.
     type Row: Copy + Send + Sync;
 
@@ -56,6 +59,9 @@ pub(super) trait ColumnTable: Send + Sync + 'static {
     /// The rows of a piece that can be in the answer, rising.
     fn rows(&self, piece: usize) -> Vec<Self::Row>;
 
+    /// The ordinal of the run of each of these rows.
+    fn run_ordinals(&self, piece: usize, rows: &[Self::Row]) -> UInt32Array;
+
     /// Columns of these rows, by position in the schema of the table; of struct columns only the keys that are needed.
     ///
     /// # Errors
@@ -67,6 +73,30 @@ pub(super) trait ColumnTable: Send + Sync + 'static {
         columns: &[usize],
         needed: &NeededKeys,
     ) -> Result<Vec<ArrayRef>>;
+}
+
+/// The name of the column behind those of a table that holds the ordinals of runs; SQL cannot name it.
+const RUN_ORDINAL: &str = "run ordinal";
+
+/// Columns of a table, or the ordinals of its runs behind them.
+fn columns_of<T: ColumnTable>(
+    table: &T,
+    width: usize,
+    piece: usize,
+    rows: &[T::Row],
+    columns: &[usize],
+    needed: &NeededKeys,
+) -> Result<Vec<ArrayRef>> {
+    if !columns.contains(&width) {
+        return table.columns(piece, rows, columns, needed);
+    }
+    let own: Vec<usize> = columns.iter().copied().filter(|column| *column != width).collect();
+    let mut arrays = table.columns(piece, rows, &own, needed)?.into_iter();
+    let ordinals: ArrayRef = Arc::new(table.run_ordinals(piece, rows));
+    Ok(columns
+        .iter()
+        .filter_map(|column| if *column == width { Some(Arc::clone(&ordinals)) } else { arrays.next() })
+        .collect())
 }
 
 /// A filter over some columns of the table.
@@ -110,11 +140,17 @@ impl Filter {
     }
 
     /// The rows for which the filter holds.
-    fn keep<T: ColumnTable>(&self, table: &T, piece: usize, rows: Vec<T::Row>) -> Result<Vec<T::Row>> {
+    fn keep<T: ColumnTable>(
+        &self,
+        table: &T,
+        width: usize,
+        piece: usize,
+        rows: Vec<T::Row>,
+    ) -> Result<Vec<T::Row>> {
         if rows.is_empty() {
             return Ok(rows);
         }
-        let columns = table.columns(piece, &rows, &self.columns, &self.needed)?;
+        let columns = columns_of(table, width, piece, &rows, &self.columns, &self.needed)?;
         let batch = batch(&self.schema, columns, rows.len())?;
         let holds = self.expression.evaluate(&batch)?.into_array(rows.len())?;
         let holds = holds.as_boolean();
@@ -145,6 +181,7 @@ pub(super) struct Request<'a> {
 /// Reads a table in columns.
 pub(super) struct ColumnScan<T> {
     table: Arc<T>,
+    /// The columns of the table, and behind them the ordinals of runs.
     table_schema: SchemaRef,
     projection: Vec<usize>,
     needed: NeededKeys,
@@ -180,16 +217,13 @@ impl<T: ColumnTable> ColumnScan<T> {
         let projection = request.projection.cloned().unwrap_or_else(all);
         let partitions = request.session.config_options().execution.target_partitions;
         let parts = divide(&table, partitions);
-        let projected = Arc::new(schema.project(&projection)?);
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(projected),
-            Partitioning::UnknownPartitioning(parts.len()),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        );
+        let mut fields: Vec<FieldRef> = schema.fields().iter().cloned().collect();
+        fields.push(Arc::new(Field::new(RUN_ORDINAL, DataType::UInt32, false)));
+        let table_schema = Arc::new(Schema::new(fields));
+        let properties = properties(&table_schema, &projection, parts.len())?;
         Ok(Arc::new(Self {
             table: Arc::new(table),
-            table_schema: Arc::clone(schema),
+            table_schema,
             projection,
             needed: needed.clone(),
             filters,
@@ -197,10 +231,68 @@ impl<T: ColumnTable> ColumnScan<T> {
             parts,
             described: request.described.clone(),
             limit: request.limit,
-            properties: Arc::new(properties),
+            properties,
             metrics: ExecutionPlanMetricsSet::new(),
         }))
     }
+
+    /// The scan with the ordinals of the runs that this column of it, when it is `run_id`, names, and where they are: in
+    /// place of the column when that is free, else behind all others.
+    pub(super) fn with_ordinals(
+        &self,
+        column: usize,
+        is_free: bool,
+    ) -> Result<Option<(Arc<dyn ExecutionPlan>, usize)>> {
+        if self.projection.get(column) != Some(&T::RUN_ID) {
+            return Ok(None);
+        }
+        let width = self.width();
+        let mut projection = self.projection.clone();
+        let place = match projection.get_mut(column) {
+            Some(column_of_table) if is_free => {
+                *column_of_table = width;
+                column
+            }
+            _ => {
+                projection.push(width);
+                projection.len() - 1
+            }
+        };
+        let properties = properties(&self.table_schema, &projection, self.parts.len())?;
+        let scan = Self { projection, properties, ..self.again() };
+        Ok(Some((Arc::new(scan), place)))
+    }
+
+    /// Columns of the table itself.
+    fn width(&self) -> usize {
+        self.table_schema.fields().len() - 1
+    }
+
+    /// The same scan, which has not run.
+    fn again(&self) -> Self {
+        Self {
+            table: Arc::clone(&self.table),
+            table_schema: Arc::clone(&self.table_schema),
+            projection: self.projection.clone(),
+            needed: self.needed.clone(),
+            filters: self.filters.clone(),
+            later: self.later.clone(),
+            parts: self.parts.clone(),
+            described: self.described.clone(),
+            limit: self.limit,
+            properties: Arc::clone(&self.properties),
+            metrics: ExecutionPlanMetricsSet::new(),
+        }
+    }
+}
+
+fn properties(table: &SchemaRef, projection: &[usize], partitions: usize) -> Result<Arc<PlanProperties>> {
+    Ok(Arc::new(PlanProperties::new(
+        EquivalenceProperties::new(Arc::new(table.project(projection)?)),
+        Partitioning::UnknownPartitioning(partitions),
+        EmissionType::Incremental,
+        Boundedness::Bounded,
+    )))
 }
 
 /// The pieces in about equal parts.
@@ -304,19 +396,7 @@ impl<T: ColumnTable> ExecutionPlan for ColumnScan<T> {
         }
         // They only leave out early what the join or the sort would: those ask again.
         let answers = vec![PushedDown::No; pushed.parent_filters.len()];
-        let node = Self {
-            table: Arc::clone(&self.table),
-            table_schema: Arc::clone(&self.table_schema),
-            projection: self.projection.clone(),
-            needed: self.needed.clone(),
-            filters: self.filters.clone(),
-            later,
-            parts: self.parts.clone(),
-            described: self.described.clone(),
-            limit: self.limit,
-            properties: Arc::clone(&self.properties),
-            metrics: ExecutionPlanMetricsSet::new(),
-        };
+        let node = Self { later, ..self.again() };
         Ok(FilterPushdownPropagation { filters: answers, updated_node: Some(Arc::new(node)) })
     }
 
@@ -327,6 +407,7 @@ impl<T: ColumnTable> ExecutionPlan for ColumnScan<T> {
         let counter = |name: &'static str| MetricBuilder::new(&self.metrics).counter(name, partition);
         let mut reading = Reading {
             table: Arc::clone(&self.table),
+            width: self.width(),
             schema: self.schema(),
             projection: self.projection.clone(),
             needed: self.needed.clone(),
@@ -367,6 +448,7 @@ impl<T: ColumnTable> ExecutionPlan for ColumnScan<T> {
 /// The state of one partition.
 struct Reading<T> {
     table: Arc<T>,
+    width: usize,
     schema: SchemaRef,
     projection: Vec<usize>,
     needed: NeededKeys,
@@ -398,7 +480,7 @@ impl<T: ColumnTable> Reading<T> {
             let mut rows = self.table.rows(piece);
             self.rows_considered.add(rows.len());
             for filter in &self.filters {
-                rows = filter.keep(self.table.as_ref(), piece, rows)?;
+                rows = filter.keep(self.table.as_ref(), self.width, piece, rows)?;
             }
             rows.truncate(self.left);
             self.left -= rows.len();
@@ -409,7 +491,8 @@ impl<T: ColumnTable> Reading<T> {
             }
             self.pieces_read.add(1);
             for rows in rows.chunks(BATCH_ROWS) {
-                let columns = self.table.columns(piece, rows, &self.projection, &self.needed)?;
+                let columns =
+                    columns_of(self.table.as_ref(), self.width, piece, rows, &self.projection, &self.needed)?;
                 self.coalescer.push_batch(batch(&self.schema, columns, rows.len())?)?;
             }
         }

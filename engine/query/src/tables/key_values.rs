@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, StringViewArray};
+use arrow::array::{ArrayRef, StringViewArray, UInt32Array};
 use datafusion::common::Result;
 use datafusion::physical_plan::ExecutionPlan;
 use model::schema::Table;
-use store::{KeyColumn, Place, RunField, RunPiece};
+use store::{KeyColumn, Place, RunField, RunOrdinal, RunPiece};
 
 use super::column_scan::{ColumnScan, ColumnTable, Request};
 use super::constraints::Constraints;
@@ -35,7 +35,7 @@ pub(super) fn scan(
 }
 
 /// A piece is one key of the runs of one piece.
-struct KeyValues {
+pub(super) struct KeyValues {
     table: Table,
     runs: Vec<RunPiece>,
     columns: Vec<(usize, Arc<str>)>,
@@ -76,6 +76,11 @@ impl ColumnTable for KeyValues {
         let Some((runs, column)) = self.column(piece) else { return Vec::new() };
         let codes = column.codes_at(&runs.places);
         runs.places.iter().zip(codes).filter(|(_, code)| code.is_some()).map(|(place, _)| *place).collect()
+    }
+
+    fn run_ordinals(&self, piece: usize, rows: &[Place]) -> UInt32Array {
+        let first = self.column(piece).map_or(0, |(runs, _)| runs.first);
+        UInt32Array::from_iter_values(rows.iter().map(|place| first + RunOrdinal::from(*place)))
     }
 
     fn columns(

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{ArrayRef, Float64Array, StructArray, new_null_array};
+use arrow::array::{ArrayRef, Float64Array, StructArray, UInt32Array, new_null_array};
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::physical_plan::ExecutionPlan;
@@ -119,7 +119,7 @@ fn only(piece: RunPiece, wanted: &HashSet<RunOrdinal>) -> Option<RunPiece> {
     (!places.is_empty()).then(|| RunPiece { places: places.into(), ..piece })
 }
 
-struct Runs {
+pub(super) struct Runs {
     pieces: Vec<RunPiece>,
     schema: SchemaRef,
     types: Arc<KeyTypes>,
@@ -147,6 +147,11 @@ impl ColumnTable for Runs {
 
     fn rows(&self, piece: usize) -> Vec<Place> {
         self.pieces.get(piece).map_or_else(Vec::new, |piece| piece.places.to_vec())
+    }
+
+    fn run_ordinals(&self, piece: usize, rows: &[Place]) -> UInt32Array {
+        let first = self.pieces.get(piece).map_or(0, |piece| piece.first);
+        UInt32Array::from_iter_values(rows.iter().map(|place| first + RunOrdinal::from(*place)))
     }
 
     fn columns(

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::ArrayRef;
+use arrow::array::{ArrayRef, UInt32Array};
 use datafusion::common::Result;
 use datafusion::physical_plan::ExecutionPlan;
 use model::{Context, MetricName, RunId};
@@ -119,7 +119,7 @@ impl WantedSeries {
     }
 }
 
-struct Series {
+pub(super) struct Series {
     snapshot: Snapshot,
     wanted: WantedSeries,
 }
@@ -186,6 +186,11 @@ impl ColumnTable for Series {
             ordinals.retain(|ordinal| entries.get(*ordinal).is_some_and(|entry| takes(&entry)));
         }
         ordinals
+    }
+
+    fn run_ordinals(&self, _piece: usize, rows: &[SeriesOrdinal]) -> UInt32Array {
+        let entries = self.snapshot.series().entries();
+        rows.iter().map(|row| entries.run_of(*row)).collect()
     }
 
     fn columns(

@@ -116,3 +116,49 @@ fn five_thousand_keys_are_columns_and_cost_only_what_is_named() {
     assert_eq!(lake.cell("SELECT count(DISTINCT key) FROM params"), "5000");
     assert_eq!(lake.rows("SELECT params FROM runs").len(), 100);
 }
+
+#[test]
+fn joins_on_run_ids_give_the_same_on_ordinals() {
+    let mut lake = many();
+    // Runs without series, and series of a run that goes.
+    block_on(async {
+        for number in [400, 401] {
+            let (project, experiment) = (ProjectName::default(), ExperimentName::new("e9").unwrap());
+            let new = NewRun::named(run_id(number), project, experiment, "bare", 1);
+            lake.store.apply(vec![Command::CreateRun(new)], None).await.unwrap();
+        }
+        lake.store.apply(vec![Command::DeleteRuns { runs: vec![run_id(5)] }], None).await.unwrap();
+    });
+    lake.snapshot = lake.store.snapshot();
+    let sources = [
+        ("runs", "runs WHERE params.lr < 0.05 OR name = 'bare'"),
+        ("series", "series WHERE metric = 'loss'"),
+        ("params", "params WHERE number > 0.02"),
+    ];
+    let mut on_ordinals = 0;
+    for (left, left_source) in &sources {
+        for (right, right_source) in &sources {
+            for join in ["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN", "LEFT SEMI JOIN", "LEFT ANTI JOIN"] {
+                for columns in
+                    ["a.run_id AS one, a.experiment AS two", "a.experiment AS one, count(*) AS two"]
+                {
+                    let grouped = if columns.contains("count") { "GROUP BY a.experiment" } else { "" };
+                    let sql = |key: &str| {
+                        format!(
+                            "SELECT {columns} FROM (SELECT * FROM {left_source}) a {join} (SELECT * FROM {right_source}) b \
+                             ON a.run_id = {key} {grouped} ORDER BY 1, 2"
+                        )
+                    };
+                    let (plain, hidden) = (sql("b.run_id"), sql("concat(b.run_id, '')"));
+                    assert_eq!(lake.rows(&plain), lake.rows(&hidden), "{left} {right}: {plain}");
+                    let plan = lake.rows(&format!("EXPLAIN FORMAT INDENT {plain}")).concat().join("\n");
+                    on_ordinals += usize::from(plan.contains("(run ordinal@"));
+                }
+            }
+        }
+    }
+    assert_eq!(on_ordinals, 3 * 3 * 6 * 2);
+    let both = "SELECT r.run_id, s.run_id AS other, s.last, r.params.lr FROM runs r JOIN series s ON s.run_id = r.run_id \
+                WHERE s.metric = 'acc' AND r.run_id < s.experiment || 'z' ORDER BY 1 LIMIT 3";
+    assert_eq!(lake.rows(both)[0][..2], [run_id(1).to_string(), run_id(1).to_string()]);
+}

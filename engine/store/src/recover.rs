@@ -237,9 +237,8 @@ pub(crate) async fn restore(
             let extra =
                 Extra::of_file(&sealed).map_err(|error| sealed.corrupt("footer", error.to_string()))?;
             let chunk = chunk_of(file).unwrap_or_default();
-            match table {
-                Table::Series => state.series.restore_gap(chunk.saturating_mul(SERIES_PER_CHUNK)),
-                _ => {}
+            if table == Table::Series {
+                state.series.restore_gap(chunk.saturating_mul(SERIES_PER_CHUNK));
             }
             let mut orphans = reading.is_tolerant().then_some(0);
             let table_seq = version.last_seq;

@@ -165,7 +165,7 @@ fn compare(
         }
         let what = match &statistics {
             None => format!("the statistics count {} points, there is none", entry.statistics.count),
-            Some(statistics) => match difference(&entry.statistics, statistics) {
+            Some(statistics) => match difference(entry.statistics, statistics) {
                 Some(difference) => difference,
                 None => continue,
             },

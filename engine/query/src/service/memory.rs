@@ -8,8 +8,8 @@
 //!   sorts from the beginning, others once half of it is taken.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
@@ -115,7 +115,8 @@ pub(crate) struct StatementMemory {
     all: Arc<SharedMemory>,
     stop: Arc<Stop>,
     limit: usize,
-    floor: usize,
+    /// Set once, before there is anything to hold.
+    floor: OnceLock<usize>,
     held: Mutex<Held>,
 }
 
@@ -150,11 +151,21 @@ impl Held {
 
 impl StatementMemory {
     pub(crate) fn new(all: Arc<SharedMemory>, limit: usize, stop: Arc<Stop>) -> Self {
-        let places = all.places.load(Ordering::Relaxed);
-        let place = |taken: usize| (taken < places).then_some(taken + 1);
-        let has_floor = all.with_floor.fetch_update(Ordering::Relaxed, Ordering::Relaxed, place).is_ok();
-        let floor = if has_floor { all.floor() } else { 0 };
-        Self { all, stop, limit, floor, held: Mutex::default() }
+        Self { all, stop, limit, floor: OnceLock::new(), held: Mutex::default() }
+    }
+
+    /// Takes a floor, when one is left; called when the statement begins to run. One that waits has none.
+    pub(crate) fn begin(&self) {
+        self.floor.get_or_init(|| {
+            let places = self.all.places.load(Ordering::Relaxed);
+            let place = |taken: usize| (taken < places).then_some(taken + 1);
+            let taken = self.all.with_floor.fetch_update(Ordering::Relaxed, Ordering::Relaxed, place);
+            if taken.is_ok() { self.all.floor() } else { 0 }
+        });
+    }
+
+    fn floor(&self) -> usize {
+        self.floor.get().copied().unwrap_or_default()
     }
 
     /// Bytes held now.
@@ -169,7 +180,7 @@ impl StatementMemory {
 
     /// How much of a total lies beyond the floor.
     fn beyond(&self, total: usize) -> usize {
-        total.saturating_sub(self.floor)
+        total.saturating_sub(self.floor())
     }
 
     fn add(&self, held: &mut Held, yielding: bool, bytes: usize) {
@@ -197,7 +208,7 @@ impl StatementMemory {
 
 impl Drop for StatementMemory {
     fn drop(&mut self) {
-        if self.floor > 0 {
+        if self.floor() > 0 {
             self.all.with_floor.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -284,7 +295,9 @@ mod tests {
     use super::*;
 
     fn statement(all: &Arc<SharedMemory>, limit: usize) -> Arc<dyn MemoryPool> {
-        Arc::new(StatementMemory::new(Arc::clone(all), limit, Arc::default()))
+        let memory = StatementMemory::new(Arc::clone(all), limit, Arc::default());
+        memory.begin();
+        Arc::new(memory)
     }
 
     fn consumer(pool: &Arc<dyn MemoryPool>, can_spill: bool) -> MemoryReservation {
@@ -323,6 +336,16 @@ mod tests {
         let third = statement(&all, 10_000);
         consumer(&third, false).try_grow(1_000).unwrap();
         assert_eq!(all.reserved(), 0);
+    }
+
+    #[test]
+    fn who_waits_takes_no_floor() {
+        let all = Arc::new(SharedMemory::new(1_000, 1));
+        let waiting = StatementMemory::new(Arc::clone(&all), 10_000, Arc::default());
+        consumer(&statement(&all, 10_000), false).try_grow(1_000).unwrap();
+        waiting.begin();
+        consumer(&(Arc::new(waiting) as Arc<dyn MemoryPool>), false).try_grow(1_000).unwrap();
+        assert_eq!(all.with_floor.load(Ordering::Relaxed), 0);
     }
 
     #[test]
@@ -376,6 +399,7 @@ mod tests {
         let all = Arc::new(SharedMemory::new(1_000, 1));
         let stop = Arc::new(Stop::default());
         let memory = Arc::new(StatementMemory::new(all, 10_000, Arc::clone(&stop)));
+        memory.begin();
         let one: Arc<dyn MemoryPool> = Arc::clone(&memory) as Arc<dyn MemoryPool>;
         let held = consumer(&one, false);
         held.try_grow(900).unwrap();

@@ -70,8 +70,9 @@ pub(crate) struct Resources {
 }
 
 impl Resources {
-    /// Has the engine take memory and disk for this statement.
+    /// Has the engine take memory and disk for this statement, which begins to run.
     pub(crate) fn give_to(&self, environment: &mut RuntimeEnv) {
+        self.memory.begin();
         environment.memory_pool = Arc::clone(&self.memory) as Arc<dyn MemoryPool>;
         let mode = match &self.spill {
             Some(spill) => DiskManagerMode::Custom(Arc::clone(spill) as _),

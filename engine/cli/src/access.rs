@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use runlake::query::{Notices, QueryOptions, Settings};
+use runlake::query::{Notices, QueryOptions};
 use runlake::store::StaleLog;
 use runlake::{Lake, LakeOptions, Location};
 use server::client::Client;
@@ -21,13 +21,12 @@ use crate::progress::Bar;
 pub(crate) struct Rows {
     pub(crate) schema: SchemaRef,
     pub(crate) batches: BoxStream<'static, anyhow::Result<RecordBatch>>,
-    /// After `SET`: what to give to the next statements.
-    pub(crate) settings: Option<Settings>,
     /// What to tell beside the rows; complete when they are taken.
     pub(crate) notices: Notices,
 }
 
-/// Where SQL is asked.
+/// Where SQL is asked. Clones ask the same.
+#[derive(Clone)]
 pub(crate) enum Source {
     Lake(Lake),
     Server(Box<Client>),
@@ -53,8 +52,7 @@ impl Source {
             Self::Lake(lake) => {
                 let answer = lake.query(sql, options).await?;
                 let batches = answer.batches.map_err(|error| runlake::Error::from(error).into()).boxed();
-                let (settings, notices) = (answer.settings, answer.notices);
-                Ok(Rows { schema: answer.schema, batches, settings, notices })
+                Ok(Rows { schema: answer.schema, batches, notices: answer.notices })
             }
             Self::Server(client) => {
                 let rows = client.sql_rows(sql, settings).await?;
@@ -69,8 +67,16 @@ impl Source {
                     }
                     anyhow::Ok(batch.map(|batch| (batch, (rows, told))))
                 });
-                Ok(Rows { schema, batches: batches.boxed(), settings: None, notices })
+                Ok(Rows { schema, batches: batches.boxed(), notices })
             }
+        }
+    }
+
+    /// Ends a statement by its number in `system.queries`; false when none with it waits or runs.
+    pub(crate) async fn cancel(&self, id: u64) -> anyhow::Result<bool> {
+        match self {
+            Self::Lake(lake) => Ok(lake.cancel_query(id)),
+            Self::Server(client) => Ok(client.cancel(id).await?),
         }
     }
 

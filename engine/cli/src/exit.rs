@@ -65,6 +65,9 @@ pub(crate) fn code_of(error: &anyhow::Error) -> u8 {
 fn code_of_query(error: &QueryError) -> u8 {
     match error {
         QueryError::Memory { .. }
+        | QueryError::Spill { .. }
+        | QueryError::Busy { .. }
+        | QueryError::Cancelled { .. }
         | QueryError::Time { .. }
         | QueryError::Execution(_)
         | QueryError::Storage { .. }

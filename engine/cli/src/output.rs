@@ -1,13 +1,14 @@
 //! Rows for people and programs.
 
+mod cells;
+mod csv;
+
 use std::io::{IsTerminal, Write};
 
 use arrow::array::RecordBatch;
-use arrow::csv::WriterBuilder;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::ipc::writer::StreamWriter;
 use arrow::json::writer::{JsonArray, LineDelimited};
-use arrow::util::display::{ArrayFormatter, FormatOptions};
 use clap::ValueEnum;
 use comfy_table::presets::{ASCII_MARKDOWN, UTF8_FULL_CONDENSED};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
@@ -16,13 +17,14 @@ use parquet::arrow::ArrowWriter;
 
 use crate::access::Rows;
 use crate::exit::UsageError;
+use cells::Cells;
 
 /// How rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// Boxes for a terminal
     Table,
-    /// Comma-separated values with a header
+    /// Comma-separated values with a header; structs and lists as JSON
     Csv,
     /// One JSON array of objects
     Json,
@@ -36,12 +38,29 @@ pub(crate) enum Format {
     Parquet,
 }
 
+/// A format, and how rows stand in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Style {
+    pub(crate) format: Format,
+    /// Each row as lines of name and value; for people only.
+    pub(crate) expanded: bool,
+}
+
+impl Style {
+    pub(crate) fn of(format: Format) -> Self {
+        Self { format, expanded: false }
+    }
+}
+
 /// Rows that a table shows at most; the other formats write all.
 const TABLE_ROWS: usize = 1000;
+/// Keys of a struct that a cell may show without a word about those that do not fit.
+const KEYS_SHOWN: usize = 64;
 
-/// Writes all rows to standard output; only a table holds them in memory.
-pub(crate) async fn write(rows: Rows, format: Format) -> anyhow::Result<()> {
+/// Writes all rows to standard output and gives back how many; only a table holds them in memory.
+pub(crate) async fn write(rows: Rows, style: Style) -> anyhow::Result<u64> {
     let out = std::io::stdout();
+    let format = style.format;
     if matches!(format, Format::Arrow | Format::Parquet) && out.is_terminal() {
         return Err(
             UsageError("this format is binary; send it to a file: … > rows.parquet".to_owned()).into()
@@ -50,8 +69,9 @@ pub(crate) async fn write(rows: Rows, format: Format) -> anyhow::Result<()> {
     let out = std::io::BufWriter::new(out);
     let notices = rows.notices.clone();
     let written = match format {
+        Format::Table if style.expanded => write_expanded(rows, out).await,
         Format::Table | Format::Markdown => write_table(rows, format, out).await,
-        Format::Csv => write_csv(rows, out).await,
+        Format::Csv => csv::write(rows, out).await,
         Format::Json => write_json(rows, out).await,
         Format::Ndjson => write_ndjson(rows, out).await,
         Format::Arrow => write_arrow(rows, out).await,
@@ -63,24 +83,66 @@ pub(crate) async fn write(rows: Rows, format: Format) -> anyhow::Result<()> {
     written
 }
 
-async fn write_table(mut rows: Rows, format: Format, mut out: impl Write) -> anyhow::Result<()> {
+/// The rows that a person can look at, and whether there are more.
+async fn first_rows(rows: &mut Rows) -> anyhow::Result<(Vec<RecordBatch>, usize, bool)> {
     let mut batches = Vec::new();
     let mut shown = 0;
-    let mut more = false;
     while let Some(batch) = rows.batches.try_next().await? {
         let room = TABLE_ROWS - shown;
-        more |= batch.num_rows() > room;
         shown += batch.num_rows().min(room);
         batches.push(batch.slice(0, batch.num_rows().min(room)));
-        if more {
-            break;
+        if batch.num_rows() > room {
+            return Ok((batches, shown, true));
         }
     }
+    Ok((batches, shown, false))
+}
+
+async fn write_table(mut rows: Rows, format: Format, mut out: impl Write) -> anyhow::Result<u64> {
+    let (batches, shown, more) = first_rows(&mut rows).await?;
     writeln!(out, "{}", table(&rows.schema, &batches, format == Format::Markdown)?)?;
+    tell_what_is_left_out(&rows.schema, more, &mut out)?;
+    out.flush()?;
+    Ok(shown as u64)
+}
+
+async fn write_expanded(mut rows: Rows, mut out: impl Write) -> anyhow::Result<u64> {
+    let (batches, shown, more) = first_rows(&mut rows).await?;
+    let width = rows.schema.fields().iter().map(|field| field.name().chars().count()).max().unwrap_or(0);
+    let mut number = 0;
+    for batch in &batches {
+        let columns = batch.columns().iter().map(Cells::new).collect::<Result<Vec<_>, _>>()?;
+        for row in 0..batch.num_rows() {
+            number += 1;
+            writeln!(out, "── row {number} ──")?;
+            for (field, column) in rows.schema.fields().iter().zip(&columns) {
+                writeln!(out, "{:width$} │ {}", field.name(), column.text(row))?;
+            }
+        }
+    }
+    tell_what_is_left_out(&rows.schema, more, &mut out)?;
+    out.flush()?;
+    Ok(shown as u64)
+}
+
+fn tell_what_is_left_out(schema: &Schema, more: bool, out: &mut impl Write) -> anyhow::Result<()> {
+    for field in schema.fields() {
+        if let DataType::Struct(keys) = field.data_type()
+            && keys.len() > KEYS_SHOWN
+        {
+            let name = field.name();
+            writeln!(
+                out,
+                "({name} has {} keys and shows what fits; name the ones you want, such as {name}['{}'], or use \
+                 --format ndjson)",
+                keys.len(),
+                keys[0].name()
+            )?;
+        }
+    }
     if more {
         writeln!(out, "(the first {TABLE_ROWS} rows; use --format csv, ndjson or parquet for all)")?;
     }
-    out.flush()?;
     Ok(())
 }
 
@@ -90,95 +152,66 @@ pub(crate) fn table(schema: &SchemaRef, batches: &[RecordBatch], markdown: bool)
     table.load_preset(if markdown { ASCII_MARKDOWN } else { UTF8_FULL_CONDENSED });
     table.set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(schema.fields().iter().map(|field| Cell::new(field.name())));
-    let options = FormatOptions::default().with_null("").with_display_error(true);
     for batch in batches {
-        let columns = batch
-            .columns()
-            .iter()
-            .map(|column| ArrayFormatter::try_new(column, &options))
-            .collect::<Result<Vec<_>, _>>()?;
+        let columns = batch.columns().iter().map(Cells::new).collect::<Result<Vec<_>, _>>()?;
         for row in 0..batch.num_rows() {
             table.add_row(schema.fields().iter().zip(&columns).map(|(field, column)| {
-                let text = column.value(row).to_string();
-                let text = if is_number(field.data_type()) { text } else { shortened(&text) };
-                let alignment =
-                    if is_number(field.data_type()) { CellAlignment::Right } else { CellAlignment::Left };
-                Cell::new(text).set_alignment(alignment)
+                let alignment = match field.data_type().is_numeric() {
+                    true => CellAlignment::Right,
+                    false => CellAlignment::Left,
+                };
+                Cell::new(column.text(row)).set_alignment(alignment)
             }));
         }
     }
     Ok(table)
 }
 
-fn is_number(data_type: &DataType) -> bool {
-    data_type.is_numeric()
-}
-
-/// Long texts are cut in tables, and line ends shown as such: one row is one line.
-fn shortened(text: &str) -> String {
-    const LONGEST: usize = 120;
-    let one_line = text.replace('\n', "⏎").replace('\r', "");
-    if one_line.chars().count() <= LONGEST {
-        return one_line;
-    }
-    one_line.chars().take(LONGEST - 1).chain(['…']).collect()
-}
-
-async fn write_csv(mut rows: Rows, out: impl Write) -> anyhow::Result<()> {
-    if let Some(field) = rows.schema.fields().iter().find(|field| field.data_type().is_nested()) {
-        return Err(UsageError(format!(
-            "column {:?} is nested and CSV has no form for it; select its fields, or use --format json",
-            field.name()
-        ))
-        .into());
-    }
-    let mut writer = WriterBuilder::new().with_header(true).build(out);
-    let mut any = false;
-    while let Some(batch) = rows.batches.try_next().await? {
-        any = true;
-        writer.write(&batch)?;
-    }
-    if !any {
-        writer.write(&RecordBatch::new_empty(rows.schema))?;
-    }
-    Ok(())
-}
-
-async fn write_json(mut rows: Rows, mut out: impl Write) -> anyhow::Result<()> {
+async fn write_json(mut rows: Rows, mut out: impl Write) -> anyhow::Result<u64> {
+    let mut written = 0;
     let mut writer =
         arrow::json::WriterBuilder::new().with_explicit_nulls(true).build::<_, JsonArray>(&mut out);
     while let Some(batch) = rows.batches.try_next().await? {
+        written += batch.num_rows() as u64;
         writer.write(&batch)?;
     }
     writer.finish()?;
     writeln!(out)?;
-    Ok(())
+    out.flush()?;
+    Ok(written)
 }
 
-async fn write_ndjson(mut rows: Rows, out: impl Write) -> anyhow::Result<()> {
+async fn write_ndjson(mut rows: Rows, mut out: impl Write) -> anyhow::Result<u64> {
+    let mut written = 0;
     let mut writer =
-        arrow::json::WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(out);
+        arrow::json::WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut out);
     while let Some(batch) = rows.batches.try_next().await? {
+        written += batch.num_rows() as u64;
         writer.write(&batch)?;
     }
     writer.finish()?;
-    Ok(())
+    out.flush()?;
+    Ok(written)
 }
 
-async fn write_arrow(mut rows: Rows, out: impl Write) -> anyhow::Result<()> {
+async fn write_arrow(mut rows: Rows, out: impl Write) -> anyhow::Result<u64> {
+    let mut written = 0;
     let mut writer = StreamWriter::try_new(out, &rows.schema)?;
     while let Some(batch) = rows.batches.try_next().await? {
+        written += batch.num_rows() as u64;
         writer.write(&batch)?;
     }
     writer.finish()?;
-    Ok(())
+    Ok(written)
 }
 
-async fn write_parquet(mut rows: Rows, out: impl Write + Send) -> anyhow::Result<()> {
+async fn write_parquet(mut rows: Rows, out: impl Write + Send) -> anyhow::Result<u64> {
+    let mut written = 0;
     let mut writer = ArrowWriter::try_new(out, rows.schema.clone(), None)?;
     while let Some(batch) = rows.batches.try_next().await? {
+        written += batch.num_rows() as u64;
         writer.write(&batch)?;
     }
     writer.close()?;
-    Ok(())
+    Ok(written)
 }

@@ -4,6 +4,7 @@ use clap::Args;
 
 use crate::access::Source;
 use crate::arguments::{FormatArgument, Place};
+use crate::output::Style;
 use crate::sql::local_options;
 use crate::{exit, output};
 
@@ -41,7 +42,7 @@ pub(crate) async fn run(place: &Place, arguments: RunsArguments) -> anyhow::Resu
     let source = Source::open(place).await?;
     let sql = statement(&arguments);
     let rows = source.query(&sql, local_options()).await?;
-    output::write(rows, arguments.format.format).await?;
+    output::write(rows, Style::of(arguments.format.format)).await?;
     Ok(exit::DONE)
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use runlake::query::ServiceConfig;
 use runlake::store::SyncPolicy;
 use runlake::{Lake, LakeOptions, MemoryPlan};
 use server::{Server, ServerConfig, signal};
@@ -32,6 +33,12 @@ pub(crate) struct ServeArguments {
     /// at most 4GiB, when not given
     #[arg(long, env = "RUNLAKE_MEMORY", value_name = "SIZE", value_parser = size::bytes)]
     memory: Option<usize>,
+    /// SQL statements that run at once; when not given, as many as the machine has threads. The memory may allow fewer
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    query_slots: Option<u16>,
+    /// SQL statements that may wait for their turn, each for ten seconds at most
+    #[arg(long, default_value_t = 32, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(0..=4096))]
+    query_queue: u16,
     /// Listen beyond loopback although nobody has to say who they are
     #[arg(long)]
     insecure: bool,
@@ -50,7 +57,12 @@ pub(crate) async fn run(place: &Place, arguments: ServeArguments) -> anyhow::Res
             .within(&memory);
     config.check()?;
     let bar = Bar::new("reading the log");
+    let mut queries = ServiceConfig { waiting: arguments.query_queue.into(), ..ServiceConfig::shared() };
+    if let Some(slots) = arguments.query_slots {
+        queries.slots = slots.into();
+    }
     let options = LakeOptions {
+        queries: Some(queries),
         owner: Some(format!("runlake serve on http://{}", arguments.listen)),
         sync: arguments.fsync,
         progress: Some(bar.sink()),

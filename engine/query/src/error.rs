@@ -117,6 +117,24 @@ pub enum QueryError {
         /// The limit, in MiB.
         limit_mib: usize,
     },
+    /// The statement needs more temporary files than it may have, or none can be written.
+    #[error("{message}: filter more, or group by less")]
+    Spill {
+        /// What is used up, or what went wrong.
+        message: String,
+    },
+    /// Too much is asked at once; the same statement may be answered later.
+    #[error("busy: {message}; try again")]
+    Busy {
+        /// What is used up.
+        message: String,
+    },
+    /// Somebody ended the statement.
+    #[error("the statement was ended: {why}")]
+    Cancelled {
+        /// Why.
+        why: String,
+    },
     /// The statement takes longer than it may.
     #[error("the statement took longer than {seconds} s and was stopped: filter more, or ask in parts")]
     Time {
@@ -162,6 +180,9 @@ impl QueryError {
             Self::StatementCount { .. } => "sql.statement_count",
             Self::TooComplex { .. } => "sql.too_complex",
             Self::Memory { .. } => "sql.memory",
+            Self::Spill { .. } => "sql.spill",
+            Self::Busy { .. } => "sql.busy",
+            Self::Cancelled { .. } => "sql.cancelled",
             Self::Time { .. } => "sql.time",
             Self::ResultTooLarge { .. } => "sql.result_too_large",
             Self::Execution(_) => "sql.execution",
@@ -182,7 +203,9 @@ impl QueryError {
             Self::ReadOnly { .. } => "25006",
             Self::TooComplex { .. } => "54001",
             Self::Memory { .. } => "53200",
-            Self::Time { .. } => "57014",
+            Self::Spill { .. } => "53400",
+            Self::Busy { .. } => "53300",
+            Self::Time { .. } | Self::Cancelled { .. } => "57014",
             Self::ResultTooLarge { .. } => "54000",
             Self::Execution(_) => "22000",
             Self::Storage { .. } => "XX001",

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use crate::error::{QueryError, Result};
 use crate::explain_error::{Vocabulary, explain};
 use crate::guard::{LimitedStream, QueryLimits, Request, check_plan, read_statement};
+use crate::service::{EngineView, Place, Resources, is_repeatable, stoppable};
 use crate::session::{SessionFactory, Settings};
 use crate::tables::{Access, Notices, SnapshotCatalog};
 
@@ -34,6 +35,8 @@ pub struct QueryOptions {
     pub limits: QueryLimits,
     /// What earlier `SET`s of this connection said.
     pub settings: Settings,
+    /// Who asks: callers take turns, and see their own statements in `system.queries`. Empty for the owner of the lake.
+    pub caller: String,
 }
 
 /// The answer to a statement.
@@ -77,7 +80,18 @@ const GRACE: Duration = Duration::from_millis(200);
 /// Batches that wait for a slow reader.
 const WAITING_BATCHES: usize = 2;
 
-/// Answers one statement over one snapshot.
+/// How a statement was begun.
+pub(crate) struct Running {
+    /// What it uses.
+    pub(crate) resources: Arc<Resources>,
+    /// Since when its time counts.
+    pub(crate) arrived: Instant,
+    /// The slot that it gives back when its work ends.
+    pub(crate) held: Option<Place>,
+}
+
+/// Answers one statement over one snapshot, without a queue and without a row in `system.queries`;
+/// [`crate::QueryService`] has both.
 ///
 /// The text passes the guard (caps, one statement, only reads), is planned and run on the threads of the factory, and
 /// its rows pass the limits of `options`. Must be called within a tokio runtime with timers. The time limit counts until
@@ -92,54 +106,94 @@ pub fn run<'a>(
     sql: &'a str,
     options: QueryOptions,
 ) -> BoxFuture<'a, Result<Answer>> {
+    let resources = Arc::new(factory.resources().statement(&options.limits));
+    run_with(factory, snapshot, sql, options, Running { resources, arrived: Instant::now(), held: None })
+}
+
+/// As [`run`], for a statement that has its turn.
+pub(crate) fn run_with<'a>(
+    factory: &'a SessionFactory,
+    snapshot: &'a Snapshot,
+    sql: &'a str,
+    options: QueryOptions,
+    running: Running,
+) -> BoxFuture<'a, Result<Answer>> {
     async move {
         let Some(handle) = factory.handle() else {
             return Err(QueryError::Internal { message: "the engine is stopping".to_owned() });
         };
-        let started = Instant::now();
+        let Running { resources, arrived: started, held } = running;
         let notices = Notices::default();
-        let memory = Some(options.limits.memory);
-        let (state, catalog) =
-            factory.state(snapshot, &options.access, options.settings, memory, notices.clone());
-        let words =
-            Arc::new(Words { sql: sql.to_owned(), state, catalog, memory_limit: options.limits.memory });
+        let view = EngineView {
+            engine: Arc::clone(factory.engine()),
+            caller: options.caller.as_str().into(),
+            limits: options.limits.clone(),
+            all: factory.resources().sizes(),
+        };
+        let (state, catalog) = factory.state(
+            snapshot,
+            &options.access,
+            options.settings,
+            Some((&resources, view)),
+            notices.clone(),
+        );
+        let words = Arc::new(Words {
+            sql: sql.to_owned(),
+            state,
+            catalog,
+            memory_limit: options.limits.memory,
+            resources: Arc::clone(&resources),
+        });
 
         let mut work: JoinSet<()> = JoinSet::new();
         let (planned, plan) = tokio::sync::oneshot::channel();
         let (rows, mut waiting) = mpsc::channel(WAITING_BATCHES);
         let limits = options.limits.clone();
         let settings = options.settings;
-        work.spawn_on(
-            async move {
-                match prepare(&words, &limits, settings, started).await {
-                    Err(error) => drop(planned.send(Err(error))),
-                    Ok(Prepared::Settings(settings)) => {
-                        drop(planned.send(Ok((empty_schema(), Some(settings)))))
+        let told = Arc::clone(&resources);
+        let answering = async move {
+            match prepare(&words, &limits, settings, started).await {
+                Err(error) => drop(planned.send(Err(error))),
+                Ok(Prepared::Settings(settings)) => drop(planned.send(Ok((empty_schema(), Some(settings))))),
+                Ok(Prepared::Rows(mut stream)) => {
+                    if planned.send(Ok((stream.schema(), None))).is_err() {
+                        return;
                     }
-                    Ok(Prepared::Rows(mut stream)) => {
-                        if planned.send(Ok((stream.schema(), None))).is_err() {
+                    while let Some(batch) = stream.next().await {
+                        if rows.send(batch).await.is_err() {
                             return;
                         }
-                        while let Some(batch) = stream.next().await {
-                            if rows.send(batch).await.is_err() {
-                                return;
-                            }
-                        }
                     }
+                }
+            }
+        };
+        work.spawn_on(
+            async move {
+                // Given back when the work ends, not when the last row is read.
+                let _held = held;
+                tokio::select! {
+                    biased;
+                    _ = told.stop().stopped() => {}
+                    () = answering => {}
                 }
             },
             handle,
         );
         // The worker keeps its own deadline; this one also holds when all workers are busy computing.
+        let ending = Ending(Arc::clone(&resources));
         let deadline = started + options.limits.time + GRACE;
         let too_late = QueryError::Time { seconds: options.limits.time.as_secs() };
         let planned = match tokio::time::timeout_at(deadline, plan).await {
             Ok(Ok(planned)) => planned,
-            Ok(Err(_)) => return Err(ended(work.join_next().await)),
+            Ok(Err(_)) => match resources.stop().cause() {
+                Some(cause) => return Err(cause),
+                None => return Err(ended(work.join_next().await)),
+            },
             Err(_) => return Err(too_late),
         };
         let (schema, settings) = planned?;
         let batches = async_stream::stream! {
+            let _ending = ending;
             loop {
                 match tokio::time::timeout_at(deadline, waiting.recv()).await {
                     Ok(Some(batch)) => yield batch,
@@ -150,14 +204,25 @@ pub fn run<'a>(
                     }
                 }
             }
-            // A worker that ended by a fault must not look like the end of the rows.
-            if let Some(Err(error)) = work.join_next().await {
+            // A worker that was stopped or ended by a fault must not look like the end of the rows.
+            if let Some(cause) = resources.stop().cause() {
+                yield Err(cause);
+            } else if let Some(Err(error)) = work.join_next().await {
                 yield Err(ended(Some(Err(error))));
             }
         };
         Ok(Answer { schema, batches: Box::pin(batches), settings, notices })
     }
     .boxed()
+}
+
+/// Ends the work of a statement with its answer: a task can be aborted only where it waits.
+struct Ending(Arc<Resources>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.stop().cancel(QueryError::Cancelled { why: "its reader went away".to_owned() });
+    }
 }
 
 fn ended(joined: Option<std::result::Result<(), JoinError>>) -> QueryError {
@@ -178,10 +243,14 @@ struct Words {
     state: SessionState,
     catalog: SnapshotCatalog,
     memory_limit: usize,
+    resources: Arc<Resources>,
 }
 
 impl Words {
     fn explain(&self, error: DataFusionError) -> QueryError {
+        if let Some(cause) = self.resources.cause_of(&error) {
+            return cause;
+        }
         let tables = || self.catalog.table_names();
         let functions = || {
             let mut names: Vec<String> = self.state.udfs().into_iter().collect();
@@ -235,6 +304,8 @@ async fn open(
 ) -> std::result::Result<datafusion::execution::SendableRecordBatchStream, DataFusionError> {
     let plan = words.state.statement_to_plan(statement).await?;
     check_plan(&plan)?;
+    words.resources.note_repeatable(is_repeatable(&plan));
     let plan = words.state.create_physical_plan(&plan).await?;
+    let plan = stoppable(plan, words.resources.stop())?;
     execute_stream(plan, words.state.task_ctx())
 }

@@ -10,7 +10,6 @@ mod statement;
 pub use limits::QueryLimits;
 
 pub(crate) use functions::{guarded_scalar_functions, guarded_table_functions};
-pub(crate) use limits::StatementMemory;
 pub(crate) use plan::check_plan;
 pub(crate) use result::LimitedStream;
 pub(crate) use statement::{Request, read_statement};

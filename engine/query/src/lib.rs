@@ -1,6 +1,7 @@
 //! SQL over one snapshot: session, tables, functions.
 //!
-//! [`SessionFactory`] is built once; [`run`] answers one statement over one [`store::Snapshot`] behind the guard.
+//! [`SessionFactory`] is built once; [`run`] answers one statement over one [`store::Snapshot`] behind the guard;
+//! [`QueryService`] stands before it with a queue, limits over all statements, and answers that are kept.
 //! Nothing here writes, and nothing here is a statistic: functions check types and NULLs and call down.
 
 mod error;
@@ -8,11 +9,17 @@ mod execute;
 mod explain_error;
 pub mod functions;
 mod guard;
+mod service;
 mod session;
 mod tables;
+pub mod text;
 
 pub use error::{Located, Place, QueryError, Result};
 pub use execute::{Answer, QueryOptions, run};
 pub use guard::QueryLimits;
+pub use service::{
+    JobReport, LakeState, LogFile, QueryService, ServiceConfig, ServiceMetrics, StatementReport,
+    StatementState,
+};
 pub use session::{Device, SessionConfig, SessionFactory, Settings};
 pub use tables::{Access, Notices, OnCorrupt};

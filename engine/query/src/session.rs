@@ -7,8 +7,8 @@ use std::sync::Arc;
 use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList};
 use datafusion::common::DataFusionError;
 use datafusion::execution::context::SessionContext;
-use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool};
+use datafusion::execution::disk_manager::DiskManagerBuilder;
+use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
@@ -23,11 +23,15 @@ use url::Url;
 
 use crate::error::{Located, QueryError, Result};
 use crate::functions;
-use crate::guard::{StatementMemory, guarded_scalar_functions, guarded_table_functions};
+use crate::guard::{guarded_scalar_functions, guarded_table_functions};
+use crate::service::{Engine, EngineView, Resources, SharedResources};
 use crate::tables::{
     Access, CATALOG, JoinOnOrdinals, KeyCache, NameNeededKeys, Notices, OnCorrupt, PUBLIC, Reading,
     SnapshotCatalog,
 };
+
+/// Most memory that one part of a sort keeps for merging.
+const MERGE_BYTES: usize = 10 << 20;
 
 /// Stack of the threads that plan: what the limits on nesting let through fits.
 const STACK_BYTES: usize = 16 << 20;
@@ -100,6 +104,9 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The keys that `SET` takes.
+    pub const KEYS: [&'static str; 3] = ["runlake.device", "runlake.seed", "runlake.on_corrupt"];
+
     /// `SET key = value`.
     ///
     /// # Errors
@@ -118,7 +125,7 @@ impl Settings {
                 })?;
             }
             _ => {
-                let known = ["runlake.device", "runlake.seed", "runlake.on_corrupt"].map(str::to_owned);
+                let known = Self::KEYS.map(str::to_owned);
                 let hint = crate::explain_error::suggestion(key, &known).unwrap_or_else(|| {
                     "The settings are runlake.device, runlake.seed and runlake.on_corrupt.".to_owned()
                 });
@@ -137,8 +144,10 @@ fn setting(message: String, hint: &str) -> QueryError {
 pub struct SessionFactory {
     base: SessionState,
     environment: Arc<RuntimeEnv>,
-    memory: Arc<dyn MemoryPool>,
+    resources: SharedResources,
+    engine: Arc<Engine>,
     keys: Arc<KeyCache>,
+    partitions: usize,
     threads: Option<tokio::runtime::Runtime>,
 }
 
@@ -164,12 +173,11 @@ impl SessionFactory {
     /// When the operating system gives no threads or no folder for temporary files.
     pub fn new(config: &SessionConfig) -> Result<Self> {
         let internal = |error: &dyn fmt::Display| QueryError::Internal { message: error.to_string() };
-        let memory: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(config.memory));
-        let disk =
-            if config.spill == 0 { DiskManagerMode::Disabled } else { DiskManagerMode::OsTmpDirectory };
-        let disk = DiskManagerBuilder::default().with_mode(disk).with_max_temp_directory_size(config.spill);
+        let partitions = config.threads.max(1);
+        let resources = SharedResources::new(config.memory, config.spill, partitions);
+        let disk = DiskManagerBuilder::default().with_mode(resources.disk_of_sessions());
         let environment = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::clone(&memory))
+            .with_memory_pool(Arc::clone(&resources.memory) as Arc<dyn MemoryPool>)
             .with_disk_manager_builder(disk)
             .with_object_store_registry(Arc::new(NoStores))
             .build_arc()
@@ -178,7 +186,7 @@ impl SessionFactory {
             .with_default_catalog_and_schema(CATALOG, PUBLIC)
             .with_create_default_catalog_and_schema(false)
             .with_information_schema(true)
-            .with_target_partitions(config.threads.max(1));
+            .with_target_partitions(partitions);
         engine.options_mut().sql_parser.collect_spans = true;
         engine.options_mut().optimizer.expand_views_at_output = true;
         let mut rules = Analyzer::new().rules;
@@ -205,13 +213,14 @@ impl SessionFactory {
             )
             .build();
         let threads = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(config.threads.max(1))
+            .worker_threads(partitions)
             .thread_name("runlake-query")
             .thread_stack_size(STACK_BYTES)
             .enable_all()
             .build()
             .map_err(|error| internal(&error))?;
-        Ok(Self { base, environment, memory, keys: Arc::default(), threads: Some(threads) })
+        let (engine, keys) = (Arc::default(), Arc::default());
+        Ok(Self { base, environment, resources, engine, keys, partitions, threads: Some(threads) })
     }
 
     /// A session over all of one snapshot, for the owner of the lake: an engine's context to use as one likes, without
@@ -222,27 +231,40 @@ impl SessionFactory {
         SessionContext::new_with_state(state)
     }
 
-    /// The state for one statement, and the catalog in it.
+    /// The state for one statement, and the catalog in it. Without a statement's own resources it is for an embedder's
+    /// session.
     pub(crate) fn state(
         &self,
         snapshot: &Snapshot,
         access: &Access,
         settings: Settings,
-        memory: Option<usize>,
+        statement: Option<(&Resources, EngineView)>,
         notices: Notices,
     ) -> (SessionState, SnapshotCatalog) {
         let reading = Reading { on_corrupt: settings.on_corrupt, notices };
-        let catalog = SnapshotCatalog::new(snapshot.clone(), access.clone(), Arc::clone(&self.keys), reading);
+        let (resources, view) = statement.unzip();
+        let view = view.unwrap_or_else(|| EngineView {
+            engine: Arc::clone(&self.engine),
+            all: self.resources.sizes(),
+            ..EngineView::default()
+        });
+        let merge_bytes = (view.limits.memory / (8 * self.partitions)).min(MERGE_BYTES);
+        let keys = Arc::clone(&self.keys);
+        let catalog = SnapshotCatalog::new(snapshot.clone(), access.clone(), keys, reading, view);
         let catalogs = MemoryCatalogProviderList::new();
         catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog.clone()));
         let mut environment = self.environment.as_ref().clone();
-        if let Some(limit) = memory {
-            environment.memory_pool = Arc::new(StatementMemory::new(Arc::clone(&self.memory), limit));
+        if let Some(resources) = resources {
+            resources.give_to(&mut environment);
         }
         let mut state = SessionStateBuilder::new_from_existing(self.base.clone())
             .with_catalog_list(Arc::new(catalogs))
             .with_runtime_env(Arc::new(environment))
             .build();
+        // What `now()` and the current date are, for all of the statement.
+        state.mark_start_execution();
+        // By itself each part of a sort keeps ten mebibytes, which may be all that a statement has.
+        state.config_mut().options_mut().execution.sort_spill_reservation_bytes = merge_bytes;
         if settings != Settings::default() {
             for function in functions::aggregates(settings.device.policy(), settings.seed) {
                 // The only error is that of a registry that takes no functions; this one does.
@@ -250,6 +272,16 @@ impl SessionFactory {
             }
         }
         (state, catalog)
+    }
+
+    /// Memory and disk of all statements.
+    pub(crate) fn resources(&self) -> &SharedResources {
+        &self.resources
+    }
+
+    /// What the tables of `system` show.
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
     }
 
     /// Where statements run.

@@ -40,6 +40,8 @@ pub(crate) use reading::Reading;
 pub use reading::{Notices, OnCorrupt};
 pub(crate) use run_keys::JoinOnOrdinals;
 
+use crate::service::EngineView;
+
 /// Which projects a caller sees.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Access {
@@ -68,7 +70,10 @@ enum Content {
     Rows(Table),
     Files,
     Functions,
-    Limits,
+    Limits(EngineView),
+    Queries(EngineView),
+    Wal(EngineView),
+    Jobs(EngineView),
 }
 
 /// A table of one snapshot, with the rows of the projects that its schema shows.
@@ -99,6 +104,21 @@ fn stands_alone(filter: &Expr) -> bool {
         ) || matches!(part, Expr::Placeholder(_)))
     });
     !filter.is_volatile() && !needs_more.unwrap_or(true)
+}
+
+impl SnapshotTable {
+    /// Whether it shows the engine and not the lake.
+    pub(crate) fn is_of_the_engine(&self) -> bool {
+        match &self.content {
+            Content::Runs { .. } | Content::Points | Content::Rows(_) => false,
+            Content::Files
+            | Content::Functions
+            | Content::Limits(_)
+            | Content::Queries(_)
+            | Content::Wal(_)
+            | Content::Jobs(_) => true,
+        }
+    }
 }
 
 #[async_trait]
@@ -163,7 +183,10 @@ impl TableProvider for SnapshotTable {
             }
             Content::Files => system::files(self, projection, limit),
             Content::Functions => system::functions(self, projection, limit),
-            Content::Limits => system::limits(self, projection, limit),
+            Content::Limits(view) => system::limits(self, view, projection, limit),
+            Content::Queries(view) => system::queries(self, view, projection, limit),
+            Content::Wal(view) => system::wal(self, view, projection, limit),
+            Content::Jobs(view) => system::jobs(self, view, projection, limit),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A lake: open, write, ask, close.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,7 +9,10 @@ use datafusion::prelude::SessionContext;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use model::{Command, PointBatch, ProjectName, RunId, WriterSequence};
-use query::{Answer, QueryOptions, SessionConfig, SessionFactory};
+use query::{
+    Access as Visible, Answer, JobReport, LakeState, LogFile, QueryOptions, QueryService, ServiceConfig,
+    SessionConfig, SessionFactory,
+};
 use store::disk::RealDisk;
 use store::{
     Acknowledgement, Adopted, CompactOptions, CompactReport, FlushReport, Location, ProgressSink, Snapshot,
@@ -33,6 +37,9 @@ pub struct LakeOptions {
     pub give_back: Option<fn()>,
     /// What becomes of acknowledged writes in the log of this machine that a lake on an object store never got.
     pub stale_log: StaleLog,
+    /// How many statements run and wait at once; for one program that asks its own lake when not given. With a memory
+    /// limit there are no more slots than it has room for.
+    pub queries: Option<ServiceConfig>,
     /// When a write is acknowledged.
     pub sync: SyncPolicy,
     /// Is told how far the open is when there is much log to read.
@@ -55,6 +62,7 @@ struct Inner {
     location: Location,
     access: Access,
     sessions: Arc<SessionFactory>,
+    queries: QueryService,
     memory: Option<MemoryPlan>,
     _guard: Option<Guard>,
 }
@@ -107,7 +115,8 @@ impl Lake {
             }
             config.progress = options.progress;
             let store = Store::open(config).await?;
-            Self::new(location.clone(), Access::Write(store), options.memory, options.give_back)
+            let service = options.queries.unwrap_or_default();
+            Self::new(location.clone(), Access::Write(store), service, options.memory, options.give_back)
         }
         .boxed()
     }
@@ -118,7 +127,7 @@ impl Lake {
     /// When there is no lake, or it is damaged or of a newer format.
     pub fn open_read_only<'a>(location: &'a Location) -> BoxFuture<'a, Result<Self>> {
         async move {
-            let lake = Self::new(location.clone(), Access::Read, None, None)?;
+            let lake = Self::new(location.clone(), Access::Read, ServiceConfig::default(), None, None)?;
             lake.readable().await?;
             Ok(lake)
         }
@@ -128,21 +137,31 @@ impl Lake {
     fn new(
         location: Location,
         access: Access,
+        mut service: ServiceConfig,
         memory: Option<MemoryPlan>,
         give_back: Option<fn()>,
     ) -> Result<Self> {
         let mut config = SessionConfig::default();
         if let Some(plan) = memory {
-            config.memory = plan.queries;
+            // Both are taken out of one share.
+            service.kept_answers = service.kept_answers.min(plan.queries / 8);
+            service.slots = service.slots.min(plan.statements);
+            config.memory = plan.queries - service.kept_answers;
         }
         let sessions = Arc::new(SessionFactory::new(&config)?);
+        let queries = QueryService::new(Arc::clone(&sessions), service);
         let guard = match (memory, &access) {
             (Some(plan), Access::Write(store)) => {
-                Some(Guard(tokio::spawn(memory::guard(plan, store.clone(), give_back))))
+                let guard = memory::guard(plan, store.clone(), queries.clone(), give_back);
+                Some(Guard(tokio::spawn(guard)))
             }
             _ => None,
         };
-        Ok(Self { inner: Arc::new(Inner { location, access, sessions, memory, _guard: guard }) })
+        if let Access::Write(store) = &access {
+            let log = location.layout().ok().map(|layout| layout.wal());
+            queries.show(Arc::new(Shown { store: store.clone(), log }));
+        }
+        Ok(Self { inner: Arc::new(Inner { location, access, sessions, queries, memory, _guard: guard }) })
     }
 
     /// The memory limit that the lake was opened with.
@@ -209,13 +228,31 @@ impl Lake {
         Ok(batches)
     }
 
-    /// Runs one SQL statement and streams its rows.
+    /// Runs one SQL statement and streams its rows. It waits for its turn among the other statements of this process;
+    /// dropping the answer ends its work.
     ///
     /// # Errors
     /// As [`Self::sql`]; the stream gives the errors of running.
     pub fn query<'a>(&'a self, sql: &'a str, options: QueryOptions) -> BoxFuture<'a, Result<Answer>> {
-        async move { Ok(query::run(&self.inner.sessions, &self.readable().await?, sql, options).await?) }
-            .boxed()
+        async move {
+            // A reader has to read the log to know how far the lake is, so nothing is gained by keeping its answers.
+            let newest = match &self.inner.access {
+                Access::Write(store) => Some(store.snapshot().last_seq()),
+                Access::Read => None,
+            };
+            self.inner.queries.run(sql, options, newest, self.readable().boxed()).await
+        }
+        .boxed()
+    }
+
+    /// Ends a statement that waits or runs, by its number in `system.queries`; false when there is none.
+    pub fn cancel_query(&self, id: u64) -> bool {
+        self.inner.queries.cancel(id, &Visible::All, "")
+    }
+
+    /// The queue of statements, what is known of them, and its numbers.
+    pub fn queries(&self) -> &QueryService {
+        &self.inner.queries
     }
 
     /// The store, on a lake that is open for writing.
@@ -320,6 +357,35 @@ impl std::fmt::Debug for Lake {
             .field("location", self.location())
             .field("writable", &writable)
             .finish_non_exhaustive()
+    }
+}
+
+/// What the tables of `system` show of an open lake.
+#[derive(Debug)]
+struct Shown {
+    store: Store,
+    log: Option<PathBuf>,
+}
+
+impl LakeState for Shown {
+    fn log_files(&self) -> Vec<LogFile> {
+        let entries = self.log.as_ref().and_then(|log| std::fs::read_dir(log).ok());
+        let file = |entry: std::fs::DirEntry| {
+            let data = entry.metadata().ok().filter(|data| data.is_file())?;
+            Some(LogFile { file: entry.file_name().to_string_lossy().into_owned(), bytes: data.len() })
+        };
+        let mut files: Vec<LogFile> = entries.into_iter().flatten().flatten().filter_map(file).collect();
+        files.sort_unstable_by(|a, b| a.file.cmp(&b.file));
+        files
+    }
+
+    fn jobs(&self) -> Vec<JobReport> {
+        let written = self.store.write_volume();
+        let waiting = self.store.snapshot().memtable_points();
+        vec![
+            JobReport { job: "flush", bytes: written.flushed, waiting_points: Some(waiting) },
+            JobReport { job: "compaction", bytes: written.compacted, waiting_points: None },
+        ]
     }
 }
 

@@ -3,10 +3,12 @@
 //!
 //! Invariants
 //! - The parts of a [`MemoryPlan`] together are no more than its limit; each part is enforced where it is used.
-//! - The guard refuses writes and nothing else: reads, and points of what a flush makes room for, go on.
+//! - The guard refuses writes first; points of what a flush makes room for, and reads, go on. Nearer to the limit it ends
+//!   the statement that holds the most memory, one at a time.
 
 use std::time::{Duration, Instant};
 
+use query::QueryService;
 use store::{Store, StoreConfig};
 
 use crate::error::{Error, Result};
@@ -24,6 +26,9 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// How long the allocator is left alone after it gave back what was free.
 const GIVE_BACK_PAUSE: Duration = Duration::from_millis(250);
+
+/// How long after the end of a statement its memory may take to come back, before another one is ended.
+const END_PAUSE: Duration = Duration::from_millis(500);
 
 /// How much of everything fits into one limit. Built by [`MemoryPlan::within`] alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,17 +144,24 @@ impl MemoryPlan {
         self.limit / 100 * 65
     }
 
+    /// The memory of this process from which on statements are ended.
+    fn too_near(&self) -> usize {
+        self.limit / 100 * 85
+    }
+
     /// The memory of this process below which writes go on.
     fn relieved(&self) -> usize {
         self.limit / 100 * 74
     }
 }
 
-/// Watches the memory of this process, and has the store refuse writes while it is near the limit. Runs until it is
-/// dropped; does nothing where there is no `/proc`. Before that it has `give_back` give back what is free.
-pub(crate) async fn guard(plan: MemoryPlan, store: Store, give_back: Option<fn()>) {
+/// Watches the memory of this process, and has the store refuse writes while it is near the limit; still nearer, it ends
+/// the largest statement. Before both it has `give_back` give back what is free. Runs until it is dropped; does nothing
+/// where there is no `/proc`.
+pub(crate) async fn guard(plan: MemoryPlan, store: Store, queries: QueryService, give_back: Option<fn()>) {
     let mut near = false;
     let mut given_back: Option<Instant> = None;
+    let mut ended: Option<Instant> = None;
     let mut looks = tokio::time::interval(LOOK);
     loop {
         looks.tick().await;
@@ -162,6 +174,19 @@ pub(crate) async fn guard(plan: MemoryPlan, store: Store, give_back: Option<fn()
             // It fails only when the runtime ends.
             let _ = tokio::task::spawn_blocking(give_back).await;
             used = own_memory().unwrap_or(used);
+        }
+        if used > plan.too_near()
+            && ended.is_none_or(|last| last.elapsed() >= END_PAUSE)
+            && let Some((statement, bytes)) = queries.cancel_largest()
+        {
+            ended = Some(Instant::now());
+            let (used_mb, held_mb) = (used / 1_000_000, bytes / 1_000_000);
+            tracing::warn!(
+                used_mb,
+                statement,
+                held_mb,
+                "near the memory limit: the largest statement was ended"
+            );
         }
         let now = used > if near { plan.relieved() } else { plan.near() };
         if std::mem::replace(&mut near, now) != now {
@@ -185,6 +210,11 @@ fn kib_of(text: &str, field: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use futures::{FutureExt, StreamExt};
+    use query::{QueryOptions, ServiceConfig, SessionConfig, SessionFactory};
+
     use super::*;
 
     fn total(plan: &MemoryPlan) -> usize {
@@ -232,5 +262,25 @@ mod tests {
         assert!((MemoryPlan::LEAST..=MemoryPlan::MOST_BY_DEFAULT).contains(&limit));
         assert_eq!(kib_of("VmPeak:\t 9 kB\nVmRSS:\t   12 kB\n", "VmRSS:"), Some(12 << 10));
         assert_eq!(own_memory().is_some(), cfg!(target_os = "linux"));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[cfg(target_os = "linux")]
+    async fn nearer_than_near_the_largest_statement_is_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(StoreConfig::new(folder.path().join("lake"), Arc::new(|| 0))).await.unwrap();
+        let session = SessionConfig { memory: 256 << 20, spill: 1 << 30, threads: 2 };
+        let factory = Arc::new(SessionFactory::new(&session).unwrap());
+        let queries = QueryService::new(factory, ServiceConfig::default());
+        let sql = "SELECT x FROM range(10000000) AS t(x) ORDER BY x % 7919, x";
+        let snapshot = async { Ok::<_, query::QueryError>(store.snapshot()) }.boxed();
+        let mut answer = queries.run(sql, QueryOptions::default(), None, snapshot).await.unwrap();
+        // This process has far more than that.
+        let plan = MemoryPlan { limit: MIB, ..MemoryPlan::within(MemoryPlan::LEAST).unwrap() };
+        let guard = tokio::spawn(guard(plan, store.clone(), queries.clone(), None));
+        let error = answer.batches.next().await.unwrap().unwrap_err();
+        assert!(error.code() == "sql.busy" && error.to_string().contains("memory limit"), "{error}");
+        guard.abort();
+        store.close().await;
     }
 }

@@ -247,6 +247,19 @@ impl Client {
         self.sql_rows(sql, &[]).await?.collect().await
     }
 
+    /// Ends a statement by its number in `system.queries`; false when none with it waits or runs.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub fn cancel<'a>(&'a self, id: u64) -> BoxFuture<'a, Result<bool, ClientError>> {
+        async move {
+            let request = v1::CancelRequest { id };
+            let response = self.query.clone().cancel(request).await.map_err(ClientError::from_status)?;
+            Ok(response.into_inner().found)
+        }
+        .boxed()
+    }
+
     /// Moves everything acknowledged into table files.
     ///
     /// # Errors

@@ -38,13 +38,7 @@ pub struct ServerConfig {
     pub decoded_bytes: usize,
     /// How long a request waits for its place before it is refused.
     pub permit_wait: Duration,
-    /// Queries that run at once.
-    pub queries_running: usize,
-    /// Queries that may wait for one to end.
-    pub queries_waiting: usize,
-    /// How long a query waits.
-    pub query_wait: Duration,
-    /// Time of one statement: planning, running and sending.
+    /// Time of one statement: waiting for its turn, planning, running and sending.
     pub statement_time: Duration,
     /// Longest SQL text, in bytes.
     pub sql_bytes: usize,
@@ -94,9 +88,6 @@ impl Default for ServerConfig {
             in_flight_bytes: 128 * MIB,
             decoded_bytes: 512 * MIB,
             permit_wait: Duration::from_secs(1),
-            queries_running: 8,
-            queries_waiting: 32,
-            query_wait: Duration::from_secs(10),
             statement_time: Duration::from_secs(60),
             sql_bytes: MIB,
             connections: 1_024,
@@ -132,7 +123,6 @@ impl ServerConfig {
             in_flight_bytes: self.in_flight_bytes.min(plan.requests),
             decoded_bytes: self.decoded_bytes.min(plan.decoded),
             window_bytes: self.window_bytes.min(plan.requests / 4),
-            queries_running: self.queries_running.min(plan.statements),
             connections: self.connections.min(plan.connections),
             connection_window_bytes,
             stream_window_bytes,
@@ -164,7 +154,6 @@ impl ServerConfig {
         for (key, value) in [
             ("window_batches", self.window_batches as usize),
             ("in_flight_requests", self.in_flight_requests),
-            ("queries_running", self.queries_running),
             ("sql_bytes", self.sql_bytes),
             ("connections", self.connections),
             ("connections_per_address", self.connections_per_address),
@@ -178,7 +167,6 @@ impl ServerConfig {
         }
         for (key, value) in [
             ("permit_wait", self.permit_wait),
-            ("query_wait", self.query_wait),
             ("statement_time", self.statement_time),
             ("header_deadline", self.header_deadline),
             ("body_idle", self.body_idle),
@@ -216,9 +204,6 @@ impl fmt::Display for ServerConfig {
             in_flight_bytes,
             decoded_bytes,
             permit_wait,
-            queries_running,
-            queries_waiting,
-            query_wait,
             statement_time,
             sql_bytes,
             connections,
@@ -242,8 +227,8 @@ impl fmt::Display for ServerConfig {
             f,
             "listen={listen} insecure={insecure} message_bytes={message_bytes} window_batches={window_batches} \
              window_bytes={window_bytes} in_flight_requests={in_flight_requests} \
-             in_flight_bytes={in_flight_bytes} decoded_bytes={decoded_bytes} permit_wait={permit_wait:?} queries_running={queries_running} \
-             queries_waiting={queries_waiting} query_wait={query_wait:?} statement_time={statement_time:?} \
+             in_flight_bytes={in_flight_bytes} decoded_bytes={decoded_bytes} permit_wait={permit_wait:?} \
+             statement_time={statement_time:?} \
              sql_bytes={sql_bytes} connections={connections} \
              connections_per_address={connections_per_address} header_deadline={header_deadline:?} \
              header_fields={header_fields} header_bytes={header_bytes} body_idle={body_idle:?} \

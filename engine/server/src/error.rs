@@ -74,6 +74,14 @@ pub enum ServiceError {
         /// Which limit.
         message: String,
     },
+    /// Somebody ended the call.
+    #[error("{message}")]
+    Cancelled {
+        /// The stable reason.
+        reason: &'static str,
+        /// Who or why.
+        message: String,
+    },
     /// The server cannot do this now: disk full, starting, stopping, no longer the writer.
     #[error("{message}")]
     Unavailable {
@@ -135,6 +143,7 @@ impl ServiceError {
             | Self::TooLarge { reason, .. }
             | Self::Busy { reason, .. }
             | Self::TimedOut { reason, .. }
+            | Self::Cancelled { reason, .. }
             | Self::Unavailable { reason, .. }
             | Self::DataLoss { reason, .. }
             | Self::Internal { reason, .. } => reason,
@@ -147,6 +156,7 @@ impl ServiceError {
             Self::Invalid { .. } | Self::Sql { .. } | Self::NotFound { .. } | Self::TooLarge { .. } => true,
             Self::Busy { .. }
             | Self::TimedOut { .. }
+            | Self::Cancelled { .. }
             | Self::Unavailable { .. }
             | Self::DataLoss { .. }
             | Self::Internal { .. } => false,

@@ -32,7 +32,6 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) started: Instant,
     budget: Budget,
-    queries: query::Queue,
     stop: watch::Sender<bool>,
 }
 
@@ -40,7 +39,6 @@ impl Shared {
     pub(crate) fn new(config: ServerConfig, lake: Arc<dyn LakeService>) -> Self {
         Self {
             budget: Budget::new(&config),
-            queries: query::Queue::new(&config),
             lake,
             metrics: Metrics::default(),
             started: Instant::now(),

@@ -9,6 +9,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 
 use crate::grpc::Shared;
+use crate::metrics::render_queries;
 use crate::service::Readiness;
 
 /// The routes for those who watch over the server.
@@ -44,5 +45,7 @@ async fn readyz(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], shared.metrics.render())
+    let mut text = shared.metrics.render();
+    text.push_str(&render_queries(&shared.lake.query_metrics()));
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }

@@ -7,15 +7,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use futures::{StreamExt, stream};
 use model::{Command, PointBatch, WriterSequence};
-use runlake::query::{self, QueryError, QueryLimits, QueryOptions, Settings};
+use runlake::query::{Access, QueryError, QueryLimits, QueryOptions};
 use runlake::store::wal::WalError;
 use runlake::store::{self, LeaseError, RegistryError, Store, StoreError};
 use runlake::{Error, Lake};
 
 use crate::error::{Position, ServiceError};
 use crate::service::{
-    Appended, Flushed, LakeService, LakeStatus, PendingAppend, Problem, QueryAnswer, QueryPart, Readiness,
-    Statement, Verified,
+    Appended, Flushed, LakeService, LakeStatus, PendingAppend, Problem, QueryAnswer, QueryMetrics, QueryPart,
+    Readiness, Statement, Verified,
 };
 
 /// When a client should try again what the lake could not do now.
@@ -42,22 +42,17 @@ impl LakeService for Lake {
     }
 
     async fn query(&self, statement: Statement) -> Result<QueryAnswer, ServiceError> {
-        let Statement { sql, settings, timeout } = statement;
+        let Statement { sql, caller, settings, timeout } = statement;
         let mut limits = QueryLimits { time: timeout, rows: None, bytes: None, ..QueryLimits::default() };
         if let Some(plan) = self.memory() {
             limits.memory = limits.memory.min(plan.statement);
         }
-        let mut options = QueryOptions {
-            // An answer is streamed: the time bounds it, and the reader's window.
-            limits,
-            settings: Settings::default(),
-            ..QueryOptions::default()
-        };
+        // An answer is streamed: the time bounds it, and the reader's window.
+        let mut options = QueryOptions { limits, caller, ..QueryOptions::default() };
         for (key, value) in &settings {
             options.settings.set(key, value).map_err(error_from_query)?;
         }
-        let snapshot = self.snapshot().await.map_err(error_from_lake)?;
-        let answer = query::run(self.sessions(), &snapshot, &sql, options).await.map_err(error_from_query)?;
+        let answer = Lake::query(self, &sql, options).await.map_err(error_from_lake)?;
         let set = answer
             .settings
             .map(|_| "a SET holds for its own call only; send the key with each statement".to_owned());
@@ -68,6 +63,28 @@ impl LakeService for Lake {
             .map(|text| Ok(QueryPart::Notice(text)));
         let rows = answer.batches.map(|batch| batch.map(QueryPart::Rows).map_err(error_from_query));
         Ok(QueryAnswer { schema: answer.schema, parts: rows.chain(notice).boxed() })
+    }
+
+    fn cancel_query(&self, id: u64, caller: &str) -> bool {
+        // Without tokens every caller sees and may do everything.
+        self.queries().cancel(id, &Access::All, caller)
+    }
+
+    fn query_metrics(&self) -> QueryMetrics {
+        let metrics = self.queries().metrics();
+        QueryMetrics {
+            running: metrics.running,
+            waiting: metrics.waiting,
+            finished: metrics.finished,
+            failed: metrics.failed,
+            cancelled: metrics.cancelled,
+            kept_hits: metrics.kept_hits,
+            kept_misses: metrics.kept_misses,
+            kept_bytes: metrics.kept_bytes,
+            memory: metrics.memory,
+            spill: metrics.spill,
+            spilled: metrics.spilled,
+        }
     }
 
     async fn flush(&self) -> Result<Flushed, ServiceError> {
@@ -229,9 +246,12 @@ fn unavailable(reason: &'static str, message: String) -> ServiceError {
 pub(crate) fn error_from_query(error: QueryError) -> ServiceError {
     let (reason, message) = (error.code(), error.to_string());
     match &error {
-        QueryError::TooComplex { .. } | QueryError::Memory { .. } | QueryError::ResultTooLarge { .. } => {
-            ServiceError::TooLarge { reason, message }
-        }
+        QueryError::TooComplex { .. }
+        | QueryError::Memory { .. }
+        | QueryError::Spill { .. }
+        | QueryError::ResultTooLarge { .. } => ServiceError::TooLarge { reason, message },
+        QueryError::Busy { .. } => ServiceError::Busy { reason, message, retry_after: RETRY_AFTER },
+        QueryError::Cancelled { .. } => ServiceError::Cancelled { reason, message },
         QueryError::Time { .. } => ServiceError::TimedOut { reason, message },
         QueryError::Storage { .. } => ServiceError::DataLoss { reason, message },
         QueryError::Internal { .. } => ServiceError::Internal { reason, message },

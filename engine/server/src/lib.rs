@@ -1,6 +1,6 @@
 //! One port for everything that speaks to a lake over the network: gRPC (`Ingest`, `Query`, `Admin`) and health.
 //!
-//! A handler is: translate, one call, translate. All limits (size, time, memory, queue) are here, before the call;
+//! A handler is: translate, one call, translate. All limits of requests (size, time, memory) are here, before the call;
 //! what a call may do is said by [`LakeService`], and [`grpc::status`] alone turns its errors into codes.
 //!
 //! | Module | Invariant |

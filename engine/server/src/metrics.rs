@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::service::QueryMetrics;
+
 macro_rules! counters {
     ($($(#[doc = $doc:literal])* $field:ident => $name:literal),* $(,)?) => {
         /// Counters; each only rises, but for the one of open connections.
@@ -51,6 +53,47 @@ counters! {
     panics => "runlake_panics_total",
 }
 
+/// The numbers of the statements as text.
+pub(crate) fn render_queries(metrics: &QueryMetrics) -> String {
+    // Taken apart by name, so that a new number does not compile until it is shown.
+    let QueryMetrics {
+        running,
+        waiting,
+        finished,
+        failed,
+        cancelled,
+        kept_hits,
+        kept_misses,
+        kept_bytes,
+        memory,
+        spill,
+        spilled,
+    } = *metrics;
+    let mut text = String::new();
+    for (name, help, value) in [
+        ("runlake_queries_running", "Statements that run now.", running),
+        ("runlake_queries_waiting", "Statements that wait for their turn now.", waiting),
+        ("runlake_queries_finished_total", "Statements answered.", finished),
+        (
+            "runlake_queries_failed_total",
+            "Statements that ended with an error, refused ones included.",
+            failed,
+        ),
+        ("runlake_queries_cancelled_total", "Statements cancelled, or whose reader went away.", cancelled),
+        ("runlake_query_kept_hits_total", "Answers given again without running the statement.", kept_hits),
+        ("runlake_query_kept_misses_total", "Statements for which no answer was kept.", kept_misses),
+        ("runlake_query_kept_bytes", "Bytes of kept answers now.", kept_bytes),
+        ("runlake_query_memory_bytes", "Memory that statements hold now.", memory),
+        ("runlake_query_spill_bytes", "Bytes in temporary files now.", spill),
+        ("runlake_query_spilled_bytes_total", "Bytes written to temporary files.", spilled),
+    ] {
+        let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
+        // Writing to a String cannot fail.
+        let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
+    }
+    text
+}
+
 /// Adds to a counter.
 pub(crate) fn add(counter: &AtomicU64, count: u64) {
     counter.fetch_add(count, Ordering::Relaxed);
@@ -67,5 +110,8 @@ mod tests {
         let text = metrics.render();
         assert!(text.contains("# TYPE runlake_points_total counter\nrunlake_points_total 7\n"), "{text}");
         assert!(text.contains("# TYPE runlake_connections gauge\n"), "{text}");
+        let text = render_queries(&QueryMetrics { waiting: 3, finished: 5, ..QueryMetrics::default() });
+        assert!(text.contains("# TYPE runlake_queries_waiting gauge\nrunlake_queries_waiting 3\n"), "{text}");
+        assert!(text.contains("counter\nrunlake_queries_finished_total 5\n"), "{text}");
     }
 }

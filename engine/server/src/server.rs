@@ -24,6 +24,8 @@ use crate::health;
 use crate::metrics::add;
 use crate::service::LakeService;
 
+pub(crate) use connection::Peer;
+
 /// How long to wait after a failed accept: descriptors come back when connections end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 

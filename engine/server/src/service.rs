@@ -27,6 +27,8 @@ pub struct Appended {
 pub struct Statement {
     /// The text.
     pub sql: String,
+    /// Who asks; callers take turns, and see their own statements.
+    pub caller: String,
     /// Settings for this statement only; the service refuses keys that it does not list.
     pub settings: BTreeMap<String, String>,
     /// Time for planning, running and reading the answer. The server enforces it; the service may plan with it.
@@ -48,6 +50,33 @@ pub struct QueryAnswer {
     pub schema: SchemaRef,
     /// The rows.
     pub parts: BoxStream<'static, Result<QueryPart, ServiceError>>,
+}
+
+/// Numbers of the statements of a lake.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QueryMetrics {
+    /// Statements that run now.
+    pub running: u64,
+    /// Statements that wait now.
+    pub waiting: u64,
+    /// Statements that were answered.
+    pub finished: u64,
+    /// Statements that ended with an error.
+    pub failed: u64,
+    /// Statements that were cancelled, or whose reader went away.
+    pub cancelled: u64,
+    /// Answers that were given again.
+    pub kept_hits: u64,
+    /// Statements for which no answer was kept.
+    pub kept_misses: u64,
+    /// Bytes of kept answers now.
+    pub kept_bytes: u64,
+    /// Memory that running statements hold now.
+    pub memory: u64,
+    /// Bytes in temporary files now.
+    pub spill: u64,
+    /// Bytes written to temporary files since the start.
+    pub spilled: u64,
 }
 
 /// What a flush did.
@@ -137,8 +166,20 @@ pub trait LakeService: Send + Sync + 'static {
     /// Applies commands in their order, all or none, and returns when they are durable.
     async fn apply(&self, commands: Vec<Command>) -> Result<(), ServiceError>;
 
-    /// Checks that a statement only reads, plans it and begins to run it.
+    /// Checks that a statement only reads, waits for its turn among the others, plans it and begins to run it.
     async fn query(&self, statement: Statement) -> Result<QueryAnswer, ServiceError>;
+
+    /// Ends a statement that waits or runs, by its number in `system.queries`; false when there is none that the caller
+    /// may end. Must not wait.
+    fn cancel_query(&self, id: u64, caller: &str) -> bool {
+        let _ = (id, caller);
+        false
+    }
+
+    /// Numbers of the statements; must not wait.
+    fn query_metrics(&self) -> QueryMetrics {
+        QueryMetrics::default()
+    }
 
     /// Moves everything acknowledged into table files and commits them.
     async fn flush(&self) -> Result<Flushed, ServiceError>;

@@ -13,6 +13,7 @@ use model::schema::Table;
 use store::Snapshot;
 
 use super::{Access, Content, KeyCache, Reading, SnapshotTable, as_views, runs, system};
+use crate::service::EngineView;
 
 /// The name of the catalog.
 pub(crate) const CATALOG: &str = "runlake";
@@ -24,7 +25,7 @@ const SYSTEM: &str = "system";
 /// The tables that every schema but `system` has.
 const TABLES: [&str; 9] =
     ["decisions", "experiments", "imports", "notes", "params", "points", "runs", "series", "tags"];
-const SYSTEM_TABLES: [&str; 3] = ["files", "functions", "limits"];
+const SYSTEM_TABLES: [&str; 6] = ["files", "functions", "jobs", "limits", "queries", "wal"];
 
 /// The schemas of one snapshot: `public`, one for each project, and `system`.
 ///
@@ -36,11 +37,18 @@ pub(crate) struct SnapshotCatalog {
     access: Access,
     keys: Arc<KeyCache>,
     reading: Reading,
+    view: EngineView,
 }
 
 impl SnapshotCatalog {
-    pub(crate) fn new(snapshot: Snapshot, access: Access, keys: Arc<KeyCache>, reading: Reading) -> Self {
-        Self { snapshot, access, keys, reading }
+    pub(crate) fn new(
+        snapshot: Snapshot,
+        access: Access,
+        keys: Arc<KeyCache>,
+        reading: Reading,
+        view: EngineView,
+    ) -> Self {
+        Self { snapshot, access, keys, reading, view }
     }
 
     fn projects(&self) -> BTreeSet<ProjectName> {
@@ -111,15 +119,19 @@ impl SchemaProvider for SnapshotSchema {
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
         let (access, found): (Access, Option<(Content, SchemaRef)>) = match &self.shows {
             Shows::Tables(access) => (access.clone(), self.content(name, access)),
-            Shows::System => (
-                self.catalog.access.clone(),
-                match name {
+            Shows::System => {
+                let view = || self.catalog.view.clone();
+                let found = match name {
                     "files" => Some((Content::Files, system::files_schema())),
                     "functions" => Some((Content::Functions, system::functions_schema())),
-                    "limits" => Some((Content::Limits, system::limits_schema())),
+                    "jobs" => Some((Content::Jobs(view()), system::jobs_schema())),
+                    "limits" => Some((Content::Limits(view()), system::limits_schema())),
+                    "queries" => Some((Content::Queries(view()), system::queries_schema())),
+                    "wal" => Some((Content::Wal(view()), system::wal_schema())),
                     _ => None,
-                },
-            ),
+                };
+                (self.catalog.access.clone(), found)
+            }
         };
         Ok(found.map(|(content, schema)| {
             let (snapshot, reading) = (self.catalog.snapshot.clone(), self.catalog.reading.clone());

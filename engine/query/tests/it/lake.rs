@@ -206,6 +206,12 @@ fn series(run: u128, metric: &str, context: Option<&str>, points: &[(i64, f64)])
     }
 }
 
+/// One point more.
+pub(crate) async fn append_point(lake: &Lake, run: u128, metric: &str, step: i64, value: f64) {
+    let batch = PointBatch::new(vec![series(run, metric, None, &[(step, value)])]).unwrap();
+    lake.store.append(batch, None).await.unwrap();
+}
+
 fn points() -> Vec<PointBatch> {
     let batch = |parts: Vec<SeriesPoints>| PointBatch::new(parts).unwrap();
     vec![

@@ -12,5 +12,6 @@ mod guard;
 mod lake;
 mod points;
 mod pruning;
+mod service;
 mod session;
 mod sql_files;

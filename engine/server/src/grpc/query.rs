@@ -1,4 +1,4 @@
-//! `Query`: a bounded queue of statements, each answered as one Arrow IPC stream in chunks.
+//! `Query`: statements, each answered as one Arrow IPC stream in chunks. Who runs and who waits is the lake's to say.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -15,15 +15,15 @@ use futures::{FutureExt, Stream, StreamExt};
 use proto::v1;
 use proto::v1::query_server::Query;
 use proto::v1::sql_response::Part;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::gate::panicked;
 use super::{Shared, status};
-use crate::config::ServerConfig;
 use crate::error::ServiceError;
 use crate::metrics::add;
+use crate::server::Peer;
 use crate::service::{QueryPart, Statement};
 
 /// Most bytes in one chunk of Arrow: small enough for the default limit of any client.
@@ -36,39 +36,6 @@ const ROWS_AT_ONCE: usize = 1 << 16;
 const SETTINGS: usize = 64;
 
 type Answer = v1::SqlResponse;
-
-/// Who may run, and who may wait for that.
-pub(super) struct Queue {
-    running: Arc<Semaphore>,
-    waiting: Arc<Semaphore>,
-    wait: Duration,
-}
-
-impl Queue {
-    pub(super) fn new(config: &ServerConfig) -> Self {
-        Self {
-            running: Arc::new(Semaphore::new(config.queries_running)),
-            waiting: Arc::new(Semaphore::new(config.queries_waiting)),
-            wait: config.query_wait,
-        }
-    }
-
-    async fn enter(&self) -> Result<OwnedSemaphorePermit, ServiceError> {
-        if let Ok(permit) = Arc::clone(&self.running).try_acquire_owned() {
-            return Ok(permit);
-        }
-        let busy = |what: &str| ServiceError::Busy {
-            reason: "query.busy",
-            message: format!("{what}; try again"),
-            retry_after: self.wait,
-        };
-        let _waiting = self.waiting.try_acquire().map_err(|_| busy("too many queries are waiting"))?;
-        match tokio::time::timeout(self.wait, Arc::clone(&self.running).acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(busy("other queries did not end in time")),
-        }
-    }
-}
 
 /// What waits for the reader of an answer. An error throws away what still waits, so that an answer that failed holds no
 /// memory however slowly it is read.
@@ -118,7 +85,7 @@ impl QueryService {
         Self { shared }
     }
 
-    fn statement(&self, call: v1::SqlRequest) -> Result<Statement, ServiceError> {
+    fn statement(&self, call: v1::SqlRequest, caller: String) -> Result<Statement, ServiceError> {
         let v1::SqlRequest { sql, settings, timeout_millis } = call;
         let config = &self.shared.config;
         if sql.len() > config.sql_bytes {
@@ -136,19 +103,34 @@ impl QueryService {
         let limit = config.statement_time;
         let asked = Duration::from_millis(u64::from(timeout_millis));
         let timeout = if asked.is_zero() { limit } else { asked.min(limit) };
-        Ok(Statement { sql, settings: settings.into_iter().collect::<BTreeMap<_, _>>(), timeout })
+        Ok(Statement { sql, caller, settings: settings.into_iter().collect::<BTreeMap<_, _>>(), timeout })
     }
+}
+
+/// Who asks: all connections of a machine are one caller.
+fn caller_of<T>(request: &Request<T>) -> String {
+    request.extensions().get::<Peer>().map_or_else(String::new, |peer| peer.0.ip().to_string())
 }
 
 #[tonic::async_trait]
 impl Query for QueryService {
     type SqlStream = AnswerStream;
 
+    async fn cancel(
+        &self,
+        request: Request<v1::CancelRequest>,
+    ) -> Result<Response<v1::CancelResponse>, Status> {
+        let caller = caller_of(&request);
+        let v1::CancelRequest { id } = request.into_inner();
+        let found = self.shared.lake.cancel_query(id, &caller);
+        Ok(Response::new(v1::CancelResponse { found }))
+    }
+
     async fn sql(&self, request: Request<v1::SqlRequest>) -> Result<Response<Self::SqlStream>, Status> {
         let arrived = Instant::now();
         let refuse = |error| self.shared.refuse(&error);
-        let statement = self.statement(request.into_inner()).map_err(refuse)?;
-        let place = self.shared.queries.enter().await.map_err(refuse)?;
+        let caller = caller_of(&request);
+        let statement = self.statement(request.into_inner(), caller).map_err(refuse)?;
         add(&self.shared.metrics.statements, 1);
         let (answers, receiver) = mpsc::channel(CHUNKS_WAITING);
         let outlet = Outlet(Arc::new(Mutex::new(Waiting { receiver, last: None })));
@@ -162,7 +144,6 @@ impl Query for QueryService {
                 // The reader is gone; dropping the query cancels it.
                 () = answers.closed() => return,
             };
-            drop(place);
             let error = match ended {
                 Ok(Ok(Ok(()))) => return,
                 Ok(Ok(Err(error))) => error,

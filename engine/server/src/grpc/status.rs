@@ -41,6 +41,7 @@ pub fn status_from_error(error: &ServiceError) -> Status {
             Code::ResourceExhausted
         }
         ServiceError::TimedOut { .. } => Code::DeadlineExceeded,
+        ServiceError::Cancelled { .. } => Code::Cancelled,
         ServiceError::Unavailable { retry_after, .. } => {
             details.set_retry_info(Some(*retry_after));
             Code::Unavailable
@@ -84,6 +85,7 @@ mod tests {
             (ServiceError::TooLarge { reason: "r", message: message() }, Code::ResourceExhausted),
             (ServiceError::Busy { reason: "r", message: message(), retry_after }, Code::ResourceExhausted),
             (ServiceError::TimedOut { reason: "r", message: message() }, Code::DeadlineExceeded),
+            (ServiceError::Cancelled { reason: "r", message: message() }, Code::Cancelled),
             (ServiceError::Unavailable { reason: "r", message: message(), retry_after }, Code::Unavailable),
             (ServiceError::DataLoss { reason: "segment.corrupt", message: message() }, Code::DataLoss),
         ] {

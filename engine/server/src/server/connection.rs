@@ -1,6 +1,7 @@
 //! One connection: HTTP/1 or HTTP/2, with deadlines on everything that a client can leave undone.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +22,10 @@ use tower::ServiceExt;
 
 use crate::config::ServerConfig;
 use crate::grpc::Shared;
+
+/// The address that a request came from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
 
 /// What an HTTP/2 client says first.
 const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -43,8 +48,10 @@ pub(super) async fn serve(stream: TcpStream, shared: &Arc<Shared>, router: Route
         Ok(Ok(())) => {}
         Ok(Err(_)) | Err(_) => return,
     }
+    let Ok(peer) = stream.peer_addr() else { return };
     let activity = Arc::new(Activity::default());
-    let service = service_fn(|request: hyper::Request<Incoming>| {
+    let service = service_fn(|mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
         let (router, work) = (router.clone(), activity.begin());
         async move {
             let response = router.oneshot(request.map(Body::new)).await?;

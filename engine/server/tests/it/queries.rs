@@ -71,12 +71,7 @@ async fn a_statement_ends_with_its_time() {
 
 #[tokio::test]
 async fn a_reader_that_stops_reading_stops_its_query_and_nobody_else() {
-    let config = ServerConfig {
-        queries_running: 2,
-        query_wait: Duration::from_millis(50),
-        statement_time: Duration::from_millis(2_500),
-        ..ServerConfig::default()
-    };
+    let config = ServerConfig { statement_time: Duration::from_millis(2_500), ..ServerConfig::default() };
     let running = Running::start(config).await;
     let client = running.client().await;
     let mut slow = soon(client.sql_rows("endless", &[])).await.unwrap();
@@ -87,10 +82,7 @@ async fn a_reader_that_stops_reading_stops_its_query_and_nobody_else() {
     }
     let mut second = soon(client.sql_rows("endless", &[])).await.unwrap();
     assert!(soon(second.next()).await.unwrap().is_some());
-    let error = soon(client.sql("rows 1")).await.unwrap_err();
-    assert_eq!(error.remote().unwrap().reason, "query.busy");
-    assert!(error.remote().unwrap().asks_to_retry());
-    // Both places come back: one reader goes away, the other one's time passes.
+    // One reader goes away, the other one's time passes.
     drop(second);
     eventually("the dropped query is gone", || running.lake.queries.load(Ordering::SeqCst) == 1).await;
     eventually("the slow query is gone", || running.lake.queries.load(Ordering::SeqCst) == 0).await;

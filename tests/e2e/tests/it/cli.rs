@@ -10,7 +10,7 @@ use e2e::{Server, command, done, run, sql, sql_texts};
 use crate::expected;
 
 /// A lake with two runs of three points each.
-fn small_lake(folder: &Path) -> PathBuf {
+pub(crate) fn small_lake(folder: &Path) -> PathBuf {
     let (lake, table) = (folder.join("lake"), folder.join("log.csv"));
     let rows = "run,step,loss,arm,seed\na,1,0.5,old,1\na,2,0.25,old,1\na,3,nan,old,1\nb,1,1.5,new,2\nb,2,1.25,new,2\nb,3,1e-300,new,2\n";
     std::fs::write(&table, rows).unwrap();

@@ -10,3 +10,5 @@ mod import;
 mod kill;
 mod object;
 mod overload;
+mod prompt;
+mod sql;

@@ -1,0 +1,202 @@
+//! Joins that end when their statement does.
+//!
+//! The engine stops work where it waits for the next batch of a table. A join of two large inputs makes billions of rows
+//! of two batches without ever waiting, so it is asked here, at each batch that it gives and each time that its filter
+//! looks at one, whether its statement was stopped. In plans that are shown it looks like the join itself.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, FieldRef, Schema};
+use arrow::record_batch::RecordBatch;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::ColumnarValue;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::execution_plan::ReplaceChildrenOptions;
+use datafusion::physical_plan::joins::utils::JoinFilter;
+use datafusion::physical_plan::joins::{
+    CrossJoinExec, HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder, SortMergeJoinExec,
+};
+use datafusion::physical_plan::metrics::MetricsSet;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::unnest::UnnestExec;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
+use futures::StreamExt;
+
+use super::stop::Stop;
+
+/// A plan whose joins end when the statement is stopped.
+pub(crate) fn stoppable(plan: Arc<dyn ExecutionPlan>, stop: &Arc<Stop>) -> Result<Arc<dyn ExecutionPlan>> {
+    let changed = plan.transform_up(|plan| {
+        let inner = if let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>() {
+            match join.filter() {
+                None => plan,
+                Some(filter) => {
+                    let (left, right) = (Arc::clone(join.left()), Arc::clone(join.right()));
+                    let join = NestedLoopJoinExecBuilder::new(left, right, *join.join_type())
+                        .with_projection_ref(join.projection().clone())
+                        .with_filter(Some(checked(filter, stop)));
+                    Arc::new(join.build()?)
+                }
+            }
+        } else if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
+            match join.filter() {
+                None => plan,
+                Some(filter) => join.builder().with_filter(Some(checked(filter, stop))).build_exec()?,
+            }
+        } else if plan.is::<CrossJoinExec>() || plan.is::<SortMergeJoinExec>() || plan.is::<UnnestExec>() {
+            plan
+        } else {
+            return Ok(Transformed::no(plan));
+        };
+        Ok(Transformed::yes(Arc::new(Stoppable { inner, stop: Arc::clone(stop) }) as Arc<dyn ExecutionPlan>))
+    })?;
+    Ok(changed.data)
+}
+
+fn checked(filter: &JoinFilter, stop: &Arc<Stop>) -> JoinFilter {
+    let checked = Checked { inner: Arc::clone(filter.expression()), stop: Arc::clone(stop) };
+    JoinFilter::new(Arc::new(checked), filter.column_indices().to_vec(), Arc::clone(filter.schema()))
+}
+
+fn check(stop: &Stop) -> Result<()> {
+    match stop.cause() {
+        Some(cause) => Err(DataFusionError::External(Box::new(cause))),
+        None => Ok(()),
+    }
+}
+
+/// A node that gives no batch after its statement was stopped.
+#[derive(Debug)]
+struct Stoppable {
+    inner: Arc<dyn ExecutionPlan>,
+    stop: Arc<Stop>,
+}
+
+impl DisplayAs for Stoppable {
+    fn fmt_as(&self, kind: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt_as(kind, f)
+    }
+}
+
+impl ExecutionPlan for Stoppable {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.inner.properties()
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        self.inner.maintains_input_order()
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        self.inner.children()
+    }
+
+    fn apply_expressions(
+        &self,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        self.inner.apply_expressions(f)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+        options: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let inner = Arc::clone(&self.inner).replace_children(children, options)?;
+        Ok(Arc::new(Self { inner, stop: Arc::clone(&self.stop) }))
+    }
+
+    #[allow(deprecated)]
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let inner = Arc::clone(&self.inner).with_new_children(children)?;
+        Ok(Arc::new(Self { inner, stop: Arc::clone(&self.stop) }))
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let batches = self.inner.execute(partition, context)?;
+        let (schema, stop) = (batches.schema(), Arc::clone(&self.stop));
+        let batches = batches.map(move |batch| {
+            check(&stop)?;
+            batch
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        self.inner.metrics()
+    }
+}
+
+/// A filter that looks at no batch after its statement was stopped.
+#[derive(Debug)]
+struct Checked {
+    inner: Arc<dyn PhysicalExpr>,
+    stop: Arc<Stop>,
+}
+
+impl fmt::Display for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.inner, f)
+    }
+}
+
+impl PartialEq for Checked {
+    fn eq(&self, other: &Self) -> bool {
+        self.inner.eq(&other.inner)
+    }
+}
+
+impl Eq for Checked {}
+
+impl Hash for Checked {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.inner.hash(state);
+    }
+}
+
+impl PhysicalExpr for Checked {
+    fn data_type(&self, schema: &Schema) -> Result<DataType> {
+        self.inner.data_type(schema)
+    }
+
+    fn nullable(&self, schema: &Schema) -> Result<bool> {
+        self.inner.nullable(schema)
+    }
+
+    fn return_field(&self, schema: &Schema) -> Result<FieldRef> {
+        self.inner.return_field(schema)
+    }
+
+    fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
+        check(&self.stop)?;
+        self.inner.evaluate(batch)
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn PhysicalExpr>> {
+        vec![&self.inner]
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn PhysicalExpr>>,
+    ) -> Result<Arc<dyn PhysicalExpr>> {
+        let inner = children.pop().unwrap_or_else(|| Arc::clone(&self.inner));
+        Ok(Arc::new(Self { inner, stop: Arc::clone(&self.stop) }))
+    }
+
+    fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt_sql(f)
+    }
+}

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, SchemaProvider};
 use datafusion::common::DataFusionError;
 use datafusion::datasource::{TableProvider, TableType};
-use model::ProjectName;
+use model::{ProjectName, Run, RunId};
 use model::schema::Table;
 use store::Snapshot;
 
@@ -46,6 +46,17 @@ impl SnapshotCatalog {
     fn projects(&self) -> BTreeSet<ProjectName> {
         let experiments = self.snapshot.registry().experiments();
         experiments.map(|e| &e.project).filter(|project| self.access.allows(project)).cloned().collect()
+    }
+
+    /// The runs that a text means: the one with this id, else those with this name that are not deleted.
+    pub(crate) fn runs_called(&self, text: &str) -> Vec<RunId> {
+        let registry = self.snapshot.registry();
+        let by_id = text.parse().ok().and_then(|id: RunId| registry.run(id));
+        if let Some(run) = by_id.filter(|run| self.access.allows_run(run)) {
+            return vec![run.id];
+        }
+        let called = |run: &Run| run.name == text && !run.deleted && self.access.allows_run(run);
+        registry.runs().iter().filter(|run| called(run)).map(|run| run.id).collect()
     }
 
     /// All keys of params, tags and metrics, to suggest one.

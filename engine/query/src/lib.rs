@@ -3,6 +3,7 @@
 //! [`SessionFactory`] is built once; [`run`] answers one statement over one [`store::Snapshot`] behind the guard.
 //! Nothing here writes, and nothing here is a statistic: functions check types and NULLs and call down.
 
+pub mod described;
 mod error;
 mod execute;
 mod explain_error;

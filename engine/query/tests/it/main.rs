@@ -9,6 +9,8 @@ mod examples;
 mod functions_golden;
 mod guard;
 mod lake;
+mod partitions;
 mod points;
+mod reference;
 mod session;
 mod sql_files;

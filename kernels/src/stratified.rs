@@ -104,8 +104,7 @@ pub fn stratified_bootstrap(request: &StratifiedRequest<'_>) -> Result<Stratifie
         )
         .collect();
     replicates.sort_unstable_by(f64::total_cmp);
-    let [low, high] =
-        tails(level).map(|p| describe::quantile_sorted(&replicates, p).unwrap_or(f64::NAN));
+    let [low, high] = tails(level).map(|p| describe::quantile_sorted(&replicates, p).unwrap_or(f64::NAN));
     let se = describe::standard_deviation(&replicates).unwrap_or(f64::NAN);
     Ok(StratifiedInterval { estimate, low, high, se, n, flags })
 }

@@ -27,10 +27,13 @@ pub struct SettingDescription {
 
 const PROJECT: (&str, &str) = ("project", "The project, the unit of access rights.");
 const EXPERIMENT: (&str, &str) = ("experiment", "The experiment within the project.");
-const RUN_ID: (&str, &str) = ("run_id", "The run, 32 hexadecimal digits that sort by the time of its creation.");
+const RUN_ID: (&str, &str) =
+    ("run_id", "The run, 32 hexadecimal digits that sort by the time of its creation.");
 const METRIC: (&str, &str) = ("metric", "The metric.");
-const CONTEXT: (&str, &str) =
-    ("context", "The context of the series as canonical JSON, such as `{\"subset\":\"val\"}`; NULL when none.");
+const CONTEXT: (&str, &str) = (
+    "context",
+    "The context of the series as canonical JSON, such as `{\"subset\":\"val\"}`; NULL when none.",
+);
 const KEY: (&str, &str) = ("key", "The key.");
 const TEXT: (&str, &str) = ("text", "The value as it was written.");
 const NUMBER: (&str, &str) = ("number", "The value as a number, NULL when it is none.");
@@ -118,10 +121,7 @@ pub const TABLES: [TableDescription; 9] = [
             ("mean", "The mean of the finite values."),
             ("sum", "The sum of the finite values."),
             ("sum_compensation", "What the plain sum lost by rounding; add it."),
-            (
-                "fingerprint",
-                "A hash of all points in whatever order: equal series have equal ones.",
-            ),
+            ("fingerprint", "A hash of all points in whatever order: equal series have equal ones."),
         ],
     },
     TableDescription {

@@ -1,11 +1,17 @@
 //! The bootstrap over tasks: expected bounds of an independent package, and what must not matter.
 
-use kernels::{Flags, KernelError, Samples, Statistic, StratifiedInterval, StratifiedRequest, stratified_bootstrap};
+use kernels::{
+    Flags, KernelError, Samples, Statistic, StratifiedInterval, StratifiedRequest, stratified_bootstrap,
+};
 use serde_json::Value;
 
 use crate::shared::{assert_close, number, numbers, vectors};
 
-fn asked(tasks: &[Vec<f64>], statistic: Statistic, resamples: u32) -> Result<StratifiedInterval, KernelError> {
+fn asked(
+    tasks: &[Vec<f64>],
+    statistic: Statistic,
+    resamples: u32,
+) -> Result<StratifiedInterval, KernelError> {
     let mut offsets = vec![0];
     for task in tasks {
         offsets.push(offsets[offsets.len() - 1] + task.len() as u32);

@@ -1,6 +1,8 @@
 //! Golden suites of curves and of adjusted p-values.
 
-use analysis::{Decay, RollingMedian, benjamini_hochberg, downsample_minmax, ema_tensorboard, ewm, holm, lttb};
+use analysis::{
+    Decay, RollingMedian, benjamini_hochberg, downsample_minmax, ema_tensorboard, ewm, holm, lttb,
+};
 use serde_json::{Value, json};
 
 use crate::golden::{Answer, check, number, shown_list};

@@ -143,7 +143,8 @@ impl Extreme {
             }
         }
         let Some(best) = best else { return Ok(()) };
-        let (value, by) = (ScalarValue::try_from_array(values, best)?, ScalarValue::try_from_array(by, best)?);
+        let (value, by) =
+            (ScalarValue::try_from_array(values, best)?, ScalarValue::try_from_array(by, best)?);
         if self.by.is_null() || self.is_worse_than(&value, &by)? {
             // A slice of a batch must not keep the whole batch.
             self.value = value.compacted();

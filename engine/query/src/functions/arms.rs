@@ -10,7 +10,8 @@ use super::definition::{ArgumentKind, Constants, Parameter, optional, required};
 use super::outcome::{Cell, struct_of_rows, struct_type};
 
 pub(super) const X: Parameter = required("x", ArgumentKind::Value, "the values, one a run");
-pub(super) const ARM: Parameter = required("arm", ArgumentKind::Label, "the column that tells the arms apart");
+pub(super) const ARM: Parameter =
+    required("arm", ArgumentKind::Label, "the column that tells the arms apart");
 pub(super) const A: Parameter = required("a", ArgumentKind::Text, "the label of the first arm");
 pub(super) const B: Parameter = required("b", ArgumentKind::Text, "the label of the second arm");
 pub(super) const LEVEL: Parameter =

@@ -18,7 +18,11 @@ pub(super) static DEFINITION: Definition = Definition {
               as their mean. With normalized the area is divided by its width: the mean height of the curve. NULLs do \
               not count; NULL below two different steps. A NaN gives NaN unless nonfinite => 'drop'.",
     parameters: &[
-        required("step", ArgumentKind::Position, "the step, or any other number in whose order the curve runs"),
+        required(
+            "step",
+            ArgumentKind::Position,
+            "the step, or any other number in whose order the curve runs",
+        ),
         required("value", ArgumentKind::Value, "the value"),
         optional("normalized", ArgumentKind::Boolean, "divide by the width, default false"),
         optional("nonfinite", ArgumentKind::Text, "'keep' (default) or 'drop'"),

@@ -69,9 +69,9 @@ impl Choice for Extreme {
     fn replaces(&self, candidate: &Candidate, kept: &Candidate) -> bool {
         match candidate.value.partial_cmp(&kept.value) {
             // Zeros of both signs at one step: a fixed one of them.
-            Some(Ordering::Equal) => (candidate.step.cmp(&kept.step))
-                .then_with(|| candidate.value.total_cmp(&kept.value))
-                .is_lt(),
+            Some(Ordering::Equal) => {
+                (candidate.step.cmp(&kept.step)).then_with(|| candidate.value.total_cmp(&kept.value)).is_lt()
+            }
             order => order == Some(self.better),
         }
     }

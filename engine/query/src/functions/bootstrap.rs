@@ -9,8 +9,7 @@ use super::collect::{Finish, Groups};
 use super::definition::{ArgumentKind, Parameter, optional};
 use super::outcome::{Interval, intervals};
 
-pub(super) const LEVEL: Parameter =
-    optional("level", ArgumentKind::Number, "confidence level, default 0.95");
+pub(super) const LEVEL: Parameter = optional("level", ArgumentKind::Number, "confidence level, default 0.95");
 pub(super) const RESAMPLES: Parameter = optional("resamples", ArgumentKind::Integer, "default 10000");
 pub(super) const SEED: Parameter =
     optional("seed", ArgumentKind::Integer, "default runlake.seed, which is 0 unless set");
@@ -79,7 +78,10 @@ impl Bootstrap {
             match u32::try_from(values.len()) {
                 Ok(end) => offsets.push(end),
                 Err(_) => {
-                    return plan_err!("{} over more than 2^32 values: filter or group further", self.function);
+                    return plan_err!(
+                        "{} over more than 2^32 values: filter or group further",
+                        self.function
+                    );
                 }
             }
             results.push((failed, result));

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::AsArray;
+use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Field};
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::{DocSection, Documentation, Signature, Volatility};
@@ -94,9 +94,8 @@ impl ArgumentKind {
             Self::Label | Self::Pair => (!given.is_nested()).then_some(DataType::Utf8),
             Self::Any => Some(given.clone()),
             Self::Texts => {
-                let is_text = |t: &DataType| {
-                    matches!(t, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
-                };
+                let is_text =
+                    |t: &DataType| matches!(t, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
                 match given {
                     DataType::List(item) if is_text(item.data_type()) => {
                         Some(DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true))))

@@ -40,7 +40,8 @@ pub(super) fn table_functions() -> Vec<Arc<TableFunction>> {
 pub(super) const DEFINITIONS: [&Definition; 4] =
     [&asof::DEFINITION, &compare::DEFINITION, &curve::DEFINITION, &run_diff::DEFINITION];
 
-const RUN: Parameter = required("run", ArgumentKind::Text, "the id of a run, or its name where only one run has it");
+const RUN: Parameter =
+    required("run", ArgumentKind::Text, "the id of a run, or its name where only one run has it");
 
 type WriteSql = fn(&Call<'_>) -> Result<String>;
 

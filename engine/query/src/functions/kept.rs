@@ -42,7 +42,9 @@ pub(super) trait Choice: Send + Sync + Debug {
 }
 
 /// An aggregate that keeps one point.
-pub(super) trait KeepingFunction: Debug + Clone + Send + Sync + PartialEq + Eq + Hash + 'static {
+pub(super) trait KeepingFunction:
+    Debug + Clone + Send + Sync + PartialEq + Eq + Hash + 'static
+{
     /// Its description: a value, a step, and maybe a time among the parameters.
     fn definition(&self) -> &'static Definition;
 

@@ -29,7 +29,11 @@ pub(super) static DEFINITION: Definition = Definition {
         required("pair", ArgumentKind::Pair, "the column whose equal values make a pair, such as the seed"),
         LEVEL,
         ALTERNATIVE,
-        optional("seed", ArgumentKind::Integer, "for drawn signs; default runlake.seed, which is 0 unless set"),
+        optional(
+            "seed",
+            ArgumentKind::Integer,
+            "for drawn signs; default runlake.seed, which is 0 unless set",
+        ),
         NONFINITE,
     ],
     returns: "struct(estimate, low, high, se, t, df, p, p_signs, d_z, n, n_unpaired, n_nonfinite, error)",

@@ -24,7 +24,11 @@ pub(super) static DEFINITION: Definition = Definition {
         ARM,
         A,
         B,
-        required("lowest", ArgumentKind::Number, "the lowest difference that still counts as none, such as -0.01"),
+        required(
+            "lowest",
+            ArgumentKind::Number,
+            "the lowest difference that still counts as none, such as -0.01",
+        ),
         required("highest", ArgumentKind::Number, "the highest one, such as 0.01"),
         optional("alpha", ArgumentKind::Number, "probability of a false claim, default 0.05"),
         NONFINITE,

@@ -27,15 +27,8 @@ pub(super) static DEFINITION: Definition = Definition {
     example: "SELECT welch_test(x, arm, 'new', 'old')['p'] AS p\nFROM (VALUES (0.84, 'new'), (0.86, 'new'), (0.85, 'new'), (0.81, 'old'), (0.83, 'old'), (0.82, 'old')) AS runs(x, arm)",
 };
 
-const FIELDS: [(&str, DataType); 7] = [
-    number("estimate"),
-    number("low"),
-    number("high"),
-    number("se"),
-    number("t"),
-    number("df"),
-    number("p"),
-];
+const FIELDS: [(&str, DataType); 7] =
+    [number("estimate"), number("low"), number("high"), number("se"), number("t"), number("df"), number("p")];
 
 /// The function.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

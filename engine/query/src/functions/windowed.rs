@@ -18,7 +18,9 @@ use datafusion::physical_expr::expressions::Literal;
 use super::definition::{Constants, Definition};
 
 /// A function along a window.
-pub(super) trait WindowFunction: Debug + Clone + Send + Sync + PartialEq + Eq + Hash + 'static {
+pub(super) trait WindowFunction:
+    Debug + Clone + Send + Sync + PartialEq + Eq + Hash + 'static
+{
     /// Its description; the first parameter is the column of values.
     fn definition(&self) -> &'static Definition;
 

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, SchemaProvider};
 use datafusion::common::DataFusionError;
 use datafusion::datasource::{TableProvider, TableType};
-use model::{ProjectName, Run, RunId};
 use model::schema::Table;
+use model::{ProjectName, Run, RunId};
 use store::Snapshot;
 
 use super::{Access, Content, KeyCache, Reading, SnapshotTable, as_views, runs, system};

@@ -61,8 +61,9 @@ fn streamed_and_whole_partitions_give_the_same() {
     for call in calls {
         let over = "OVER (PARTITION BY p ORDER BY step)";
         let digest = "count(x), count(*), sum(CASE WHEN x::double = x::double AND NOT isnan(x::double) THEN x::double * (step % 13) END)";
-        let streamed =
-            format!("SELECT p, {digest} FROM (SELECT p, step, {call} {over} AS x FROM {CURVES}) GROUP BY p ORDER BY p");
+        let streamed = format!(
+            "SELECT p, {digest} FROM (SELECT p, step, {call} {over} AS x FROM {CURVES}) GROUP BY p ORDER BY p"
+        );
         // A function that needs the whole partition beside it makes the engine collect the rows first.
         let whole = format!(
             "SELECT p, {digest} FROM (SELECT p, step, {call} {over} AS x, ntile(4) {over} AS n FROM {CURVES}) WHERE n > 0 GROUP BY p ORDER BY p"
@@ -85,6 +86,7 @@ fn partitions_do_not_mix() {
         "SELECT p, step, rolling_median(v, 2) OVER (PARTITION BY p ORDER BY step) FROM
          (VALUES ('a', 1, 1.0), ('a', 2, 3.0), ('b', 1, 10.0), ('b', 2, 30.0), ('c', 1, NULL)) AS t(p, step, v) ORDER BY 1, 2",
     );
-    let expected = [["a", "1", "1.0"], ["a", "2", "2.0"], ["b", "1", "10.0"], ["b", "2", "20.0"], ["c", "1", "NULL"]];
+    let expected =
+        [["a", "1", "1.0"], ["a", "2", "2.0"], ["b", "1", "10.0"], ["b", "2", "20.0"], ["c", "1", "NULL"]];
     assert_eq!(rows, expected);
 }

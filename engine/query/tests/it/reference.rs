@@ -40,7 +40,8 @@ fn in_words(data_type: &str) -> &str {
 }
 
 fn write_table(text: &mut String, lake: &Lake, schema: &str, described: &TableDescription) {
-    let shown = if schema == "public" { described.name.to_owned() } else { format!("{schema}.{}", described.name) };
+    let shown =
+        if schema == "public" { described.name.to_owned() } else { format!("{schema}.{}", described.name) };
     writeln!(text, "\n### {shown}\n\n{}\n\n| column | type | |\n|---|---|---|", described.summary).unwrap();
     for (row, (_, sentence)) in columns(lake, schema, described.name).iter().zip(described.columns) {
         let nullable = if row[2] == "YES" { "" } else { ", never NULL" };
@@ -49,7 +50,8 @@ fn write_table(text: &mut String, lake: &Lake, schema: &str, described: &TableDe
 }
 
 fn write_function(text: &mut String, definition: &Definition) {
-    writeln!(text, "\n### {}\n\n`{}` → `{}`\n", definition.name, definition.syntax(), definition.returns).unwrap();
+    writeln!(text, "\n### {}\n\n`{}` → `{}`\n", definition.name, definition.syntax(), definition.returns)
+        .unwrap();
     writeln!(text, "{}\n", definition.summary).unwrap();
     for parameter in definition.parameters {
         writeln!(text, "- `{}`: {}", parameter.name, parameter.summary).unwrap();
@@ -135,7 +137,8 @@ fn the_reference_is_not_stale() {
         return;
     }
     let kept = std::fs::read_to_string(path()).unwrap_or_default();
-    let differs = made.lines().zip(kept.lines().chain(std::iter::repeat(""))).find(|(made, kept)| made != kept);
+    let differs =
+        made.lines().zip(kept.lines().chain(std::iter::repeat(""))).find(|(made, kept)| made != kept);
     assert!(made == kept, "docs/reference/sql.md is stale at {differs:?}; renew it by\n  {RENEW}");
 }
 

@@ -40,7 +40,8 @@ pub(super) fn sql(call: &Call<'_>) -> Result<String> {
 fn of_metric(metric: &str, candidate: &str, baseline: &str, level: f64) -> String {
     let metric = quoted(metric);
     let arms = "value, arm, 'candidate', 'baseline'";
-    let mean = |arm: &str| format!("mean_ci(CASE WHEN arm = '{arm}' THEN value END, NULL, 'drop')['estimate']");
+    let mean =
+        |arm: &str| format!("mean_ci(CASE WHEN arm = '{arm}' THEN value END, NULL, 'drop')['estimate']");
     let count = |arm: &str| format!("count(*) FILTER (WHERE arm = '{arm}')");
     let failed = |arm: &str| {
         format!("count(*) FILTER (WHERE arm = '{arm}' AND (value IS NULL OR NOT isfinite(value)))")

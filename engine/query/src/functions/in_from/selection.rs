@@ -113,7 +113,8 @@ mod tests {
 
     #[test]
     fn a_condition_is_one_expression() {
-        for bad in ["", "true) OR (true", "true; DROP TABLE runs", "true UNION SELECT 1", "tag:team", "a b c"] {
+        for bad in ["", "true) OR (true", "true; DROP TABLE runs", "true UNION SELECT 1", "tag:team", "a b c"]
+        {
             assert!(written(bad).is_err(), "{bad}: {:?}", written(bad));
         }
         // A comment swallows nothing: the text is written anew.

@@ -239,6 +239,8 @@ impl SessionFactory {
             .with_catalog_list(Arc::new(catalogs))
             .with_runtime_env(Arc::new(environment))
             .build();
+        // now() is the time at which the statement began.
+        state.mark_start_execution();
         if settings != Settings::default() {
             for function in functions::aggregates(settings.device.policy(), settings.seed) {
                 // The only error is that of a registry that takes no functions; this one does.

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, make_comparator};
+use arrow::buffer::NullBuffer;
 use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, ScalarValue, plan_err};
@@ -135,9 +136,13 @@ impl Extreme {
             Ordering::Equal => compare_values(a, b).is_lt(),
             order => order == self.wanted,
         };
+        // Also where NULL is not in a bitmap of its own, as in a column of nothing else.
+        let (value_nulls, by_nulls) = (values.logical_nulls(), by.logical_nulls());
+        let present =
+            |nulls: &Option<NullBuffer>, row| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
         let mut best: Option<usize> = None;
         for row in 0..values.len() {
-            let counts = values.is_valid(row) && by.is_valid(row);
+            let counts = present(&value_nulls, row) && present(&by_nulls, row);
             if counts && best.is_none_or(|best| better(row, best)) {
                 best = Some(row);
             }

@@ -38,7 +38,8 @@ pub(super) fn sql(call: &Call<'_>) -> Result<String> {
                 ) AS c ON true
                 WHERE p.run_id = {run} AND p.metric = {a}
                 UNION ALL
-                SELECT step, step_frac, time, NULL, NULL, context, value, step, 0
+                SELECT step, step_frac, time, CAST(NULL AS VARCHAR) AS context_a, CAST(NULL AS DOUBLE) AS a,
+                    context AS context_b, value AS b, step AS b_step, 0 AS is_a
                 FROM runlake.public.points WHERE run_id = {run} AND metric = {b}
             )
             WINDOW w AS (

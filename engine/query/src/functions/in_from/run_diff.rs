@@ -29,7 +29,7 @@ pub(super) fn sql(call: &Call<'_>) -> Result<String> {
         "SELECT coalesce(x.kind, y.kind) AS kind, coalesce(x.key, y.key) AS key, x.text AS a, y.text AS b,
             y.number - x.number AS difference
         FROM ({a}) AS x FULL JOIN ({b}) AS y ON x.kind = y.kind AND x.key = y.key
-        WHERE x.text IS DISTINCT FROM y.text AND (x.number = y.number) IS NOT TRUE
+        WHERE (x.text IS DISTINCT FROM y.text) AND ((x.number = y.number) IS NOT TRUE)
         ORDER BY 1, 2"
     ))
 }

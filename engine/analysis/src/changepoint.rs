@@ -4,6 +4,8 @@
 //! A change is where the p-value is small and no neighbour has a smaller one. Time and memory are those of one window
 //! a value, however long the curve is.
 
+use std::collections::VecDeque;
+
 use crate::distributions::student_t_sf;
 use crate::error::{AnalysisError, Result};
 use crate::moments::Moments;
@@ -13,6 +15,9 @@ const SIDE_MIN: usize = 5;
 
 /// Below this t statistic no p-value is computed: it would be above the largest allowed `alpha`.
 const T_MIN: f64 = 2.0;
+
+/// The largest window: its values are summed anew for each row.
+const WINDOW_MAX: usize = 1_000;
 
 /// How changes of level are looked for.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,13 +31,13 @@ impl Changepoints {
     /// for each value by itself.
     ///
     /// # Errors
-    /// `invalid_argument` unless 5 <= window <= 10,000; `alpha_out_of_range` unless 0 < alpha <= 0.05.
+    /// `invalid_argument` unless 5 <= window <= 1,000; `alpha_out_of_range` unless 0 < alpha <= 0.05.
     pub fn new(window: usize, alpha: f64) -> Result<Self> {
-        if !(SIDE_MIN..=10_000).contains(&window) {
+        if !(SIDE_MIN..=WINDOW_MAX).contains(&window) {
             return Err(AnalysisError::InvalidArgument {
                 name: "window",
                 value: window.to_string(),
-                expected: "from 5 to 10000 rows",
+                expected: "from 5 to 1000 rows",
             });
         }
         if !(alpha > 0.0 && alpha <= 0.05) {
@@ -47,24 +52,12 @@ impl Changepoints {
 
     /// How far to each side of a value its answer looks.
     pub fn reach(&self) -> usize {
-        self.window + self.window / 2
+        self.window + self.near()
     }
 
-    /// Whether a new level begins at `values[at]`. `values` must hold [`Self::reach`] values on each side, or end
-    /// where the curve does. NaN and infinities are left out of the means; none begins a level.
-    pub fn at(&self, values: &[f64], at: usize) -> bool {
-        if !values.get(at).is_some_and(|v| v.is_finite()) {
-            return false;
-        }
-        let p = self.p_value(values, at);
-        if p >= self.alpha {
-            return false;
-        }
-        let near = self.window / 2;
-        let (first, last) = (at.saturating_sub(near), (at + near).min(values.len() - 1));
-        // Of equally clear places the first one counts.
-        (first..at).all(|other| self.p_value(values, other) > p)
-            && (at + 1..=last).all(|other| self.p_value(values, other) >= p)
+    /// Starts before the first value of a curve.
+    pub fn scan(&self) -> ChangepointScan {
+        ChangepointScan { changepoints: *self, row: 0, first: 0, p_values: VecDeque::new() }
     }
 
     /// Where new levels begin in a whole curve.
@@ -77,12 +70,17 @@ impl Changepoints {
     /// # Ok::<(), analysis::AnalysisError>(())
     /// ```
     pub fn of(&self, values: &[f64]) -> Vec<usize> {
-        let reach = self.reach();
-        let at = |i: usize| {
-            let start = i.saturating_sub(reach);
-            self.at(&values[start..(i + reach).min(values.len())], i - start)
+        let (reach, mut scan) = (self.reach(), self.scan());
+        let mut begins = |row: usize| {
+            let start = row.saturating_sub(reach);
+            scan.next(&values[start..(row + reach).min(values.len())], row - start)
         };
-        (0..values.len()).filter(|i| at(*i)).collect()
+        (0..values.len()).filter(|row| begins(*row)).collect()
+    }
+
+    /// How far to each side a place must be the clearest.
+    fn near(&self) -> usize {
+        self.window / 2
     }
 
     fn p_value(&self, values: &[f64], at: usize) -> f64 {
@@ -105,6 +103,43 @@ impl Changepoints {
         let variance = (before.scaled_squares() + after.scaled_squares()) / degrees_of_freedom;
         let t = difference.abs() / (variance * (1.0 / n + 1.0 / m)).sqrt();
         if t < T_MIN { 1.0 } else { 2.0 * student_t_sf(t, degrees_of_freedom) }
+    }
+}
+
+/// Goes along a curve, from its first value to its last.
+#[derive(Debug, Clone)]
+pub struct ChangepointScan {
+    changepoints: Changepoints,
+    /// The row that is answered next.
+    row: usize,
+    /// The row of the first of the p-values.
+    first: usize,
+    /// Those of the rows near the one that is answered; each is computed once.
+    p_values: VecDeque<f64>,
+}
+
+impl ChangepointScan {
+    /// Whether a new level begins at the next row, which is `values[at]`. `values` must hold
+    /// [`Changepoints::reach`] values on each side of it, or begin and end where the curve does. NaN and infinities
+    /// are left out of the means; none begins a level.
+    pub fn next(&mut self, values: &[f64], at: usize) -> bool {
+        let (row, near) = (self.row, self.changepoints.near());
+        self.row += 1;
+        let last = row + near.min(values.len() - 1 - at);
+        while self.first + self.p_values.len() <= last {
+            let place = self.first + self.p_values.len() + at - row;
+            self.p_values.push_back(self.changepoints.p_value(values, place));
+        }
+        while self.first + near < row {
+            self.p_values.pop_front();
+            self.first += 1;
+        }
+        let here = row - self.first;
+        let p = self.p_values[here];
+        // Of equally clear places the first one counts.
+        p < self.changepoints.alpha
+            && self.p_values.iter().take(here).all(|other| *other > p)
+            && self.p_values.iter().skip(here + 1).all(|other| *other >= p)
     }
 }
 
@@ -168,15 +203,16 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_the_curve_answers_as_the_whole_does() {
+    fn parts_of_the_curve_are_enough() {
         let mut values = noise(200);
         values.iter_mut().skip(90).for_each(|v| *v += 3.0);
+        values.iter_mut().skip(97).for_each(|v| *v += 3.0);
         let changepoints = Changepoints::new(12, 1e-4).unwrap();
-        let whole = changepoints.of(&values);
         let reach = changepoints.reach();
-        for at in 0..values.len() {
-            let (start, end) = (at.saturating_sub(reach + 7), (at + reach + 3).min(values.len()));
-            assert_eq!(changepoints.at(&values[start..end], at - start), whole.contains(&at), "{at}");
+        let (mut by_parts, mut at_once) = (changepoints.scan(), changepoints.scan());
+        for row in 0..values.len() {
+            let (start, end) = (row.saturating_sub(reach + 7), (row + reach + 3).min(values.len()));
+            assert_eq!(by_parts.next(&values[start..end], row - start), at_once.next(&values, row), "{row}");
         }
     }
 

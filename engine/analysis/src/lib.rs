@@ -34,7 +34,7 @@ mod running;
 mod smoothing;
 mod t_test;
 
-pub use changepoint::Changepoints;
+pub use changepoint::{ChangepointScan, Changepoints};
 pub use cliffs_delta::{CliffsDelta, cliffs_delta};
 pub use compare::{
     Group, GroupComparison, GroupTest, NotComparable, ParameterColumn, ParameterComparison, ParameterValues,

@@ -131,7 +131,8 @@ fn upper_tails(n: usize, m: usize) -> Arc<[f64]> {
                 continue;
             }
             let (fewer, more) = ways.split_at_mut(k);
-            for u in (excess..=most).rev() {
+            // No member of the set adds more than this one.
+            for u in excess..=k * excess {
                 more[0][u] += fewer[k - 1][u - excess];
             }
         }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::describe::{quantile_of_sorted, sorted};
+use crate::describe::quantile_of_sorted;
 use crate::error::{AnalysisError, Result};
 
 /// The largest window: its values are moved on each step.
@@ -13,6 +13,9 @@ const MAD_TO_SD: f64 = 1.4826;
 
 /// Numbers before a value below which nothing is a spike.
 const SPIKE_HISTORY_MIN: usize = 5;
+
+/// The largest window of spikes: half of it is looked at for each value.
+const SPIKE_WINDOW_MAX: usize = 10_000;
 
 /// The last values of a curve, also in order of size; a NaN takes a place and is no number.
 #[derive(Debug, Clone)]
@@ -92,11 +95,11 @@ impl Spikes {
     /// Against the `window` values before each one.
     ///
     /// # Errors
-    /// `invalid_argument` unless 5 <= window <= [`WINDOW_MAX`] and threshold > 0.
+    /// `invalid_argument` unless 5 <= window <= 10,000 and threshold > 0.
     pub fn new(window: usize, threshold: f64) -> Result<Self> {
         let refuse = |name, value: String, expected| AnalysisError::InvalidArgument { name, value, expected };
-        if window < SPIKE_HISTORY_MIN {
-            return Err(refuse("window", window.to_string(), "from 5 to 100000 rows"));
+        if !(SPIKE_HISTORY_MIN..=SPIKE_WINDOW_MAX).contains(&window) {
+            return Err(refuse("window", window.to_string(), "from 5 to 10000 rows"));
         }
         if !(threshold > 0.0 && threshold.is_finite()) {
             return Err(refuse("threshold", threshold.to_string(), "a number above 0, such as 5"));
@@ -121,10 +124,38 @@ impl Spikes {
             return false;
         }
         let median = quantile_of_sorted(numbers, 0.5);
-        let distances: Vec<f64> = numbers.iter().map(|v| (v - median).abs()).collect();
-        let deviation = quantile_of_sorted(&sorted(&distances), 0.5);
+        let deviation = median_distance(numbers, median);
         deviation > 0.0 && (value - median).abs() > self.threshold * MAD_TO_SD * deviation
     }
+}
+
+/// The median of the distances of sorted numbers from `center`, without sorting the distances: they grow to both sides.
+fn median_distance(numbers: &[f64], center: f64) -> f64 {
+    let mut above = numbers.partition_point(|v| *v < center);
+    let mut below = above;
+    let (middle, even) = (numbers.len() / 2, numbers.len() % 2 == 0);
+    let (mut last, mut nearest) = (0.0, 0.0);
+    for _ in 0..=middle {
+        let to_above = numbers.get(above).map(|v| v - center);
+        let to_below = below.checked_sub(1).map(|at| center - numbers[at]);
+        last = nearest;
+        nearest = match (to_below, to_above) {
+            (Some(left), Some(right)) if left <= right => {
+                below -= 1;
+                left
+            }
+            (_, Some(right)) => {
+                above += 1;
+                right
+            }
+            (Some(left), None) => {
+                below -= 1;
+                left
+            }
+            (None, None) => nearest,
+        };
+    }
+    if even { 0.5 * last + 0.5 * nearest } else { nearest }
 }
 
 /// TensorBoard's smoothing, value by value: [`crate::ema_tensorboard`] for a weight below 1.
@@ -215,10 +246,24 @@ mod tests {
     }
 
     #[test]
+    fn the_median_distance_is_that_of_sorted_distances() {
+        let stream = kernels::rng::Stream { seed: 3, stream: 0, tag: kernels::rng::Tag::Other, sub: 0 };
+        for size in 1..60_u32 {
+            let mut numbers: Vec<f64> = (0..size).map(|i| f64::from(stream.block(i, size)[0] % 23)).collect();
+            numbers.sort_by(f64::total_cmp);
+            let median = quantile_of_sorted(&numbers, 0.5);
+            let mut distances: Vec<f64> = numbers.iter().map(|v| (v - median).abs()).collect();
+            distances.sort_by(f64::total_cmp);
+            assert_eq!(median_distance(&numbers, median), quantile_of_sorted(&distances, 0.5), "{numbers:?}");
+        }
+    }
+
+    #[test]
     fn windows_and_thresholds_without_sense_are_refused() {
         assert_eq!(RollingMedian::new(0).unwrap_err().code(), "invalid_argument");
         assert_eq!(RollingMedian::new(WINDOW_MAX + 1).unwrap_err().code(), "invalid_argument");
         assert_eq!(Spikes::new(4, 5.0).unwrap_err().code(), "invalid_argument");
+        assert_eq!(Spikes::new(10_001, 5.0).unwrap_err().code(), "invalid_argument");
         assert_eq!(Spikes::new(10, f64::NAN).unwrap_err().code(), "invalid_argument");
         assert_eq!(TensorboardAverage::new(1.0).unwrap_err().code(), "alpha_out_of_range");
     }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use analysis::Changepoints;
+use analysis::{ChangepointScan, Changepoints};
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::{DataFusionError, Result, ScalarValue, internal_err};
@@ -21,7 +21,7 @@ pub(super) static DEFINITION: Definition = Definition {
               NULL.",
     parameters: &[
         required("value", ArgumentKind::Value, "the value"),
-        optional("window", ArgumentKind::Integer, "rows on each side, from 5 to 10000, default 20"),
+        optional("window", ArgumentKind::Integer, "rows on each side, from 5 to 1000, default 20"),
         optional(
             "alpha",
             ArgumentKind::Number,
@@ -53,14 +53,15 @@ impl WindowFunction for Changepoint {
         let alpha = constants.number("alpha").unwrap_or(1e-5);
         let changepoints = Changepoints::new(window, alpha)
             .map_err(|error| DataFusionError::Plan(format!("{}: {error}", DEFINITION.name)))?;
-        Ok(Box::new(Evaluator { changepoints, answered: 0 }))
+        Ok(Box::new(Evaluator { reach: changepoints.reach(), scan: changepoints.scan(), answered: 0 }))
     }
 }
 
 /// Answers row by row, from the rows that lie within reach.
 #[derive(Debug)]
 struct Evaluator {
-    changepoints: Changepoints,
+    scan: ChangepointScan,
+    reach: usize,
     /// Rows of the partition that were answered.
     answered: usize,
 }
@@ -68,25 +69,22 @@ struct Evaluator {
 impl PartitionEvaluator for Evaluator {
     /// The rows that one answer depends on. A range that ends with the rows so far makes the engine wait for more.
     fn get_range(&self, row: usize, row_count: usize) -> Result<Range<usize>> {
-        let reach = self.changepoints.reach();
-        Ok(row.saturating_sub(reach)..(row + reach).min(row_count))
+        Ok(row.saturating_sub(self.reach)..(row + self.reach).min(row_count))
     }
 
     fn evaluate(&mut self, values: &[ArrayRef], range: &Range<usize>) -> Result<ScalarValue> {
         let column = values[0].as_primitive::<Float64Type>();
         // The engine forgets rows before the range, so that only the distance to its start is known: it is the reach
         // once so many rows were answered.
-        let row = self.answered.min(self.changepoints.reach());
+        let row = self.answered.min(self.reach);
         self.answered += 1;
         if range.end > column.len() || range.start + row >= range.end {
             return internal_err!("changepoint was asked beyond its rows");
         }
-        if column.is_null(range.start + row) {
-            return Ok(ScalarValue::Boolean(None));
-        }
         let number = |at| if column.is_null(at) { f64::NAN } else { column.value(at) };
         let numbers: Vec<f64> = range.clone().map(number).collect();
-        Ok(ScalarValue::Boolean(Some(self.changepoints.at(&numbers, row))))
+        let begins = self.scan.next(&numbers, row);
+        Ok(ScalarValue::Boolean(column.is_valid(range.start + row).then_some(begins)))
     }
 
     fn supports_bounded_execution(&self) -> bool {

@@ -115,10 +115,24 @@ impl TableFunctionImpl for WrittenInSql {
         let sql = (self.sql)(&Call { constants, catalog, state })?;
         // Planning waits for nothing: the tables of a snapshot are there.
         let plan = match state.create_logical_plan(&sql).now_or_never() {
-            Some(plan) => plan.map_err(|error| DataFusionError::Context(name.to_owned(), Box::new(error)))?,
+            Some(plan) => plan.map_err(without_place)?,
             None => return Err(fault("planning would have to wait")),
         };
         Ok(Arc::new(ViewTable::new(plan, Some(sql))))
+    }
+}
+
+/// An error without the place in a text that the caller did not write.
+fn without_place(error: DataFusionError) -> DataFusionError {
+    match error {
+        DataFusionError::Diagnostic(_, inner) => without_place(*inner),
+        DataFusionError::Context(context, inner) => {
+            DataFusionError::Context(context, Box::new(without_place(*inner)))
+        }
+        DataFusionError::Collection(errors) => {
+            DataFusionError::Collection(errors.into_iter().map(without_place).collect())
+        }
+        other => other,
     }
 }
 

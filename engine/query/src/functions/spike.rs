@@ -16,7 +16,7 @@ pub(super) static DEFINITION: Definition = Definition {
               before five numbers have come, or while more than half of the window is one value. NULLs stay NULL.",
     parameters: &[
         required("value", ArgumentKind::Value, "the value"),
-        optional("window", ArgumentKind::Integer, "rows before it, from 5 to 100000, default 50"),
+        optional("window", ArgumentKind::Integer, "rows before it, from 5 to 10000, default 50"),
         optional("threshold", ArgumentKind::Number, "default 5"),
     ],
     returns: "boolean",

@@ -8,6 +8,7 @@ mod errors;
 mod examples;
 mod functions_golden;
 mod guard;
+mod in_from;
 mod lake;
 mod partitions;
 mod points;

@@ -145,10 +145,17 @@ fn the_text_of_a_selector_is_limited_and_only_read() {
 fn the_same_seed_gives_the_same_answer_on_any_number_of_threads() {
     let lake = Lake::empty();
     let sql = "SELECT g, iqm_ci(v, t), bootstrap_ci(v), quantile_ci(v, 0.3), permutation_test(v, arm, 'a', 'b'),
-            paired_test(v, arm, 'a', 'b', pair), mann_whitney(v, arm, 'a', 'b')
-        FROM (SELECT i % 3 AS g, i % 4 AS t, i / 6 AS pair, CASE WHEN i % 2 = 0 THEN 'a' ELSE 'b' END AS arm,
-                CASE WHEN i % 3 = i % 2 THEN 0.1 ELSE 0.0 END + ((i * 7919) % 1009) / 1009.0 AS v FROM range(600) AS r(i))
+            paired_test(v, arm, 'a', 'b', pair), mann_whitney(v, arm, 'a', 'b'), auc(i, v), slope(i, v), best(v, i, 'max'),
+            arg_max(i, v), arg_min(arm, v), last_by_step(v, i), downsample_lttb(i, v, 7), downsample_minmax(i, v, 9),
+            iqm(v), trimmed_mean(v), mean_ci(v), welch_test(v, arm, 'a', 'b'), cohens_d(v, arm, 'a', 'b'),
+            cliffs_delta(v, arm, 'a', 'b'), prob_improvement(v, arm, 'a', 'b'), tost(v, arm, 'a', 'b', -1, 1)
+        FROM (SELECT i, i % 3 AS g, i % 4 AS t, i / 6 AS pair, CASE WHEN i % 2 = 0 THEN 'a' ELSE 'b' END AS arm,
+                CASE WHEN i % 3 = i % 2 THEN 0.1 ELSE 0.0 END + ((i * 7919) % 1009) / 1009.0 AS v FROM ROWS AS r(i))
         GROUP BY g ORDER BY g";
+    // In parts, so that the rows of a group come together from several threads.
+    let parts = "(SELECT * FROM range(400, 600) UNION ALL SELECT * FROM range(200) UNION ALL SELECT * FROM range(200, 400))";
+    let whole = sql.replace("ROWS", "range(600)");
+    let sql = &sql.replace("ROWS", parts);
     let settings = Settings { seed: 99, ..Settings::default() };
     let ask = |factory: &SessionFactory| {
         block_on(async {
@@ -161,11 +168,27 @@ fn the_same_seed_gives_the_same_answer_on_any_number_of_threads() {
         let config = SessionConfig { memory: 1 << 30, spill: 0, threads };
         assert_eq!(ask(&SessionFactory::new(&config).unwrap()), first, "{threads} threads");
     }
+    let plan = lake.rows(&format!("EXPLAIN {sql}")).concat().join("\n");
+    assert!(plan.contains("mode=Partial") && plan.contains("mode=FinalPartitioned"), "{plan}");
+    let at_once = lake.ask_with(&whole, QueryOptions { settings, ..QueryOptions::default() }).unwrap();
+    assert_eq!(texts(&at_once), first);
     let other = lake.rows(sql);
     assert_ne!(other[0][1], first[0][1], "SET runlake.seed reaches iqm_ci");
     assert_ne!(other[0][4], first[0][4], "SET runlake.seed reaches permutation_test");
     assert_ne!(other[0][5], first[0][5], "SET runlake.seed reaches paired_test");
     assert_eq!(other[0][3], first[0][3], "quantile_ci draws nothing");
+}
+
+#[test]
+fn very_many_small_groups_are_passed_on_without_collecting_them_twice() {
+    // The engine gives up collecting where it brings nothing, and turns each row into a state of its own.
+    let lake = Lake::empty();
+    let sql = "SELECT sum(n), sum(pairs), count(top), sum(unpaired) FROM (
+            SELECT i, iqm_ci(1.0 * i, t)['n'] AS n, paired_test(1.0 * i, arm, 'a', 'b', t)['n'] AS pairs,
+                paired_test(1.0 * i, arm, 'a', 'b', t)['n_unpaired'] AS unpaired, best(1.0 * i, i, 'max')['step'] AS top
+            FROM (SELECT i, i % 7 AS t, CASE WHEN i % 2 = 0 THEN 'a' ELSE 'c' END AS arm FROM (
+                SELECT * FROM range(150000) UNION ALL SELECT * FROM range(150000, 300000)) AS r(i)) GROUP BY i)";
+    assert_eq!(lake.rows(sql), [["300000", "0", "300000", "150000"]]);
 }
 
 #[test]

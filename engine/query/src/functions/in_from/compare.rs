@@ -17,12 +17,15 @@ pub(in crate::functions) static DEFINITION: Definition = Definition {
     parameters: &[
         required("candidate", ArgumentKind::Text, "which runs are new"),
         required("baseline", ArgumentKind::Text, "which runs they are measured against"),
-        required("metrics", ArgumentKind::Texts, "metrics, with commas or as a list"),
+        required("metrics", ArgumentKind::Texts, "at most 32 metrics, with commas or as a list"),
         optional("level", ArgumentKind::Number, "confidence level of the interval, default 0.95"),
     ],
     returns: "table(metric, candidate, baseline, difference, low, high, p, hedges_g, prob_improvement, candidate_runs, candidate_failed, baseline_runs, baseline_failed, error)",
     example: "SELECT metric, candidate_runs, baseline_runs, error FROM compare('param:depth=8', 'experiment:augment', 'val_loss')",
 };
+
+/// Each metric is a query of its own.
+const METRICS_MAX: usize = 32;
 
 pub(super) fn sql(call: &Call<'_>) -> Result<String> {
     let candidate = selection::condition(call, "candidate")?;
@@ -31,6 +34,10 @@ pub(super) fn sql(call: &Call<'_>) -> Result<String> {
     let metrics = call.constants.texts("metrics");
     if metrics.is_empty() {
         return call.constants.refuse("metrics", "empty", "give at least one metric");
+    }
+    if metrics.len() > METRICS_MAX {
+        let allowed = format!("give at most {METRICS_MAX}");
+        return call.constants.refuse("metrics", format_args!("a list of {}", metrics.len()), &allowed);
     }
     let parts: Vec<String> =
         metrics.iter().map(|metric| of_metric(metric, &candidate, &baseline, level)).collect();

@@ -1,7 +1,10 @@
 //! Which runs are meant: the selectors of `runlake gate` as a condition of SQL on `runs`.
 
+use std::ops::ControlFlow;
+
 use datafusion::common::{Result, plan_err};
 use datafusion::execution::session_state::SessionState;
+use datafusion::sql::sqlparser::ast::{TableFactor, Visit, Visitor};
 use model::{ProjectName, RunId};
 
 use super::{Call, quoted};
@@ -70,7 +73,26 @@ fn of_part(part: &str, argument: &str, state: &SessionState) -> Result<String> {
     }
     // Read as one expression and written anew, so that it cannot end the query around it.
     let dialect = state.config_options().sql_parser.dialect;
-    Ok(format!("({})", state.sql_to_expr(part, &dialect)?))
+    let condition = state.sql_to_expr(part, &dialect)?;
+    if condition.visit(&mut CallsInFrom).is_break() {
+        return plan_err!("argument '{argument}' may not call a function in FROM: select by run ids instead");
+    }
+    Ok(format!("({condition})"))
+}
+
+/// Stops at a function in FROM: calls within calls would multiply.
+struct CallsInFrom;
+
+impl Visitor for CallsInFrom {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<()> {
+        match table {
+            TableFactor::Table { args: None, .. } | TableFactor::Derived { .. } => ControlFlow::Continue(()),
+            TableFactor::NestedJoin { .. } => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        }
+    }
 }
 
 fn ids(part: &str) -> Option<Vec<RunId>> {
@@ -117,6 +139,12 @@ mod tests {
         {
             assert!(written(bad).is_err(), "{bad}: {:?}", written(bad));
         }
+        for call in
+            ["run_id IN (SELECT key FROM run_diff('a', 'b'))", "seed IN (SELECT * FROM range(9) AS r(v))"]
+        {
+            assert!(written(call).unwrap_err().contains("may not call a function in FROM"), "{call}");
+        }
+        assert!(written("run_id IN (SELECT run_id FROM tags WHERE key = 'x')").is_ok());
         // A comment swallows nothing: the text is written anew.
         assert_eq!(written("seed = 1 -- and more").unwrap(), "(seed = 1)");
     }

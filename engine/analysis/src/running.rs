@@ -133,7 +133,7 @@ impl Spikes {
 fn median_distance(numbers: &[f64], center: f64) -> f64 {
     let mut above = numbers.partition_point(|v| *v < center);
     let mut below = above;
-    let (middle, even) = (numbers.len() / 2, numbers.len() % 2 == 0);
+    let (middle, even) = (numbers.len() / 2, numbers.len().is_multiple_of(2));
     let (mut last, mut nearest) = (0.0, 0.0);
     for _ in 0..=middle {
         let to_above = numbers.get(above).map(|v| v - center);

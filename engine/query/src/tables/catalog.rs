@@ -9,8 +9,8 @@ use datafusion::catalog::{CatalogProvider, SchemaProvider};
 use datafusion::common::DataFusionError;
 use datafusion::datasource::{TableProvider, TableType};
 use model::schema::Table;
-use model::{ProjectName, Run, RunId};
-use store::Snapshot;
+use model::{ProjectName, RunId};
+use store::{RunRow, Snapshot};
 
 use super::{Access, Content, KeyCache, Reading, SnapshotTable, as_views, runs, system};
 
@@ -52,11 +52,12 @@ impl SnapshotCatalog {
     pub(crate) fn runs_called(&self, text: &str) -> Vec<RunId> {
         let registry = self.snapshot.registry();
         let by_id = text.parse().ok().and_then(|id: RunId| registry.run(id));
-        if let Some(run) = by_id.filter(|run| self.access.allows_run(run)) {
-            return vec![run.id];
+        if let Some(run) = by_id.filter(|run| self.access.allows(run.project())) {
+            return vec![run.id()];
         }
-        let called = |run: &Run| run.name == text && !run.deleted && self.access.allows_run(run);
-        registry.runs().iter().filter(|run| called(run)).map(|run| run.id).collect()
+        let called =
+            |run: &RunRow<'_>| run.name() == text && !run.is_deleted() && self.access.allows(run.project());
+        registry.runs().iter().filter(called).map(RunRow::id).collect()
     }
 
     /// All keys of params, tags and metrics, to suggest one.

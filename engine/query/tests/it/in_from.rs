@@ -49,7 +49,7 @@ fn a_mistake_in_a_selector_is_named_and_not_placed_elsewhere() {
 fn a_name_that_two_runs_have_is_not_guessed() {
     use model::{Command, NewRun, RunStatus};
     let mut lake = Lake::small(Kept::InMemory);
-    let run = lake.snapshot.registry().run(crate::lake::run_id(1)).unwrap().as_ref().clone();
+    let run = lake.snapshot.registry().run(crate::lake::run_id(1)).unwrap().to_run();
     let twin = NewRun {
         id: crate::lake::run_id(77),
         project: run.project,

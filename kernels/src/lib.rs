@@ -20,6 +20,7 @@
 //! - [`rng`]: the counter-based generator; its rules are a versioned contract.
 //! - [`request`](BootstrapRequest) and [`backend`](Backend): what callers see.
 //! - `plan`: checks and canonical samples, shared by all backends.
+//! - [`stratified_bootstrap`]: one statistic over several tasks, resampled within each.
 //! - `interval`, `exact`: from resampled sums, or without resampling, to interval ends.
 //! - `cpu`: the CPU backend. [`describe`]: deterministic moments and order statistics.
 
@@ -33,6 +34,7 @@ mod plan;
 mod request;
 pub mod rng;
 mod select;
+mod stratified;
 
 pub use backend::{Backend, BackendInfo, Cost, Policy, Request, Selection, select};
 pub use cpu::{CpuBackend, InstructionSet};
@@ -41,3 +43,4 @@ pub use request::{
     BootstrapOutput, BootstrapRequest, Computation, Flags, MAX_RESAMPLES, Method, Provenance, Samples,
     Statistic, Streams,
 };
+pub use stratified::{StratifiedInterval, StratifiedRequest, stratified_bootstrap};

@@ -40,6 +40,9 @@ pub enum AnalysisError {
         /// The exact difference of the means (or the mean of the differences).
         difference: f64,
     },
+    /// All values of one sample lie above all of the other, so that nothing tells how far apart they are.
+    #[error("the samples do not overlap: an effect of this kind has no interval here")]
+    DegenerateSeparation,
     /// Pairs were asked for but the two samples do not pair up.
     #[error("the runs do not pair up: {detail}")]
     PairingMismatch {
@@ -121,6 +124,7 @@ impl AnalysisError {
             Self::TooFewRuns { .. } => "too_few_runs",
             Self::NonfiniteValue { .. } => "nonfinite_value",
             Self::ZeroVariance { .. } => "zero_variance",
+            Self::DegenerateSeparation => "degenerate_separation",
             Self::PairingMismatch { .. } => "pairing_mismatch",
             Self::ProbabilityOutOfRange { .. } => "probability_out_of_range",
             Self::AlphaOutOfRange { .. } => "alpha_out_of_range",
@@ -142,6 +146,7 @@ impl AnalysisError {
                 | Self::TooFewRuns { .. }
                 | Self::NonfiniteValue { .. }
                 | Self::ZeroVariance { .. }
+                | Self::DegenerateSeparation
                 | Self::PairingMismatch { .. }
                 | Self::RelativeMarginUndefined { .. }
                 | Self::NoFiniteBaseline { .. }

@@ -63,6 +63,60 @@ impl Decay {
     }
 }
 
+/// The exponentially weighted mean of pandas, value by value: see [`ewm`].
+#[derive(Debug, Clone)]
+pub struct WeightedAverage {
+    past: f64,
+    new_weight: f64,
+    adjust: bool,
+    ignore_na: bool,
+    mean: f64,
+    old_weight: f64,
+    started: bool,
+}
+
+impl WeightedAverage {
+    /// Starts before the first value.
+    ///
+    /// # Errors
+    /// `alpha_out_of_range`.
+    pub fn new(decay: Decay, adjust: bool, ignore_na: bool) -> Result<Self> {
+        let alpha = decay.alpha()?;
+        Ok(Self {
+            past: 1.0 - alpha,
+            new_weight: if adjust { 1.0 } else { alpha },
+            adjust,
+            ignore_na,
+            mean: f64::NAN,
+            old_weight: 1.0,
+            started: false,
+        })
+    }
+
+    /// Takes the next value and gives the mean so far.
+    pub fn push(&mut self, value: f64) -> f64 {
+        if !self.started {
+            self.started = !value.is_nan();
+            self.mean = value;
+            return value;
+        }
+        if value.is_nan() {
+            if !self.ignore_na {
+                self.old_weight *= self.past;
+            }
+            return self.mean;
+        }
+        self.old_weight *= self.past;
+        // Equal values must not drift by rounding.
+        if self.mean != value {
+            let weights = self.old_weight + self.new_weight;
+            self.mean = (self.old_weight * self.mean + self.new_weight * value) / weights;
+        }
+        self.old_weight = if self.adjust { self.old_weight + self.new_weight } else { 1.0 };
+        self.mean
+    }
+}
+
 /// The exponentially weighted mean of pandas: `Series.ewm(...).mean()`.
 ///
 /// With `adjust` each output is the weighted mean of all values so far; without, the recursion
@@ -72,33 +126,8 @@ impl Decay {
 /// # Errors
 /// `alpha_out_of_range`.
 pub fn ewm(values: &[f64], decay: Decay, adjust: bool, ignore_na: bool) -> Result<Vec<f64>> {
-    let alpha = decay.alpha()?;
-    let past = 1.0 - alpha;
-    let new_weight = if adjust { 1.0 } else { alpha };
-    let mut mean = f64::NAN;
-    let mut old_weight = 1.0;
-    let mut started = false;
-    let smoothed = values.iter().map(|&value| {
-        if !started {
-            started = !value.is_nan();
-            mean = value;
-            return mean;
-        }
-        if value.is_nan() {
-            if !ignore_na {
-                old_weight *= past;
-            }
-            return mean;
-        }
-        old_weight *= past;
-        // Equal values must not drift by rounding.
-        if mean != value {
-            mean = (old_weight * mean + new_weight * value) / (old_weight + new_weight);
-        }
-        old_weight = if adjust { old_weight + new_weight } else { 1.0 };
-        mean
-    });
-    Ok(smoothed.collect())
+    let mut average = WeightedAverage::new(decay, adjust, ignore_na)?;
+    Ok(values.iter().map(|value| average.push(*value)).collect())
 }
 
 #[cfg(test)]

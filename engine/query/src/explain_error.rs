@@ -173,7 +173,8 @@ impl Explainer<'_> {
         if let Some(name) = between(message, "Invalid function '", "'")
             .or_else(|| between(message, "table function '", "' not found"))
         {
-            let functions = (self.vocabulary.functions)();
+            let mut functions = (self.vocabulary.functions)();
+            functions.extend(crate::functions::definitions().iter().map(|d| d.name.to_owned()));
             return QueryError::UnknownFunction(Located {
                 message: format!("unknown function '{name}'"),
                 place: self.place(span).or_else(|| self.place_of_word(name)),

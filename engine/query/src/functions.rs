@@ -1,35 +1,81 @@
 //! The SQL functions of Runlake: one file each, every one a thin adapter that checks types and NULLs and calls down.
 
+mod arg_extreme;
 mod arguments;
+mod arms;
+mod auc;
+mod best;
+mod bootstrap;
 mod bootstrap_ci;
+mod changepoint;
+mod cliffs_delta;
+mod cohens_d;
 mod collect;
 mod definition;
 mod downsample_lttb;
+mod downsample_minmax;
 mod ema;
+mod in_from;
 mod iqm;
+mod iqm_ci;
 mod isfinite;
+mod kept;
 mod last_by_step;
+mod mann_whitney;
 mod mean_ci;
 mod outcome;
+mod paired_test;
+mod permutation_test;
+mod prob_improvement;
+mod quantile_ci;
+mod rolling_median;
+mod slope;
+mod spike;
+mod thinned;
+mod tost;
+mod trimmed_mean;
 mod welch_test;
+mod windowed;
 
 use std::sync::Arc;
 
+use datafusion::catalog::TableFunction;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 
 pub(crate) use arguments::complete_named_arguments;
 pub use definition::{ArgumentKind, Definition, FunctionKind, Parameter};
 
+use arg_extreme::ArgExtreme;
+use bootstrap::Draws;
 use collect::Collecting;
+use kept::Keeping;
+use windowed::Windowed;
 
-/// The aggregates; bootstraps draw with `seed` where a call names none.
+/// The aggregates; those that resample draw with `seed` where a call names none.
 pub(crate) fn aggregates(device: kernels::Policy, seed: u64) -> Vec<Arc<AggregateUDF>> {
+    let draws = Draws { device, seed };
     vec![
-        Arc::new(Collecting::new(bootstrap_ci::BootstrapCi::new(device, seed)).into()),
+        Arc::new(ArgExtreme::largest().into()),
+        Arc::new(ArgExtreme::smallest().into()),
+        Arc::new(Collecting::new(auc::Auc).into()),
+        Arc::new(Keeping::new(best::Best).into()),
+        Arc::new(Collecting::new(bootstrap_ci::BootstrapCi { draws }).into()),
+        Arc::new(Collecting::new(cliffs_delta::CliffsDelta).into()),
+        Arc::new(Collecting::new(cohens_d::CohensD).into()),
         Arc::new(Collecting::new(downsample_lttb::DownsampleLttb).into()),
+        Arc::new(Collecting::new(downsample_minmax::DownsampleMinmax).into()),
         Arc::new(Collecting::new(iqm::Iqm).into()),
-        Arc::new(last_by_step::LastByStep::new().into()),
+        Arc::new(Collecting::new(iqm_ci::IqmCi { draws }).into()),
+        Arc::new(Keeping::new(last_by_step::LastByStep).into()),
+        Arc::new(Collecting::new(mann_whitney::MannWhitney).into()),
         Arc::new(Collecting::new(mean_ci::MeanCi).into()),
+        Arc::new(Collecting::new(paired_test::PairedTest { seed }).into()),
+        Arc::new(Collecting::new(permutation_test::PermutationTest { seed }).into()),
+        Arc::new(Collecting::new(prob_improvement::ProbImprovement).into()),
+        Arc::new(Collecting::new(quantile_ci::QuantileCi { draws }).into()),
+        Arc::new(Collecting::new(slope::Slope).into()),
+        Arc::new(Collecting::new(tost::Tost).into()),
+        Arc::new(Collecting::new(trimmed_mean::TrimmedMean).into()),
         Arc::new(Collecting::new(welch_test::WelchTest).into()),
     ]
 }
@@ -41,19 +87,51 @@ pub(crate) fn scalars() -> Vec<Arc<ScalarUDF>> {
 
 /// The window functions.
 pub(crate) fn windows() -> Vec<Arc<WindowUDF>> {
-    vec![Arc::new(ema::Ema::new().into())]
+    vec![
+        Arc::new(Windowed::new(changepoint::Changepoint).into()),
+        Arc::new(Windowed::new(ema::Ema).into()),
+        Arc::new(Windowed::new(rolling_median::RollingMedian).into()),
+        Arc::new(Windowed::new(spike::Spike).into()),
+    ]
+}
+
+/// The functions that stand in FROM.
+pub(crate) fn tables() -> Vec<Arc<TableFunction>> {
+    in_from::table_functions()
 }
 
 /// The description of every function, by name.
-pub fn definitions() -> [&'static Definition; 8] {
-    [
+pub fn definitions() -> Vec<&'static Definition> {
+    let mut all: Vec<&'static Definition> = vec![
+        &arg_extreme::ARG_MAX,
+        &arg_extreme::ARG_MIN,
+        &auc::DEFINITION,
+        &best::DEFINITION,
         &bootstrap_ci::DEFINITION,
+        &changepoint::DEFINITION,
+        &cliffs_delta::DEFINITION,
+        &cohens_d::DEFINITION,
         &downsample_lttb::DEFINITION,
+        &downsample_minmax::DEFINITION,
         &ema::DEFINITION,
         &iqm::DEFINITION,
+        &iqm_ci::DEFINITION,
         &isfinite::DEFINITION,
         &last_by_step::DEFINITION,
+        &mann_whitney::DEFINITION,
         &mean_ci::DEFINITION,
+        &paired_test::DEFINITION,
+        &permutation_test::DEFINITION,
+        &prob_improvement::DEFINITION,
+        &quantile_ci::DEFINITION,
+        &rolling_median::DEFINITION,
+        &slope::DEFINITION,
+        &spike::DEFINITION,
+        &tost::DEFINITION,
+        &trimmed_mean::DEFINITION,
         &welch_test::DEFINITION,
-    ]
+    ];
+    all.extend(in_from::DEFINITIONS);
+    all.sort_by_key(|definition| definition.name);
+    all
 }

@@ -4,6 +4,7 @@
 //! [`QueryService`] stands before it with a queue, limits over all statements, and answers that are kept.
 //! Nothing here writes, and nothing here is a statistic: functions check types and NULLs and call down.
 
+pub mod described;
 mod error;
 mod execute;
 mod explain_error;

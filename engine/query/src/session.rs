@@ -198,6 +198,8 @@ impl SessionFactory {
         aggregates.extend(functions::aggregates(kernels::Policy::Auto, 0));
         let mut windows = SessionStateDefaults::default_window_functions();
         windows.extend(functions::windows());
+        let mut tables = guarded_table_functions(SessionStateDefaults::default_table_functions());
+        tables.extend(functions::tables());
         let base = SessionStateBuilder::new()
             .with_config(engine)
             .with_runtime_env(Arc::clone(&environment))
@@ -208,9 +210,7 @@ impl SessionFactory {
             .with_higher_order_functions(SessionStateDefaults::default_higher_order_functions())
             .with_aggregate_functions(aggregates)
             .with_window_functions(windows)
-            .with_table_function_list(
-                guarded_table_functions(SessionStateDefaults::default_table_functions()),
-            )
+            .with_table_function_list(tables)
             .build();
         let threads = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(partitions)

@@ -8,3 +8,4 @@ mod edges;
 mod golden;
 mod invariance;
 mod shared;
+mod stratified;

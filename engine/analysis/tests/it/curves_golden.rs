@@ -1,13 +1,15 @@
 //! Golden suites of curves and of adjusted p-values.
 
-use analysis::{Decay, benjamini_hochberg, downsample_minmax, ema_tensorboard, ewm, holm, lttb};
+use analysis::{
+    Decay, RollingMedian, benjamini_hochberg, downsample_minmax, ema_tensorboard, ewm, holm, lttb,
+};
 use serde_json::{Value, json};
 
 use crate::golden::{Answer, check, number, shown_list};
 
 #[test]
 fn smoothing() {
-    check("smoothing", &[], |vector| {
+    check("smoothing", &["mean", "std", "min", "max"], |vector| {
         let y = vector.input("y");
         let flag = |key: &str| vector.parameter(key).as_bool().unwrap_or(false);
         match vector.parameter("kind").as_str().unwrap() {
@@ -19,7 +21,11 @@ fn smoothing() {
                 let smoothed = ewm(&y, decay, flag("adjust"), flag("ignore_na")).unwrap();
                 Answer::Got(json!({"y": shown_list(&smoothed)}))
             }
-            _ => Answer::Skip("rolling windows"),
+            _ => {
+                let mut rolling = RollingMedian::new(number(vector.parameter("window")) as usize).unwrap();
+                let medians: Vec<f64> = y.iter().map(|value| rolling.push(*value)).collect();
+                Answer::Got(json!({"median": shown_list(&medians)}))
+            }
         }
     });
 }

@@ -2,11 +2,11 @@
 
 use analysis::distributions::{noncentral_t_cdf, student_t_cdf, student_t_quantile, student_t_sf};
 use analysis::{
-    Alternative, AnalysisError, Decay, Design, Moments, Nonfinite, PermutationStatistic, PermutationTest,
-    Resampling, Sides, Summary, TTest, clopper_pearson, describe, detectable_effect, ewm, fisher_exact,
-    hedges_g, holm, mcnemar_exact, one_sample, paired, paired_effect, permutation_test, power,
-    probability_of_superiority, quantile, required_runs, sign_flip_test, student, trimmed_mean, welch,
-    wilson,
+    Alternative, AnalysisError, Decay, Design, MannWhitneyTests, Moments, Nonfinite, PermutationStatistic,
+    PermutationTest, Resampling, Sides, Summary, TTest, cliffs_delta, clopper_pearson, describe,
+    detectable_effect, ewm, fisher_exact, hedges_g, holm, mcnemar_exact, one_sample, paired, paired_effect,
+    permutation_test, power, probability_of_superiority, quantile, required_runs, sign_flip_test, slope,
+    student, trimmed_mean, welch, wilson,
 };
 use serde_json::{Map, Value, json};
 
@@ -105,8 +105,6 @@ fn effect_sizes() {
         "hedges_g_approx",
         "cohen_d_avg_sd",
         "glass_delta",
-        "cliff_var",
-        "cliff_ci95",
         "a12_ci95_bm_t",
         "cles",
         "hodges_lehmann",
@@ -123,7 +121,11 @@ fn effect_sizes() {
         }
         let effect = hedges_g(&a, &b, 0.95).unwrap();
         let superiority = probability_of_superiority(&a, &b, 0.95).unwrap();
+        let cliff = cliffs_delta(&a, &b, 0.95).unwrap();
+        assert!((cliff.delta - superiority.cliffs_delta()).abs() < 1e-14);
         Answer::Got(json!({
+            "cliff_var": cliff.variance,
+            "cliff_ci95": cliff.interval,
             "cohen_d": effect.cohens_d,
             "hedges_g": effect.hedges_g,
             "J": effect.correction,
@@ -133,6 +135,50 @@ fn effect_sizes() {
             "a12_ci95_logit_t": superiority.interval,
             "a12_logit_df": superiority.degrees_of_freedom,
         }))
+    });
+}
+
+#[test]
+fn rank_tests() {
+    check("rank_tests", &["asymptotic_nocc_p", "hodges_lehmann"], |vector| {
+        if vector.parameter("test") != "mann_whitney" {
+            return Answer::Skip("other rank tests and tests of spread");
+        }
+        let (a, b) = (vector.input("a"), vector.input("b"));
+        let exact = MannWhitneyTests::default().test(&a, &b).unwrap();
+        let normal = MannWhitneyTests::normal().test(&a, &b).unwrap();
+        let side = |alternative| {
+            json!({
+                "U": exact.u,
+                "exact_p": if exact.exact { json!(exact.p_value(alternative).value()) } else { Value::Null },
+                "asymptotic_p": normal.p_value(alternative).value(),
+            })
+        };
+        Answer::Got(json!({
+            "two-sided": side(Alternative::TwoSided),
+            "greater": side(Alternative::Greater),
+            "less": side(Alternative::Less),
+            "a12": exact.a12,
+            "cliffs_delta": 2.0 * exact.a12 - 1.0,
+        }))
+    });
+}
+
+#[test]
+fn correlation() {
+    let elsewhere = [
+        "pearson_r",
+        "pearson_p",
+        "pearson_ci95",
+        "spearman_rho",
+        "spearman_p_t",
+        "kendall_tau_b",
+        "kendall_p",
+        "intercept",
+        "slope_se",
+    ];
+    check("correlation", &elsewhere, |vector| {
+        Answer::Got(json!({"slope": slope(&vector.input("x"), &vector.input("y")).unwrap()}))
     });
 }
 
@@ -429,6 +475,21 @@ fn degenerate() {
                 Answer::Got(got)
             }
             "paired" => Answer::Got(outcome(paired(&vector.input("a"), &vector.input("b")))),
+            "mann_whitney" => {
+                let (a, b) = (vector.input("a"), vector.input("b"));
+                let mut tests = MannWhitneyTests::default();
+                let test = tests.test(&a, &b).unwrap();
+                let low: Vec<f64> = (0..a.len()).map(|i| i as f64).collect();
+                let high: Vec<f64> = (0..b.len()).map(|i| 1e3 + i as f64).collect();
+                let floor = tests.test(&low, &high).unwrap();
+                Answer::Got(json!({
+                    "U": test.u,
+                    "a12": test.a12,
+                    "p": test.p_two_sided.value(),
+                    "exact_p": if test.exact { json!(test.p_two_sided.value()) } else { Value::Null },
+                    "min_attainable_p": floor.p_two_sided.value(),
+                }))
+            }
             "mcnemar" => {
                 let [[_, b], [c, _]] = table(vector.raw_input("table"));
                 Answer::Got(json!({"exact_p": mcnemar_exact(b, c), "discordant": b + c}))
@@ -449,7 +510,7 @@ fn degenerate() {
                 let error = ewm(&vector.input("y"), decay, true, false).unwrap_err();
                 Answer::Got(json!({"error": error.code()}))
             }
-            "mann_whitney" | "brunner_munzel" | "wilcoxon" | "ks_2samp" | "levene" => {
+            "brunner_munzel" | "wilcoxon" | "ks_2samp" | "levene" => {
                 Answer::Skip("rank and spread tests are not in this crate")
             }
             "bootstrap_mean" | "block_bootstrap_mean" => Answer::Skip("the bootstrap belongs to the kernels"),

@@ -1,19 +1,28 @@
 //! Named arguments: `bootstrap_ci(x, level => 0.9)` leaves out `statistic` and `method`.
 //!
 //! DataFusion accepts names but no gaps, so a call of one of our functions is put in order before it is planned, with
-//! NULL (our "not given") in the gaps. Calls that do not fit are left alone: the planner words their errors.
+//! NULL (our "not given") in the gaps; those in FROM too. Calls that do not fit are left alone: the planner words their errors.
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Statement, Value, visit_expressions_mut,
+    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectNamePart, Statement, TableFactor,
+    Value, VisitMut, VisitorMut,
 };
 
-use super::definition::Definition;
+use super::definition::{Definition, FunctionKind};
 
 /// Puts the named arguments of all calls of our functions in order.
 pub(crate) fn complete_named_arguments(statement: &mut Statement) {
-    let _: ControlFlow<()> = visit_expressions_mut(statement, |expression| {
+    let _: ControlFlow<()> = statement.visit(&mut Completer);
+}
+
+struct Completer;
+
+impl VisitorMut for Completer {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<()> {
         if let Expr::Function(call) = expression
             && let [name] = call.name.0.as_slice()
             && let Some(name) = name.as_ident()
@@ -24,7 +33,22 @@ pub(crate) fn complete_named_arguments(statement: &mut Statement) {
             list.args = ordered;
         }
         ControlFlow::Continue(())
-    });
+    }
+
+    fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table { name, args: Some(call), .. } = table
+            && let [ObjectNamePart::Identifier(name)] = name.0.as_mut_slice()
+            && let Some(definition) = definition_of(name)
+            && definition.kind == FunctionKind::Table
+        {
+            // The engine takes the name of a function in FROM as it stands, in whatever case.
+            definition.name.clone_into(&mut name.value);
+            if let Some(ordered) = in_order(definition, &call.args) {
+                call.args = ordered;
+            }
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 fn definition_of(name: &Ident) -> Option<&'static Definition> {
@@ -81,6 +105,15 @@ mod tests {
             completed("SELECT EMA(adjust => false, value => x, alpha => 0.1) OVER (ORDER BY s)"),
             "SELECT EMA(x, NULL, 0.1, NULL, false) OVER (ORDER BY s)"
         );
+    }
+
+    #[test]
+    fn functions_in_from_take_names_too() {
+        assert_eq!(
+            completed("SELECT * FROM CURVE(run => 'a', points => 5, metric => 'm') AS c"),
+            "SELECT * FROM curve('a', 'm', 5) AS c"
+        );
+        assert_eq!(completed("SELECT * FROM range(3) AS r"), "SELECT * FROM range(3) AS r");
     }
 
     #[test]

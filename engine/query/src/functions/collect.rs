@@ -1,11 +1,14 @@
 //! Aggregates that need all values of a group at once: collects them and hands all groups over in one batch.
 
+use std::collections::HashMap;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::mem::size_of;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, ListArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, ListArray, StringArray,
+};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type};
 use datafusion::common::{Result, ScalarValue, internal_err, not_impl_err, plan_err};
@@ -25,8 +28,14 @@ pub(super) enum RowKey {
     None,
     /// The step.
     Step,
+    /// A number, kept as its bits.
+    Position,
     /// One of two labels, kept as 0 and 1; rows with another label do not count.
     Arm([String; 2]),
+    /// One of two labels as above, and a label that pairs rows; rows without one do not count.
+    ArmAndPair([String; 2]),
+    /// A label of which equal ones belong together; no label is a label too.
+    Stratum,
 }
 
 /// The values of all groups: those of group `g` are `values[offsets[g]..offsets[g + 1]]`, in order of arrival.
@@ -36,8 +45,10 @@ pub(super) struct Groups {
     pub(super) offsets: Vec<usize>,
     /// The values.
     pub(super) values: Vec<f64>,
-    /// The step or arm of each value; empty without keys.
+    /// The step, position or arm of each value; empty without keys.
     pub(super) keys: Vec<i64>,
+    /// For each value the number of its label; empty without labels. Equal labels have equal numbers in all groups.
+    pub(super) labels: Vec<u32>,
 }
 
 impl Groups {
@@ -54,6 +65,20 @@ impl Groups {
     /// The keys and values of each group.
     pub(super) fn keyed(&self) -> impl Iterator<Item = (&[i64], &[f64])> {
         self.offsets.windows(2).map(|ends| (&self.keys[ends[0]..ends[1]], &self.values[ends[0]..ends[1]]))
+    }
+
+    /// The positions and values of each group; without those that are not finite when `only_finite`.
+    pub(super) fn curves(&self, only_finite: bool) -> impl Iterator<Item = (Vec<f64>, Vec<f64>)> {
+        self.keyed().map(move |(positions, values)| {
+            let positions = positions.iter().map(|bits| f64::from_bits(bits.cast_unsigned()));
+            let points = positions.zip(values.iter().copied());
+            points.filter(|(x, y)| !only_finite || (x.is_finite() && y.is_finite())).unzip()
+        })
+    }
+
+    /// The numbers of the labels of each group.
+    pub(super) fn labels(&self) -> impl Iterator<Item = &[u32]> {
+        self.offsets.windows(2).map(|ends| &self.labels[ends[0]..ends[1]])
     }
 }
 
@@ -120,24 +145,16 @@ impl<F: CollectingFunction> Collecting<F> {
         let Some(value_at) = self.position(&[ArgumentKind::Value]) else {
             return internal_err!("{name} has no column of values");
         };
-        let row_key = finish.row_key();
-        let key_at = match row_key {
-            RowKey::None => None,
-            RowKey::Step => self.position(&[ArgumentKind::Step]),
-            RowKey::Arm(_) => self.position(&[ArgumentKind::Label]),
-        };
-        Ok(Rows {
-            finish,
-            value_at,
-            key_at,
-            row_key,
-            group_count: 0,
-            groups: Vec::new(),
-            keys: Vec::new(),
-            values: Vec::new(),
-        })
+        let key_at = self.position(&KEYS);
+        let label_at = self.position(&LABELS).filter(|at| *at < arguments.exprs.len());
+        Ok(Rows::new(finish, value_at, key_at, label_at))
     }
 }
+
+/// Arguments whose values are kept as whole numbers.
+const KEYS: [ArgumentKind; 3] = [ArgumentKind::Step, ArgumentKind::Position, ArgumentKind::Label];
+/// Arguments whose values are kept as texts.
+const LABELS: [ArgumentKind; 1] = [ArgumentKind::Pair];
 
 impl<F: PartialEq> PartialEq for Collecting<F> {
     fn eq(&self, other: &Self) -> bool {
@@ -200,8 +217,11 @@ impl<F: CollectingFunction> AggregateUDFImpl for Collecting<F> {
             Arc::new(Field::new(format_state_name(arguments.name, name), DataType::List(item), true))
         };
         let mut fields = vec![list("values", DataType::Float64)];
-        if self.position(&[ArgumentKind::Step, ArgumentKind::Label]).is_some() {
+        if self.position(&KEYS).is_some() {
             fields.push(list("keys", DataType::Int64));
+        }
+        if self.position(&LABELS).is_some_and(|at| at < arguments.input_fields.len()) {
+            fields.push(list("labels", DataType::Utf8));
         }
         Ok(fields)
     }
@@ -215,20 +235,76 @@ impl<F: CollectingFunction> AggregateUDFImpl for Collecting<F> {
     }
 }
 
+/// Labels by number, in the order in which they came.
+#[derive(Debug, Default)]
+struct Labels {
+    numbers: HashMap<String, u32>,
+    texts: Vec<String>,
+    bytes: usize,
+}
+
+impl Labels {
+    fn number_of(&mut self, text: &str) -> Result<u32> {
+        if let Some(number) = self.numbers.get(text) {
+            return Ok(*number);
+        }
+        let number = group_number(self.texts.len())?;
+        self.numbers.insert(text.to_owned(), number);
+        self.texts.push(text.to_owned());
+        self.bytes += 2 * (text.len() + size_of::<String>()) + size_of::<u32>();
+        Ok(number)
+    }
+}
+
 /// The rows of all groups as they came.
 #[derive(Debug)]
 struct Rows {
     finish: Arc<dyn Finish>,
     value_at: usize,
     key_at: Option<usize>,
+    label_at: Option<usize>,
     row_key: RowKey,
     group_count: usize,
     groups: Vec<u32>,
     keys: Vec<i64>,
+    labels: Vec<u32>,
     values: Vec<f64>,
+    texts: Labels,
+}
+
+/// Which key a row has; `None` when it does not count.
+fn key_of(row_key: &RowKey, column: &ArrayRef, row: usize) -> Option<i64> {
+    if column.is_null(row) {
+        return None;
+    }
+    match row_key {
+        RowKey::None | RowKey::Stratum => Some(0),
+        RowKey::Step => Some(column.as_primitive::<Int64Type>().value(row)),
+        RowKey::Position => Some(column.as_primitive::<Float64Type>().value(row).to_bits().cast_signed()),
+        RowKey::Arm(arms) | RowKey::ArmAndPair(arms) => {
+            let label = column.as_string::<i32>().value(row);
+            arms.iter().position(|arm| arm == label).map(|arm| arm as i64)
+        }
+    }
 }
 
 impl Rows {
+    fn new(finish: Arc<dyn Finish>, value_at: usize, key_at: Option<usize>, label_at: Option<usize>) -> Self {
+        Self {
+            row_key: finish.row_key(),
+            finish,
+            value_at,
+            key_at,
+            label_at,
+            group_count: 0,
+            groups: Vec::new(),
+            keys: Vec::new(),
+            labels: Vec::new(),
+            values: Vec::new(),
+            texts: Labels::default(),
+        }
+    }
+
     /// Takes in rows; those with a NULL value, a NULL key or a label of neither arm do not count.
     fn take(
         &mut self,
@@ -237,36 +313,30 @@ impl Rows {
         filter: Option<&BooleanArray>,
     ) -> Result<()> {
         let values = arguments[self.value_at].as_primitive::<Float64Type>();
-        let key_of: Box<dyn Fn(usize) -> Option<i64> + '_> = match (&self.row_key, self.key_at) {
-            (RowKey::Step, Some(at)) => {
-                let steps = arguments[at].as_primitive::<Int64Type>();
-                Box::new(|row| steps.is_valid(row).then(|| steps.value(row)))
-            }
-            (RowKey::Arm(arms), Some(at)) => {
-                let labels = arguments[at].as_string::<i32>();
-                Box::new(|row| {
-                    if labels.is_null(row) {
-                        return None;
-                    }
-                    let label = labels.value(row);
-                    arms.iter().position(|arm| arm == label).map(|arm| arm as i64)
-                })
-            }
-            _ => Box::new(|_| Some(0)),
-        };
-        let keyed = self.key_at.is_some();
         for row in 0..values.len() {
             let counts = filter.is_none_or(|f| f.is_valid(row) && f.value(row));
             if !counts || values.is_null(row) {
                 continue;
             }
-            if let Some(key) = key_of(row) {
-                self.groups.push(group_number(group_of(row))?);
-                self.values.push(values.value(row));
-                if keyed {
-                    self.keys.push(key);
+            let key = match self.key_at {
+                Some(at) => match key_of(&self.row_key, &arguments[at], row) {
+                    Some(key) => Some(key),
+                    None => continue,
+                },
+                None => None,
+            };
+            if let Some(at) = self.label_at {
+                let labels = arguments[at].as_string::<i32>();
+                if labels.is_null(row) && self.row_key != RowKey::Stratum {
+                    continue;
                 }
+                let text = if labels.is_null(row) { "" } else { labels.value(row) };
+                let number = self.texts.number_of(text)?;
+                self.labels.push(number);
             }
+            self.keys.extend(key);
+            self.groups.push(group_number(group_of(row))?);
+            self.values.push(values.value(row));
         }
         Ok(())
     }
@@ -274,6 +344,7 @@ impl Rows {
     fn merge(&mut self, state: &[ArrayRef], group_of: impl Fn(usize) -> usize) -> Result<()> {
         let values = state[0].as_list::<i32>();
         let keys = self.key_at.map(|_| state[1].as_list::<i32>());
+        let labels = self.label_at.map(|_| state[state.len() - 1].as_list::<i32>());
         for row in 0..values.len() {
             if values.is_null(row) {
                 continue;
@@ -285,6 +356,12 @@ impl Rows {
             self.values.extend_from_slice(list);
             if let Some(keys) = keys {
                 self.keys.extend_from_slice(keys.value(row).as_primitive::<Int64Type>().values());
+            }
+            if let Some(labels) = labels {
+                for text in labels.value(row).as_string::<i32>().iter().flatten() {
+                    let number = self.texts.number_of(text)?;
+                    self.labels.push(number);
+                }
             }
         }
         Ok(())
@@ -305,6 +382,7 @@ impl Rows {
         let mut next = offsets.clone();
         let mut values = vec![0.0; total];
         let mut keys = vec![0; if self.key_at.is_some() { total } else { 0 }];
+        let mut labels = vec![0; if self.label_at.is_some() { total } else { 0 }];
         for (row, &group) in self.groups.iter().enumerate() {
             let group = group as usize;
             if group < count {
@@ -314,9 +392,12 @@ impl Rows {
                 if self.key_at.is_some() {
                     keys[place] = self.keys[row];
                 }
+                if self.label_at.is_some() {
+                    labels[place] = self.labels[row];
+                }
             }
         }
-        Groups { offsets, values, keys }
+        Groups { offsets, values, keys, labels }
     }
 
     /// The rows of the groups to emit, which are forgotten here.
@@ -326,6 +407,7 @@ impl Rows {
                 let groups = self.grouped(self.group_count);
                 self.groups = Vec::new();
                 self.keys = Vec::new();
+                self.labels = Vec::new();
                 self.values = Vec::new();
                 self.group_count = 0;
                 groups
@@ -340,19 +422,23 @@ impl Rows {
                         if self.key_at.is_some() {
                             self.keys[kept] = self.keys[row];
                         }
+                        if self.label_at.is_some() {
+                            self.labels[kept] = self.labels[row];
+                        }
                         kept += 1;
                     }
                 }
                 self.groups.truncate(kept);
                 self.values.truncate(kept);
                 self.keys.truncate(kept);
+                self.labels.truncate(kept);
                 self.group_count = self.group_count.saturating_sub(count);
                 emitted
             }
         }
     }
 
-    fn state_of(&self, groups: Groups) -> Result<Vec<ArrayRef>> {
+    fn state_of(&self, groups: &Groups) -> Result<Vec<ArrayRef>> {
         let lengths = || groups.offsets.windows(2).map(|ends| ends[1] - ends[0]);
         if i32::try_from(groups.values.len()).is_err() {
             return plan_err!("more than 2^31 values in one aggregation: filter or group further");
@@ -365,6 +451,10 @@ impl Rows {
         if self.key_at.is_some() {
             state.push(list(Arc::new(Int64Array::from(groups.keys.clone())))?);
         }
+        if self.label_at.is_some() {
+            let texts = groups.labels.iter().map(|label| self.texts.texts[*label as usize].as_str());
+            state.push(list(Arc::new(StringArray::from_iter_values(texts)))?);
+        }
         Ok(state)
     }
 
@@ -372,7 +462,9 @@ impl Rows {
         size_of::<Self>()
             + self.groups.capacity() * size_of::<u32>()
             + self.keys.capacity() * size_of::<i64>()
+            + self.labels.capacity() * size_of::<u32>()
             + self.values.capacity() * size_of::<f64>()
+            + self.texts.bytes
     }
 }
 
@@ -402,7 +494,7 @@ impl GroupsAccumulator for Rows {
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
         let groups = self.emit(emit_to);
-        self.state_of(groups)
+        self.state_of(&groups)
     }
 
     fn merge_batch(
@@ -417,19 +509,9 @@ impl GroupsAccumulator for Rows {
 
     fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
         let row_count = values[self.value_at].len();
-        let mut rows = Self {
-            finish: Arc::clone(&self.finish),
-            value_at: self.value_at,
-            key_at: self.key_at,
-            row_key: self.row_key.clone(),
-            group_count: row_count,
-            groups: Vec::new(),
-            keys: Vec::new(),
-            values: Vec::new(),
-        };
+        let mut rows = Self::new(Arc::clone(&self.finish), self.value_at, self.key_at, self.label_at);
         rows.take(values, |row| row, filter)?;
-        let groups = rows.grouped(row_count);
-        rows.state_of(groups)
+        rows.state_of(&rows.grouped(row_count))
     }
 
     fn size(&self) -> usize {
@@ -458,7 +540,7 @@ impl Accumulator for OneGroup {
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
         let groups = self.0.grouped(1);
-        self.0.state_of(groups)?.iter().map(|array| ScalarValue::try_from_array(array, 0)).collect()
+        self.0.state_of(&groups)?.iter().map(|array| ScalarValue::try_from_array(array, 0)).collect()
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {

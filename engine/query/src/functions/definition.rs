@@ -1,7 +1,10 @@
 //! What a function is called, takes and returns: one description for the planner, the documentation,
 //! `system.functions` and named arguments.
 
-use arrow::datatypes::DataType;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{DataType, Field};
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::{DocSection, Documentation, Signature, Volatility};
 
@@ -14,6 +17,8 @@ pub enum FunctionKind {
     Window,
     /// Gives one value a row from that row alone.
     Scalar,
+    /// Stands in FROM and gives rows.
+    Table,
 }
 
 impl FunctionKind {
@@ -23,6 +28,7 @@ impl FunctionKind {
             Self::Aggregate => "aggregate",
             Self::Window => "window",
             Self::Scalar => "scalar",
+            Self::Table => "table",
         }
     }
 }
@@ -34,10 +40,16 @@ pub enum ArgumentKind {
     Value,
     /// A column of steps (whole numbers).
     Step,
+    /// A column of numbers that says where a value stands: steps, or anything else in order.
+    Position,
     /// A column of times.
     Time,
     /// A column of labels, read as text.
     Label,
+    /// A column of labels of which equal ones belong together: seeds, tasks.
+    Pair,
+    /// A column of any type.
+    Any,
     /// A constant text.
     Text,
     /// A constant number.
@@ -46,6 +58,8 @@ pub enum ArgumentKind {
     Integer,
     /// A constant truth value.
     Boolean,
+    /// A constant list of texts, or one text with commas.
+    Texts,
 }
 
 impl ArgumentKind {
@@ -53,32 +67,49 @@ impl ArgumentKind {
         match self {
             Self::Value => "a column of numbers",
             Self::Step => "a column of whole numbers",
+            Self::Position => "a column of numbers",
             Self::Time => "a column of times",
-            Self::Label => "a column of labels",
+            Self::Label | Self::Pair => "a column of labels",
+            Self::Any => "a column",
             Self::Text => "a text",
             Self::Number => "a number",
             Self::Integer => "a whole number",
             Self::Boolean => "true or false",
+            Self::Texts => "a text or a list of texts",
         }
     }
 
     /// The type that an argument of type `given` is cast to, `None` when it does not fit.
-    fn coerce(self, given: &DataType) -> Option<DataType> {
+    pub(super) fn coerce(self, given: &DataType) -> Option<DataType> {
         let null = matches!(given, DataType::Null);
         let number = given.is_numeric() || null;
         match self {
-            Self::Value | Self::Number => number.then_some(DataType::Float64),
+            Self::Value | Self::Position | Self::Number => number.then_some(DataType::Float64),
             Self::Step | Self::Integer => (given.is_integer() || null).then_some(DataType::Int64),
             Self::Time => (given.is_temporal() || given.is_integer() || null).then(model::schema::timestamp),
             Self::Text => {
                 let text = matches!(given, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
                 (text || null).then_some(DataType::Utf8)
             }
-            Self::Label => (!given.is_nested()).then_some(DataType::Utf8),
+            Self::Label | Self::Pair => (!given.is_nested()).then_some(DataType::Utf8),
+            Self::Any => Some(given.clone()),
+            Self::Texts => {
+                let is_text =
+                    |t: &DataType| matches!(t, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+                match given {
+                    DataType::List(item) if is_text(item.data_type()) => {
+                        Some(DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true))))
+                    }
+                    given => is_text(given).then_some(DataType::Utf8),
+                }
+            }
             Self::Boolean => (matches!(given, DataType::Boolean) || null).then_some(DataType::Boolean),
         }
     }
 }
+
+/// The largest number of resamples of one call, so that one statement cannot hold a machine for hours.
+const RESAMPLES_MAX: i64 = 1_000_000;
 
 /// One parameter of a function.
 #[derive(Debug, Clone, Copy)]
@@ -108,7 +139,7 @@ pub(super) const fn optional(name: &'static str, kind: ArgumentKind, summary: &'
 pub struct Definition {
     /// Its name in SQL.
     pub name: &'static str,
-    /// Aggregate or window.
+    /// What it does with rows.
     pub kind: FunctionKind,
     /// What it computes, in a few sentences.
     pub summary: &'static str,
@@ -203,8 +234,9 @@ impl<'a> Constants<'a> {
     /// Takes the constants of a call, `None` for columns, in the order of the parameters.
     pub(super) fn new(definition: &'static Definition, values: &'a [Option<ScalarValue>]) -> Result<Self> {
         for (parameter, value) in definition.parameters.iter().zip(values) {
-            use ArgumentKind::{Boolean, Integer, Number, Text};
-            if matches!(parameter.kind, Text | Number | Integer | Boolean) && value.is_none() {
+            use ArgumentKind::{Boolean, Integer, Number, Text, Texts};
+            let constant = matches!(parameter.kind, Text | Number | Integer | Boolean | Texts);
+            if constant && value.is_none() {
                 return plan_err!(
                     "argument '{}' of {} must be a constant, not a column or an expression over rows",
                     parameter.name,
@@ -215,6 +247,7 @@ impl<'a> Constants<'a> {
         Ok(Self { definition, values })
     }
 
+    /// The value of a constant that is given.
     fn value(&self, name: &str) -> Option<&'a ScalarValue> {
         let position = self.definition.parameters.iter().position(|p| p.name == name)?;
         self.values.get(position)?.as_ref().filter(|value| !value.is_null())
@@ -241,6 +274,21 @@ impl<'a> Constants<'a> {
         self.value(name)?.try_as_str().flatten()
     }
 
+    /// A constant list of texts; those of one text are separated by commas.
+    pub(super) fn texts(&self, name: &str) -> Vec<String> {
+        match self.value(name) {
+            Some(ScalarValue::List(list)) if !list.is_empty() => {
+                let items = list.value(0);
+                items.as_string_opt::<i32>().into_iter().flatten().flatten().map(str::to_owned).collect()
+            }
+            Some(value) => {
+                let text = value.try_as_str().flatten().unwrap_or_default();
+                text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+            }
+            None => Vec::new(),
+        }
+    }
+
     /// A constant truth value.
     pub(super) fn boolean(&self, name: &str) -> Option<bool> {
         match self.value(name)? {
@@ -261,6 +309,36 @@ impl<'a> Constants<'a> {
             return Ok(level);
         }
         self.refuse("level", level, "give a confidence level between 0 and 1, such as 0.95")
+    }
+
+    /// A number of resamples.
+    pub(super) fn resamples(&self, default: u32) -> Result<u32> {
+        match self.integer("resamples") {
+            None => Ok(default),
+            Some(count @ 1..=RESAMPLES_MAX) => Ok(count as u32),
+            Some(count) => self.refuse("resamples", count, "give a number from 1 to 1000000"),
+        }
+    }
+
+    /// The seed of a call, else that of the session.
+    pub(super) fn seed(&self, session: u64) -> Result<u64> {
+        match self.integer("seed").map(u64::try_from) {
+            None => Ok(session),
+            Some(Ok(seed)) => Ok(seed),
+            Some(Err(_)) => self.refuse("seed", "negative", "give a whole number of at least 0"),
+        }
+    }
+
+    /// A count of at least `least`.
+    pub(super) fn count(&self, name: &str, least: usize, meaning: &str) -> Result<usize> {
+        let allowed = format!("give {meaning} of at least {least}");
+        match self.integer(name) {
+            Some(count) => match usize::try_from(count) {
+                Ok(count) if count >= least => Ok(count),
+                _ => self.refuse(name, count, &allowed),
+            },
+            None => self.refuse(name, "NULL", &allowed),
+        }
     }
 
     /// What happens to NaN and infinities.

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, ListArray, StructArray};
-use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field, Fields};
-use datafusion::common::{DataFusionError, Result};
+use arrow::array::ArrayRef;
+use arrow::datatypes::DataType;
+use datafusion::common::Result;
 
 use super::collect::{CollectingFunction, Finish, Groups, RowKey};
 use super::definition::{ArgumentKind, Constants, Definition, FunctionKind, required};
+use super::thinned::{points_type, thinned};
 
 pub(super) static DEFINITION: Definition = Definition {
     name: "downsample_lttb",
@@ -29,34 +29,17 @@ pub(super) static DEFINITION: Definition = Definition {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct DownsampleLttb;
 
-fn point_fields() -> Fields {
-    Fields::from(vec![
-        Field::new("step", DataType::Int64, false),
-        Field::new("value", DataType::Float64, false),
-    ])
-}
-
-fn item() -> Arc<Field> {
-    Arc::new(Field::new_list_field(DataType::Struct(point_fields()), false))
-}
-
 impl CollectingFunction for DownsampleLttb {
     fn definition(&self) -> &'static Definition {
         &DEFINITION
     }
 
     fn return_type(&self) -> DataType {
-        DataType::List(item())
+        points_type()
     }
 
     fn prepare(&self, constants: &Constants<'_>) -> Result<Arc<dyn Finish>> {
-        match constants.integer("n") {
-            Some(count) if count >= 2 => {
-                Ok(Arc::new(Call { count: usize::try_from(count).unwrap_or(usize::MAX) }))
-            }
-            Some(count) => constants.refuse("n", count, "give a number of points of at least 2"),
-            None => constants.refuse("n", "NULL", "give a number of points of at least 2"),
-        }
+        Ok(Arc::new(Call { count: constants.count("n", 2, "a number of points")? }))
     }
 }
 
@@ -71,27 +54,6 @@ impl Finish for Call {
     }
 
     fn finish(&self, groups: &Groups) -> Result<ArrayRef> {
-        let mut steps = Vec::new();
-        let mut values = Vec::new();
-        let mut lengths = Vec::with_capacity(groups.len());
-        for (group_steps, group_values) in groups.keyed() {
-            let mut points: Vec<(i64, f64)> =
-                group_steps.iter().copied().zip(group_values.iter().copied()).collect();
-            // By value too, so that the order of the rows does not matter.
-            points.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.total_cmp(&b.1)));
-            let x: Vec<f64> = points.iter().map(|p| p.0 as f64).collect();
-            let y: Vec<f64> = points.iter().map(|p| p.1).collect();
-            let chosen = analysis::lttb(&x, &y, self.count)
-                .map_err(|error| DataFusionError::External(Box::new(error)))?;
-            lengths.push(chosen.len());
-            for index in chosen {
-                steps.push(points[index].0);
-                values.push(points[index].1);
-            }
-        }
-        let columns: Vec<ArrayRef> =
-            vec![Arc::new(Int64Array::from(steps)), Arc::new(Float64Array::from(values))];
-        let points = StructArray::try_new(point_fields(), columns, None)?;
-        Ok(Arc::new(ListArray::try_new(item(), OffsetBuffer::from_lengths(lengths), Arc::new(points), None)?))
+        thinned(groups, |steps, values| analysis::lttb(steps, values, self.count))
     }
 }

@@ -1,17 +1,12 @@
 //! `ema`: exponential smoothing along a window.
 
-use std::sync::Arc;
-
-use analysis::{Decay, ema_tensorboard, ewm};
-use arrow::array::{ArrayRef, AsArray, Float64Array};
-use arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
+use analysis::{Decay, TensorboardAverage, WeightedAverage};
+use arrow::datatypes::DataType;
 use datafusion::common::{DataFusionError, Result, ScalarValue, plan_err};
-use datafusion::logical_expr::function::{PartitionEvaluatorArgs, WindowUDFFieldArgs};
-use datafusion::logical_expr::{Documentation, LimitEffect, PartitionEvaluator, Signature, WindowUDFImpl};
-use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::Literal;
+use datafusion::logical_expr::PartitionEvaluator;
 
 use super::definition::{ArgumentKind, Constants, Definition, FunctionKind, optional, required};
+use super::windowed::{Running, RunningEvaluator, WindowFunction};
 
 pub(super) static DEFINITION: Definition = Definition {
     name: "ema",
@@ -41,125 +36,72 @@ pub(super) static DEFINITION: Definition = Definition {
 };
 
 /// The function.
-#[derive(Debug)]
-pub(super) struct Ema {
-    signature: Signature,
-    documentation: Documentation,
-}
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Ema;
 
-impl Ema {
-    pub(super) fn new() -> Self {
-        Self { signature: DEFINITION.signature(), documentation: DEFINITION.documentation() }
-    }
-}
-
-impl PartialEq for Ema {
-    fn eq(&self, _other: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Ema {}
-
-impl std::hash::Hash for Ema {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        DEFINITION.name.hash(state);
-    }
-}
-
-impl WindowUDFImpl for Ema {
-    fn name(&self) -> &str {
-        DEFINITION.name
+impl WindowFunction for Ema {
+    fn definition(&self) -> &'static Definition {
+        &DEFINITION
     }
 
-    fn signature(&self) -> &Signature {
-        &self.signature
+    fn return_type(&self) -> DataType {
+        DataType::Float64
     }
 
-    fn coerce_types(&self, argument_types: &[DataType]) -> Result<Vec<DataType>> {
-        DEFINITION.coerce(argument_types)
-    }
-
-    fn field(&self, arguments: WindowUDFFieldArgs<'_>) -> Result<FieldRef> {
-        Ok(Arc::new(Field::new(arguments.name(), DataType::Float64, true)))
-    }
-
-    fn partition_evaluator(
-        &self,
-        arguments: PartitionEvaluatorArgs<'_>,
-    ) -> Result<Box<dyn PartitionEvaluator>> {
-        let values: Vec<Option<ScalarValue>> = arguments
-            .input_exprs()
-            .iter()
-            .map(|expression| expression.downcast_ref::<Literal>().map(|l| l.value().clone()))
-            .collect();
-        Ok(Box::new(Evaluator { smoothing: smoothing(&Constants::new(&DEFINITION, &values)?)? }))
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        Some(&self.documentation)
-    }
-
-    fn limit_effect(&self, _arguments: &[Arc<dyn PhysicalExpr>]) -> LimitEffect {
-        LimitEffect::Unknown
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Smoothing {
-    Tensorboard { weight: f64 },
-    Weights { alpha: f64, adjust: bool, ignore_na: bool },
-}
-
-fn smoothing(constants: &Constants<'_>) -> Result<Smoothing> {
-    let alpha = match (constants.number("halflife"), constants.number("alpha")) {
-        (Some(halflife), None) if halflife > 0.0 => -(-std::f64::consts::LN_2 / halflife).exp_m1(),
-        (Some(halflife), None) => return constants.refuse("halflife", halflife, "give a number above 0"),
-        (None, Some(alpha)) if alpha > 0.0 && alpha <= 1.0 => alpha,
-        (None, Some(alpha)) => {
-            return constants.refuse("alpha", alpha, "give a number above 0 and at most 1");
-        }
-        (None, None) => {
-            return plan_err!(
-                "ema needs halflife or alpha: write ema(value, halflife => 10) or ema(value, alpha => 0.1)"
-            );
-        }
-        (Some(_), Some(_)) => return plan_err!("ema takes halflife or alpha, not both"),
-    };
-    match constants.text("method").unwrap_or("tensorboard") {
-        "tensorboard" => {
-            if constants.boolean("adjust").is_some() || constants.boolean("ignore_na").is_some() {
-                return plan_err!("adjust and ignore_na belong to method => 'ewm'");
+    fn evaluator(&self, constants: &Constants<'_>) -> Result<Box<dyn PartitionEvaluator>> {
+        let alpha = match (constants.number("halflife"), constants.number("alpha")) {
+            (Some(halflife), None) => match Decay::HalfLife(halflife).alpha() {
+                Ok(alpha) => alpha,
+                Err(_) => return constants.refuse("halflife", halflife, "give a number above 0"),
+            },
+            (None, Some(alpha)) if alpha > 0.0 && alpha <= 1.0 => alpha,
+            (None, Some(alpha)) => {
+                return constants.refuse("alpha", alpha, "give a number above 0 and at most 1");
             }
-            Ok(Smoothing::Tensorboard { weight: 1.0 - alpha })
-        }
-        "ewm" => Ok(Smoothing::Weights {
-            alpha,
-            adjust: constants.boolean("adjust").unwrap_or(true),
-            ignore_na: constants.boolean("ignore_na").unwrap_or(false),
-        }),
-        other => constants.refuse("method", format_args!("'{other}'"), "give 'tensorboard' or 'ewm'"),
-    }
-}
-
-#[derive(Debug)]
-struct Evaluator {
-    smoothing: Smoothing,
-}
-
-impl PartitionEvaluator for Evaluator {
-    fn evaluate_all(&mut self, values: &[ArrayRef], _row_count: usize) -> Result<ArrayRef> {
-        let column = values[0].as_primitive::<Float64Type>();
-        let present: Vec<f64> = column.iter().flatten().collect();
-        let smooth = match self.smoothing {
-            Smoothing::Tensorboard { weight } => ema_tensorboard(&present, weight),
-            Smoothing::Weights { alpha, adjust, ignore_na } => {
-                ewm(&present, Decay::Alpha(alpha), adjust, ignore_na)
-                    .map_err(|error| DataFusionError::External(Box::new(error)))?
+            (None, None) => {
+                return plan_err!(
+                    "ema needs halflife or alpha: write ema(value, halflife => 10) or ema(value, alpha => 0.1)"
+                );
             }
+            (Some(_), Some(_)) => return plan_err!("ema takes halflife or alpha, not both"),
         };
-        let mut smooth = smooth.into_iter();
-        let result: Float64Array = column.iter().map(|value| value.and_then(|_| smooth.next())).collect();
-        Ok(Arc::new(result))
+        let (adjust, ignore_na) = (constants.boolean("adjust"), constants.boolean("ignore_na"));
+        let external = |error: analysis::AnalysisError| DataFusionError::External(Box::new(error));
+        match constants.text("method").unwrap_or("tensorboard") {
+            "tensorboard" if adjust.is_some() || ignore_na.is_some() => {
+                plan_err!("adjust and ignore_na belong to method => 'ewm'")
+            }
+            "tensorboard" => {
+                let average = TensorboardAverage::new(1.0 - alpha).map_err(external)?;
+                Ok(Box::new(RunningEvaluator(average)))
+            }
+            "ewm" => {
+                let (adjust, ignore_na) = (adjust.unwrap_or(true), ignore_na.unwrap_or(false));
+                let average =
+                    WeightedAverage::new(Decay::Alpha(alpha), adjust, ignore_na).map_err(external)?;
+                Ok(Box::new(RunningEvaluator(average)))
+            }
+            other => constants.refuse("method", format_args!("'{other}'"), "give 'tensorboard' or 'ewm'"),
+        }
+    }
+}
+
+impl Running for TensorboardAverage {
+    fn next(&mut self, value: f64) -> ScalarValue {
+        ScalarValue::Float64(Some(self.push(value)))
+    }
+
+    fn null(&self) -> ScalarValue {
+        ScalarValue::Float64(None)
+    }
+}
+
+impl Running for WeightedAverage {
+    fn next(&mut self, value: f64) -> ScalarValue {
+        ScalarValue::Float64(Some(self.push(value)))
+    }
+
+    fn null(&self) -> ScalarValue {
+        ScalarValue::Float64(None)
     }
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray, StructArray};
+use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, StructArray};
 use arrow::datatypes::{DataType, Field, Fields};
-use datafusion::common::Result;
+use datafusion::common::{Result, internal_err};
 
 /// The fields of a struct result.
 pub(super) fn struct_type(fields: &[(&str, DataType)]) -> DataType {
@@ -80,4 +80,49 @@ pub(super) fn intervals(method: &str, intervals: Vec<Interval>) -> Result<ArrayR
         texts(intervals.iter().map(|i| i.warning.as_deref()).collect()),
     ];
     struct_array(&INTERVAL, columns)
+}
+
+/// One number, word or truth of a result.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Cell {
+    /// A double.
+    Number(Option<f64>),
+    /// A whole number.
+    Count(Option<u64>),
+    /// A stable word.
+    Word(Option<&'static str>),
+    /// A truth.
+    Truth(Option<bool>),
+}
+
+/// The struct array of rows of cells, which stand in the order of the fields.
+pub(super) fn struct_of_rows(fields: &[(&str, DataType)], rows: &[Vec<Cell>]) -> Result<ArrayRef> {
+    let columns = fields.iter().enumerate().map(|(position, (name, data_type))| {
+        let cells = rows.iter().map(|row| row.get(position));
+        Ok(match data_type {
+            DataType::Float64 => Arc::new(
+                cells
+                    .map(|cell| if let Some(Cell::Number(number)) = cell { *number } else { None })
+                    .collect::<Float64Array>(),
+            ) as ArrayRef,
+            DataType::Int64 => Arc::new(
+                cells
+                    .map(|cell| if let Some(Cell::Count(count)) = cell { *count } else { None })
+                    .map(|count| count.map(|count| i64::try_from(count).unwrap_or(i64::MAX)))
+                    .collect::<Int64Array>(),
+            ),
+            DataType::Utf8 => Arc::new(
+                cells
+                    .map(|cell| if let Some(Cell::Word(word)) = cell { *word } else { None })
+                    .collect::<StringArray>(),
+            ),
+            DataType::Boolean => Arc::new(
+                cells
+                    .map(|cell| if let Some(Cell::Truth(truth)) = cell { *truth } else { None })
+                    .collect::<BooleanArray>(),
+            ),
+            other => return internal_err!("no column of results has the type {other} of {name}"),
+        })
+    });
+    struct_array(fields, columns.collect::<Result<_>>()?)
 }

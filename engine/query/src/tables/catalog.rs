@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, SchemaProvider};
 use datafusion::common::DataFusionError;
 use datafusion::datasource::{TableProvider, TableType};
-use model::ProjectName;
 use model::schema::Table;
-use store::Snapshot;
+use model::{ProjectName, RunId};
+use store::{RunRow, Snapshot};
 
 use super::{Access, Content, KeyCache, Reading, SnapshotTable, as_views, runs, system};
 use crate::service::EngineView;
@@ -54,6 +54,18 @@ impl SnapshotCatalog {
     fn projects(&self) -> BTreeSet<ProjectName> {
         let experiments = self.snapshot.registry().experiments();
         experiments.map(|e| &e.project).filter(|project| self.access.allows(project)).cloned().collect()
+    }
+
+    /// The runs that a text means: the one with this id, else those with this name that are not deleted.
+    pub(crate) fn runs_called(&self, text: &str) -> Vec<RunId> {
+        let registry = self.snapshot.registry();
+        let by_id = text.parse().ok().and_then(|id: RunId| registry.run(id));
+        if let Some(run) = by_id.filter(|run| self.access.allows(run.project())) {
+            return vec![run.id()];
+        }
+        let called =
+            |run: &RunRow<'_>| run.name() == text && !run.is_deleted() && self.access.allows(run.project());
+        registry.runs().iter().filter(called).map(RunRow::id).collect()
     }
 
     /// All keys of params, tags and metrics, to suggest one.

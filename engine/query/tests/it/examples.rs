@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use query::functions::definitions;
 
-use crate::lake::Lake;
+use crate::lake::{Kept, Lake};
 
 #[test]
 fn every_example_runs() {
-    let lake = Lake::empty();
+    let lake = Lake::small(Kept::Both);
     for definition in definitions() {
         let batches =
             lake.ask(definition.example).unwrap_or_else(|error| panic!("{}: {error}", definition.name));

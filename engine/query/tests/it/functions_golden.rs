@@ -244,3 +244,231 @@ fn ema() {
     }
     assert!(tested >= 8 || shared().is_none(), "{tested}");
 }
+
+/// The numbers of a struct that a function of two arms gives.
+fn compared(lake: &Lake, vector: &Value, call: &str, fields: &[&str]) -> Vec<f64> {
+    let fields: Vec<String> = fields.iter().map(|field| format!("s['{field}']")).collect();
+    let sql = format!("SELECT {} FROM (SELECT {call} AS s FROM {}) AS u", fields.join(", "), arms(vector));
+    cells(lake, &sql)
+}
+
+#[test]
+fn mann_whitney() {
+    let lake = Lake::empty();
+    let mut tested = 0;
+    for vector in vectors("rank_tests").iter().filter(|v| v["params"]["test"] == "mann_whitney") {
+        for side in ["two-sided", "greater", "less"] {
+            let expected = &vector["expected"][side];
+            for (method, key) in [("auto", "exact_p"), ("normal", "asymptotic_p")] {
+                if !expected[key].is_number() {
+                    continue;
+                }
+                let call = format!("mann_whitney(x, arm, 'a', 'b', '{side}', '{method}')");
+                let got = compared(&lake, vector, &call, &["p", "u", "estimate"]);
+                assert_close(vector, key, got[0], number(&expected[key]));
+                assert_close(vector, "U", got[1], number(&expected["U"]));
+                assert_close(vector, "a12", got[2], number(&vector["expected"]["a12"]));
+                tested += 1;
+            }
+        }
+    }
+    assert!(tested >= 90 || shared().is_none(), "{tested}");
+}
+
+#[test]
+fn effects() {
+    let lake = Lake::empty();
+    let mut tested = 0;
+    let suite = vectors("effect_sizes");
+    for vector in suite.iter().filter(|v| v["name"].as_str().unwrap().starts_with("two_sample")) {
+        let expected = &vector["expected"];
+        let got =
+            compared(&lake, vector, "cohens_d(x, arm, 'a', 'b')", &["estimate", "low", "high", "hedges_g"]);
+        assert_close(vector, "cohen_d", got[0], number(&expected["cohen_d"]));
+        let interval = numbers(&expected["d_ci95"]);
+        assert_close(vector, "d_ci95", got[1], interval[0]);
+        assert_close(vector, "d_ci95", got[2], interval[1]);
+        assert_close(vector, "hedges_g", got[3], number(&expected["hedges_g"]));
+        let got = compared(&lake, vector, "prob_improvement(x, arm, 'a', 'b')", &["estimate", "low", "high"]);
+        assert_close(vector, "a12", got[0], number(&expected["a12"]));
+        let interval = numbers(&expected["a12_ci95_logit_t"]);
+        assert_close(vector, "a12_ci95_logit_t", got[1], interval[0]);
+        assert_close(vector, "a12_ci95_logit_t", got[2], interval[1]);
+        if expected["cliff_ci95"].is_array() {
+            let got =
+                compared(&lake, vector, "cliffs_delta(x, arm, 'a', 'b')", &["estimate", "low", "high", "se"]);
+            let interval = numbers(&expected["cliff_ci95"]);
+            assert_close(vector, "cliffs_delta", got[0], number(&expected["cliffs_delta"]));
+            assert_close(vector, "cliff_ci95", got[1], interval[0]);
+            assert_close(vector, "cliff_ci95", got[2], interval[1]);
+            assert_close(vector, "cliff_var", got[3] * got[3], number(&expected["cliff_var"]));
+        }
+        tested += 1;
+    }
+    assert!(tested >= 7 || shared().is_none(), "{tested}");
+}
+
+#[test]
+fn tost() {
+    let lake = Lake::empty();
+    let mut tested = 0;
+    for vector in vectors("equivalence").iter().filter(|v| v["expected"]["p_welch"].is_number()) {
+        let expected = &vector["expected"];
+        let bound = |key: &str| literal(number(&vector["params"][key]));
+        let call = format!("tost(x, arm, 'a', 'b', {}, {})", bound("low"), bound("high"));
+        let got = compared(&lake, vector, &call, &["p", "p_low", "p_high", "df", "low", "high"]);
+        for (position, key) in ["p_welch", "p_low", "p_high", "df"].into_iter().enumerate() {
+            assert_close(vector, key, got[position], number(&expected[key]));
+        }
+        let interval = numbers(&expected["ci90"]);
+        assert_close(vector, "ci90", got[4], interval[0]);
+        assert_close(vector, "ci90", got[5], interval[1]);
+        tested += 1;
+    }
+    assert!(tested >= 20 || shared().is_none(), "{tested}");
+}
+
+#[test]
+fn paired_test() {
+    let lake = Lake::empty();
+    let mut tested = 0;
+    for vector in vectors("ttests").iter().filter(|v| v["params"]["test"] == "paired") {
+        let rows = |arm: &str| -> Vec<String> {
+            let values = numbers(&vector["input"][arm]);
+            values.iter().enumerate().map(|(i, v)| format!("({},'{arm}','s{i}')", literal(*v))).collect()
+        };
+        let table = [rows("b"), rows("a")].concat().join(",");
+        for side in ["two-sided", "greater", "less"] {
+            let expected = &vector["expected"][side];
+            let sql = format!(
+                "SELECT s['t'], s['df'], s['p'], s['low'], s['high'] FROM (SELECT paired_test(x, arm, 'a', 'b', pair, alternative => '{side}') AS s FROM (VALUES {table}) AS t(x, arm, pair)) AS u"
+            );
+            let got = cells(&lake, &sql);
+            for (position, key) in ["t", "df", "p"].into_iter().enumerate() {
+                assert_close(vector, key, got[position], number(&expected[key]));
+            }
+            let interval = numbers(&expected["ci95"]);
+            assert_close(vector, "ci95", got[3], interval[0]);
+            assert_close(vector, "ci95", got[4], interval[1]);
+            tested += 1;
+        }
+    }
+    assert!(tested >= 9 || shared().is_none(), "{tested}");
+}
+
+#[test]
+fn permutation_test() {
+    let lake = Lake::empty();
+    let mut tested = 0;
+    for vector in vectors("permutation").iter().filter(|v| v["params"]["type"] == "independent") {
+        if vector["name"].as_str().unwrap().starts_with("monte_carlo") {
+            continue;
+        }
+        for (statistic, expected) in
+            [("mean", &vector["expected"]), ("welch", &vector["expected"]["welch_t"])]
+        {
+            for side in ["two-sided", "greater", "less"] {
+                if !expected[side].is_number() {
+                    continue;
+                }
+                let call = format!("permutation_test(x, arm, 'a', 'b', '{statistic}', '{side}')");
+                let got = compared(&lake, vector, &call, &["p", "relabellings"]);
+                assert_close(vector, side, got[0], number(&expected[side]));
+                assert_close(vector, "count", got[1], number(&vector["expected"]["count"]));
+                tested += 1;
+            }
+        }
+    }
+    assert!(tested >= 60 || shared().is_none(), "{tested}");
+}
+
+#[test]
+fn slope() {
+    let lake = Lake::empty();
+    let mut tested = 0;
+    for vector in vectors("correlation").iter().filter(|v| v["expected"]["slope"].is_number()) {
+        let (x, y) = (numbers(&vector["input"]["x"]), numbers(&vector["input"]["y"]));
+        let rows: Vec<String> =
+            x.iter().zip(&y).map(|(x, y)| format!("({}, {})", literal(*x), literal(*y))).collect();
+        let got = cells(&lake, &format!("SELECT slope(x, y) FROM (VALUES {}) AS t(x, y)", rows.join(",")));
+        assert_close(vector, "slope", got[0], number(&vector["expected"]["slope"]));
+        tested += 1;
+    }
+    assert!(tested >= 3 || shared().is_none(), "{tested}");
+}
+
+#[test]
+fn iqm_ci_over_tasks() {
+    let lake = Lake::empty();
+    let mut tested = 0;
+    for vector in vectors("rliable").iter().filter(|v| v["name"].as_str().unwrap().starts_with("ci_")) {
+        let mut rows = Vec::new();
+        for run in vector["input"]["scores"].as_array().unwrap() {
+            for (task, score) in numbers(run).iter().enumerate() {
+                rows.push(format!("({}, {task})", literal(*score)));
+            }
+        }
+        let sql = format!(
+            "SELECT s['estimate'], s['low'], s['high'] FROM (SELECT iqm_ci(x, task, resamples => 50000, seed => 5) AS s FROM (VALUES {}) AS t(x, task)) AS u",
+            rows.join(",")
+        );
+        let got = cells(&lake, &sql);
+        let expected = &vector["expected"]["iqm"];
+        assert_close(vector, "iqm", got[0], number(&expected["point"]));
+        for end in 0..2 {
+            let bounds = numbers(&expected["bounds_B50000"][end]);
+            let inside = bounds[0] - 1e-9 <= got[end + 1] && got[end + 1] <= bounds[1] + 1e-9;
+            assert!(inside, "{}: {} outside of {bounds:?}", vector["name"], got[end + 1]);
+        }
+        tested += 1;
+    }
+    assert!(tested >= 4 || shared().is_none(), "{tested}");
+}
+
+#[test]
+fn trimmed_mean_and_quantiles() {
+    let lake = Lake::empty();
+    let mut tested = 0;
+    for vector in vectors("descriptive") {
+        let expected = &vector["expected"];
+        let Some(x) = vector["input"]["x"].as_array().filter(|x| (2..=500).contains(&x.len())) else {
+            continue;
+        };
+        if !expected["trim_mean_20"].is_number()
+            || !vector["params"]["q"].is_array()
+            || x.iter().any(|v| !v.is_number())
+        {
+            continue;
+        }
+        let sql = format!(
+            "SELECT trimmed_mean(x), trimmed_mean(x, 0.1), quantile_ci(x, 0.9)['estimate'] FROM {}",
+            table(&numbers(&vector["input"]["x"]))
+        );
+        let got = cells(&lake, &sql);
+        assert_close(&vector, "trim_mean_20", got[0], number(&expected["trim_mean_20"]));
+        assert_close(&vector, "trim_mean_10", got[1], number(&expected["trim_mean_10"]));
+        let position = numbers(&vector["params"]["q"]).iter().position(|q| *q == 0.9).unwrap();
+        assert_close(&vector, "quantiles", got[2], numbers(&expected["quantiles"])[position]);
+        tested += 1;
+    }
+    assert!(tested >= 5 || shared().is_none(), "{tested}");
+}
+
+#[test]
+fn rolling_median() {
+    let lake = Lake::empty();
+    let mut tested = 0;
+    for vector in vectors("smoothing").iter().filter(|v| v["params"]["kind"] == "rolling") {
+        let sql = format!(
+            "SELECT rolling_median(x, {}) OVER (ORDER BY i) FROM {} ORDER BY i",
+            vector["params"]["window"],
+            table(&numbers(&vector["input"]["y"]))
+        );
+        let got = lake.rows(&sql);
+        for (row, expected) in got.iter().zip(numbers(&vector["expected"]["median"])) {
+            assert_close(vector, "median", row[0].parse().unwrap(), expected);
+        }
+        tested += 1;
+    }
+    assert!(tested >= 4 || shared().is_none(), "{tested}");
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use model::ProjectName;
-use query::{Access, Device, QueryOptions, Settings, run};
+use query::{Access, Device, QueryOptions, SessionConfig, SessionFactory, Settings, run};
 
 use crate::lake::{FACTORY, Kept, Lake, block_on, texts};
 
@@ -89,6 +89,106 @@ fn a_caller_sees_only_their_projects() {
         let schemas = ask("SELECT schema_name FROM information_schema.schemata ORDER BY 1").unwrap();
         assert!(!schemas.iter().flatten().any(|name| name == "vision"), "{schemas:?}");
     }
+}
+
+#[test]
+fn functions_in_from_show_only_the_projects_of_the_caller() {
+    let lake = Lake::small(Kept::Both);
+    let projects = Arc::new(BTreeSet::from([ProjectName::new("nlp").unwrap()]));
+    let ask = |sql: &str| {
+        let access = Access::Projects(Arc::clone(&projects));
+        lake.ask_with(sql, QueryOptions { access, ..QueryOptions::default() }).map(|batches| texts(&batches))
+    };
+    assert_eq!(ask("SELECT count(*) FROM curve('zero-shot', 'bleu', 9)").unwrap(), [["2"]]);
+    // Of another project neither name nor id is known, and the error does not tell that they are there.
+    for run in ["small", "00000000000000000000000000000001", "00000000000000000000000000000009"] {
+        for call in [
+            format!("curve('{run}', 'val_loss', 9)"),
+            format!("asof('{run}', 'val_loss', 'val/acc')"),
+            format!("run_diff('zero-shot', '{run}')"),
+        ] {
+            let error = ask(&format!("SELECT * FROM {call}")).unwrap_err().to_string();
+            assert!(error.contains("no run has this id or name"), "{call}: {error}");
+        }
+    }
+    let counts = "SELECT candidate_runs, baseline_runs FROM compare";
+    assert_eq!(ask(&format!("{counts}('true', 'tag:team=cv', 'bleu')")).unwrap(), [["1", "0"]]);
+    let others = "run_id IN (SELECT run_id FROM vision.runs)";
+    assert!(ask(&format!("{counts}('{others}', 'true', 'bleu')")).is_err());
+    assert_eq!(
+        ask(&format!("{counts}('true', 'true', 'val_loss')")).unwrap_err().code(),
+        "sql.unknown_column"
+    );
+}
+
+#[test]
+fn the_text_of_a_selector_is_limited_and_only_read() {
+    let lake = Lake::small(Kept::InMemory);
+    let compare = |selector: &str| {
+        let selector = selector.replace('\'', "''");
+        lake.ask(&format!("SELECT candidate_runs FROM compare('{selector}', 'tag:team=cv', 'val_loss')"))
+    };
+    assert_eq!(texts(&compare("name LIKE 's%' AND (status = 'FINISHED' OR seed > 3)").unwrap()), [["0"]]);
+    let long = format!("name = '{}'", "x".repeat(5_000));
+    let error = compare(&long).unwrap_err();
+    assert!(error.to_string().contains("the limit is 4096"), "{error}");
+    let deep = format!("{}true{}", "(".repeat(1_000), ")".repeat(1_000));
+    assert!(compare(&deep).is_err());
+    let wide = vec!["true"; 400].join(" AND ");
+    assert_eq!(texts(&compare(&wide).unwrap()), [["3"]]);
+    for hostile in ["true; DROP TABLE runs", "true) UNION SELECT 1 --", "(SELECT 1 FROM '/etc/passwd') = 1"] {
+        assert!(compare(hostile).is_err(), "{hostile}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_answer_on_any_number_of_threads() {
+    let lake = Lake::empty();
+    let sql = "SELECT g, iqm_ci(v, t), bootstrap_ci(v), quantile_ci(v, 0.3), permutation_test(v, arm, 'a', 'b'),
+            paired_test(v, arm, 'a', 'b', pair), mann_whitney(v, arm, 'a', 'b'), auc(i, v), slope(i, v), best(v, i, 'max'),
+            arg_max(i, v), arg_min(arm, v), last_by_step(v, i), downsample_lttb(i, v, 7), downsample_minmax(i, v, 9),
+            iqm(v), trimmed_mean(v), mean_ci(v), welch_test(v, arm, 'a', 'b'), cohens_d(v, arm, 'a', 'b'),
+            cliffs_delta(v, arm, 'a', 'b'), prob_improvement(v, arm, 'a', 'b'), tost(v, arm, 'a', 'b', -1, 1)
+        FROM (SELECT i, i % 3 AS g, i % 4 AS t, i / 6 AS pair, CASE WHEN i % 2 = 0 THEN 'a' ELSE 'b' END AS arm,
+                CASE WHEN i % 3 = i % 2 THEN 0.1 ELSE 0.0 END + ((i * 7919) % 1009) / 1009.0 AS v FROM ROWS AS r(i))
+        GROUP BY g ORDER BY g";
+    // In parts, so that the rows of a group come together from several threads.
+    let parts = "(SELECT * FROM range(400, 600) UNION ALL SELECT * FROM range(200) UNION ALL SELECT * FROM range(200, 400))";
+    let whole = sql.replace("ROWS", "range(600)");
+    let sql = &sql.replace("ROWS", parts);
+    let settings = Settings { seed: 99, ..Settings::default() };
+    let ask = |factory: &SessionFactory| {
+        block_on(async {
+            let options = QueryOptions { settings, ..QueryOptions::default() };
+            texts(&run(factory, &lake.snapshot, sql, options).await.unwrap().collect().await.unwrap())
+        })
+    };
+    let first = ask(&FACTORY);
+    for threads in [1, 5] {
+        let config = SessionConfig { memory: 1 << 30, spill: 0, threads };
+        assert_eq!(ask(&SessionFactory::new(&config).unwrap()), first, "{threads} threads");
+    }
+    let plan = lake.rows(&format!("EXPLAIN {sql}")).concat().join("\n");
+    assert!(plan.contains("mode=Partial") && plan.contains("mode=FinalPartitioned"), "{plan}");
+    let at_once = lake.ask_with(&whole, QueryOptions { settings, ..QueryOptions::default() }).unwrap();
+    assert_eq!(texts(&at_once), first);
+    let other = lake.rows(sql);
+    assert_ne!(other[0][1], first[0][1], "SET runlake.seed reaches iqm_ci");
+    assert_ne!(other[0][4], first[0][4], "SET runlake.seed reaches permutation_test");
+    assert_ne!(other[0][5], first[0][5], "SET runlake.seed reaches paired_test");
+    assert_eq!(other[0][3], first[0][3], "quantile_ci draws nothing");
+}
+
+#[test]
+fn very_many_small_groups_are_passed_on_without_collecting_them_twice() {
+    // The engine gives up collecting where it brings nothing, and turns each row into a state of its own.
+    let lake = Lake::empty();
+    let sql = "SELECT sum(n), sum(pairs), count(top), sum(unpaired) FROM (
+            SELECT i, iqm_ci(1.0 * i, t)['n'] AS n, paired_test(1.0 * i, arm, 'a', 'b', t)['n'] AS pairs,
+                paired_test(1.0 * i, arm, 'a', 'b', t)['n_unpaired'] AS unpaired, best(1.0 * i, i, 'max')['step'] AS top
+            FROM (SELECT i, i % 7 AS t, CASE WHEN i % 2 = 0 THEN 'a' ELSE 'c' END AS arm FROM (
+                SELECT * FROM range(150000) UNION ALL SELECT * FROM range(150000, 300000)) AS r(i)) GROUP BY i)";
+    assert_eq!(lake.rows(sql), [["300000", "0", "300000", "150000"]]);
 }
 
 #[test]

@@ -192,7 +192,7 @@ pub const TABLES: [TableDescription; 9] = [
 ];
 
 /// The tables of the schema `system`.
-pub const SYSTEM_TABLES: [TableDescription; 3] = [
+pub const SYSTEM_TABLES: [TableDescription; 6] = [
     TableDescription {
         name: "files",
         summary: "One row a segment of points on disk. Only callers who see all projects see it.",
@@ -216,9 +216,46 @@ pub const SYSTEM_TABLES: [TableDescription; 3] = [
         ],
     },
     TableDescription {
+        name: "jobs",
+        summary: "One row a kind of work in the background of the process that writes. Only callers who see all projects see it.",
+        columns: &[
+            ("job", "The kind of work."),
+            ("bytes", "Bytes that wait for it."),
+            ("waiting_points", "Points that wait for it, where it is about points."),
+        ],
+    },
+    TableDescription {
         name: "limits",
-        summary: "One row a limit of statements from remote callers.",
-        columns: &[("name", "Its name."), ("value", "How much is allowed."), ("unit", "Of what.")],
+        summary: "One row a limit of the statement that asks, and of all of them together.",
+        columns: &[
+            ("name", "Its name."),
+            ("value", "How much is allowed, NULL for as much as there is."),
+            ("unit", "Of what."),
+        ],
+    },
+    TableDescription {
+        name: "queries",
+        summary: "One row a statement of late, with what it cost. Callers who do not see all projects see their own.",
+        columns: &[
+            ("id", "Its number; later ones are larger."),
+            ("caller", "Who asked; empty for the owner of the lake."),
+            ("sql", "Its text, shortened."),
+            ("state", "`waiting`, `running`, `finished`, `failed` or `cancelled`."),
+            ("started", "When it arrived."),
+            ("waited", "Seconds that it waited for its turn."),
+            ("elapsed", "Seconds since it arrived, until its end."),
+            ("rows", "Rows that were read."),
+            ("bytes", "Their bytes in Arrow form."),
+            ("memory", "The most memory that it held, in bytes."),
+            ("spilled", "Bytes that it wrote to temporary files."),
+            ("cached", "Whether its answer was kept from an earlier one."),
+            ("error", "Why it failed or was cancelled."),
+        ],
+    },
+    TableDescription {
+        name: "wal",
+        summary: "One row a file of the write-ahead log, in the process that writes. Only callers who see all projects see it.",
+        columns: &[("file", "The file."), ("bytes", "Its size.")],
     },
 ];
 
@@ -244,16 +281,53 @@ pub const SETTINGS: [SettingDescription; 3] = [
     },
 ];
 
-/// What each limit of `system.limits` counts.
-pub const LIMITS: [(&str, &str); 10] = [
-    ("sql.text", "The text of a statement."),
-    ("sql.tokens", "Its words, numbers and signs."),
-    ("sql.operators", "Arithmetic, comparisons, AND, OR, NOT, casts and subscripts."),
-    ("sql.nesting", "Parentheses, brackets and CASE within each other."),
-    ("sql.joins", "Joins."),
-    ("sql.unions", "UNION, INTERSECT and EXCEPT."),
-    ("sql.memory", "Memory of one statement; sorts and joins beyond it go to disk where that is allowed."),
-    ("sql.time", "Planning and running, until the last row is taken."),
-    ("sql.result_rows", "Rows of the result."),
-    ("sql.result_bytes", "Bytes of the result in Arrow form."),
-];
+/// What a limit of `system.limits` bounds, and who sets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitScope {
+    /// One statement; the same on every server unless the owner of the lake asks.
+    Statement,
+    /// All statements of a process, as it was started.
+    Engine,
+    /// The queue of a server, as it was started; not there where statements do not queue.
+    Queue,
+}
+
+/// A limit of `system.limits`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitDescription {
+    /// Its name.
+    pub name: &'static str,
+    /// What it bounds.
+    pub scope: LimitScope,
+    /// What it counts.
+    pub summary: &'static str,
+}
+
+const fn limit(name: &'static str, scope: LimitScope, summary: &'static str) -> LimitDescription {
+    LimitDescription { name, scope, summary }
+}
+
+/// All limits.
+pub const LIMITS: [LimitDescription; 18] = {
+    use LimitScope::{Engine, Queue, Statement};
+    [
+        limit("sql.text", Statement, "The text of a statement."),
+        limit("sql.tokens", Statement, "Its words, numbers and signs."),
+        limit("sql.operators", Statement, "Arithmetic, comparisons, AND, OR, NOT, casts and subscripts."),
+        limit("sql.nesting", Statement, "Parentheses, brackets and CASE within each other."),
+        limit("sql.joins", Statement, "Joins."),
+        limit("sql.unions", Statement, "UNION, INTERSECT and EXCEPT."),
+        limit("sql.memory", Statement, "Memory of one statement; sorts and joins beyond it go to disk."),
+        limit("sql.memory_all", Engine, "Memory of all statements together."),
+        limit("sql.spill", Engine, "Temporary files of one statement."),
+        limit("sql.spill_all", Engine, "Temporary files of all statements together."),
+        limit("sql.time", Statement, "Planning and running, until the last row is taken."),
+        limit("sql.result_rows", Statement, "Rows of the result."),
+        limit("sql.result_bytes", Statement, "Bytes of the result in Arrow form."),
+        limit("sql.slots", Queue, "Statements that run at once."),
+        limit("sql.slots_reserved", Queue, "Slots beyond them, which only short statements get."),
+        limit("sql.waiting", Queue, "Statements that wait for their turn."),
+        limit("sql.wait", Queue, "How long one waits."),
+        limit("sql.kept_answers", Queue, "Answers that are kept for statements that are asked again."),
+    ]
+};

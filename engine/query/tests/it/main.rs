@@ -14,7 +14,7 @@ mod lake;
 mod partitions;
 mod points;
 mod pruning;
-mod service;
 mod reference;
+mod service;
 mod session;
 mod sql_files;

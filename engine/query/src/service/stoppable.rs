@@ -1,12 +1,14 @@
-//! Joins that end when their statement does.
+//! Joins that end when their statement does, and leave threads to others.
 //!
-//! The engine stops work where it waits for the next batch of a table. A join of two large inputs makes billions of rows
-//! of two batches without ever waiting, so it is asked here, at each batch that it gives and each time that its filter
-//! looks at one, whether its statement was stopped. In plans that are shown it looks like the join itself.
+//! The engine stops work where it waits for the next batch of a table, and lets others compute there too. A join of two
+//! large inputs makes billions of rows of two batches without ever waiting. So here, at each batch that it gives and each
+//! time that its filter looks at one, it is asked whether its statement was stopped; and every so often its thread stops
+//! being one that others wait for. In plans that are shown it looks like the join itself.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use arrow::datatypes::{DataType, FieldRef, Schema};
 use arrow::record_batch::RecordBatch;
@@ -52,20 +54,43 @@ pub(crate) fn stoppable(plan: Arc<dyn ExecutionPlan>, stop: &Arc<Stop>) -> Resul
         } else {
             return Ok(Transformed::no(plan));
         };
-        Ok(Transformed::yes(Arc::new(Stoppable { inner, stop: Arc::clone(stop) }) as Arc<dyn ExecutionPlan>))
+        let stoppable = Stoppable { inner, look: Look::new(stop) };
+        Ok(Transformed::yes(Arc::new(stoppable) as Arc<dyn ExecutionPlan>))
     })?;
     Ok(changed.data)
 }
 
 fn checked(filter: &JoinFilter, stop: &Arc<Stop>) -> JoinFilter {
-    let checked = Checked { inner: Arc::clone(filter.expression()), stop: Arc::clone(stop) };
+    let checked = Checked { inner: Arc::clone(filter.expression()), look: Look::new(stop) };
     JoinFilter::new(Arc::new(checked), filter.column_indices().to_vec(), Arc::clone(filter.schema()))
 }
 
-fn check(stop: &Stop) -> Result<()> {
-    match stop.cause() {
-        Some(cause) => Err(DataFusionError::External(Box::new(cause))),
-        None => Ok(()),
+/// After so many looks, some milliseconds of work each, the other tasks of a thread go to another one.
+const LOOKS: u32 = 64;
+
+/// What is asked again and again.
+#[derive(Debug, Clone)]
+struct Look {
+    stop: Arc<Stop>,
+    count: Arc<AtomicU32>,
+}
+
+impl Look {
+    fn new(stop: &Arc<Stop>) -> Self {
+        Self { stop: Arc::clone(stop), count: Arc::default() }
+    }
+
+    /// Fails when the statement was stopped.
+    fn look(&self) -> Result<()> {
+        if let Some(cause) = self.stop.cause() {
+            return Err(DataFusionError::External(Box::new(cause)));
+        }
+        if self.count.fetch_add(1, Ordering::Relaxed) % LOOKS == LOOKS - 1 {
+            // Hands the tasks that wait for this thread to another one, once for each time that the join is polled.
+            // The threads of a factory allow it, and nothing else runs these plans.
+            tokio::task::block_in_place(|| {});
+        }
+        Ok(())
     }
 }
 
@@ -73,7 +98,7 @@ fn check(stop: &Stop) -> Result<()> {
 #[derive(Debug)]
 struct Stoppable {
     inner: Arc<dyn ExecutionPlan>,
-    stop: Arc<Stop>,
+    look: Look,
 }
 
 impl DisplayAs for Stoppable {
@@ -112,7 +137,7 @@ impl ExecutionPlan for Stoppable {
         options: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let inner = Arc::clone(&self.inner).replace_children(children, options)?;
-        Ok(Arc::new(Self { inner, stop: Arc::clone(&self.stop) }))
+        Ok(Arc::new(Self { inner, look: self.look.clone() }))
     }
 
     #[allow(deprecated)]
@@ -121,14 +146,14 @@ impl ExecutionPlan for Stoppable {
         children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let inner = Arc::clone(&self.inner).with_new_children(children)?;
-        Ok(Arc::new(Self { inner, stop: Arc::clone(&self.stop) }))
+        Ok(Arc::new(Self { inner, look: self.look.clone() }))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let batches = self.inner.execute(partition, context)?;
-        let (schema, stop) = (batches.schema(), Arc::clone(&self.stop));
+        let (schema, look) = (batches.schema(), self.look.clone());
         let batches = batches.map(move |batch| {
-            check(&stop)?;
+            look.look()?;
             batch
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
@@ -143,7 +168,7 @@ impl ExecutionPlan for Stoppable {
 #[derive(Debug)]
 struct Checked {
     inner: Arc<dyn PhysicalExpr>,
-    stop: Arc<Stop>,
+    look: Look,
 }
 
 impl fmt::Display for Checked {
@@ -180,7 +205,7 @@ impl PhysicalExpr for Checked {
     }
 
     fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
-        check(&self.stop)?;
+        self.look.look()?;
         self.inner.evaluate(batch)
     }
 
@@ -193,7 +218,7 @@ impl PhysicalExpr for Checked {
         mut children: Vec<Arc<dyn PhysicalExpr>>,
     ) -> Result<Arc<dyn PhysicalExpr>> {
         let inner = children.pop().unwrap_or_else(|| Arc::clone(&self.inner));
-        Ok(Arc::new(Self { inner, stop: Arc::clone(&self.stop) }))
+        Ok(Arc::new(Self { inner, look: self.look.clone() }))
     }
 
     fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -8,11 +8,13 @@ mod execute;
 mod explain_error;
 pub mod functions;
 mod guard;
+mod parameters;
+pub mod postgres;
 mod session;
 mod tables;
 
 pub use error::{Located, Place, QueryError, Result};
-pub use execute::{Answer, QueryOptions, run};
+pub use execute::{Answer, Description, QueryOptions, describe, list_tables, run};
 pub use guard::QueryLimits;
-pub use session::{Device, SessionConfig, SessionFactory, Settings};
+pub use session::{Device, Dialect, SessionConfig, SessionFactory, Settings};
 pub use tables::{Access, Notices, OnCorrupt};

@@ -53,7 +53,7 @@ impl Queue {
         }
     }
 
-    async fn enter(&self) -> Result<OwnedSemaphorePermit, ServiceError> {
+    pub(super) async fn enter(&self) -> Result<OwnedSemaphorePermit, ServiceError> {
         if let Ok(permit) = Arc::clone(&self.running).try_acquire_owned() {
             return Ok(permit);
         }
@@ -136,7 +136,8 @@ impl QueryService {
         let limit = config.statement_time;
         let asked = Duration::from_millis(u64::from(timeout_millis));
         let timeout = if asked.is_zero() { limit } else { asked.min(limit) };
-        Ok(Statement { sql, settings: settings.into_iter().collect::<BTreeMap<_, _>>(), timeout })
+        let settings = settings.into_iter().collect::<BTreeMap<_, _>>();
+        Ok(Statement { sql, settings, timeout, ..Statement::default() })
     }
 }
 

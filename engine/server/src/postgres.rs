@@ -32,8 +32,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// What all connections of this door share.
 pub(crate) struct Door {
-    pub(super) shared: Arc<Shared>,
-    pub(super) cancels: Cancels,
+    shared: Arc<Shared>,
+    cancels: Cancels,
 }
 
 impl Door {

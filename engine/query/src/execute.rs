@@ -245,22 +245,32 @@ async fn open(
     statement: Statement,
     parameters: &[ArrayRef],
 ) -> std::result::Result<datafusion::execution::SendableRecordBatchStream, DataFusionError> {
-    let plan = parameters::bind(plan(words, statement).await?, parameters)?;
+    let (plan, _) = plan(words, statement).await?;
+    let plan = parameters::bind(plan, parameters)?;
     let plan = words.state.create_physical_plan(&plan).await?;
     execute_stream(plan, words.state.task_ctx())
 }
 
-/// The checked plan of a statement, its parameters not bound yet.
+/// The checked plan of a statement, its parameters not bound yet, and how many are written in it.
 async fn plan(
     words: &Words,
     mut statement: Statement,
-) -> std::result::Result<LogicalPlan, DataFusionError> {
+) -> std::result::Result<(LogicalPlan, usize), DataFusionError> {
+    let written = number_marks(&mut statement);
     if words.dialect == Dialect::Postgres {
         say_for_the_engine(&mut statement, &words.catalog);
     }
     let plan = words.state.statement_to_plan(statement).await?;
     check_plan(&plan)?;
-    Ok(plan)
+    Ok((plan, written))
+}
+
+fn number_marks(statement: &mut Statement) -> usize {
+    match statement {
+        Statement::Statement(sql) => parameters::number_marks(sql),
+        Statement::Explain(explain) => number_marks(&mut explain.statement),
+        _ => 0,
+    }
 }
 
 fn say_for_the_engine(statement: &mut Statement, catalog: &SnapshotCatalog) {
@@ -314,8 +324,8 @@ pub fn describe<'a>(
                 }
                 Request::Read(statement) => {
                     let described = async {
-                        let plan = plan(&words, *statement).await?;
-                        let parameters = parameters::types(&plan, &declared)?;
+                        let (plan, written) = plan(&words, *statement).await?;
+                        let parameters = parameters::types(&plan, &declared, written)?;
                         let plan = parameters::bind_nothing(plan, &parameters)?;
                         let options = words.state.config_options();
                         let plan = words.state.analyzer().execute_and_check(plan, options, |_, _| {})?;

@@ -1,9 +1,15 @@
 //! `$1`, `$2`, …: which types a statement asks for, and the values put in their places.
 
+use std::ops::ControlFlow;
+
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::expr::Placeholder;
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
+use datafusion::sql::sqlparser::ast::{Statement, Value, ValueWithSpan, VisitMut, VisitorMut};
+use datafusion::sql::sqlparser::tokenizer::Location;
 
 use crate::error::{Located, QueryError};
 
@@ -30,16 +36,95 @@ fn mistake(message: String, hint: Option<&str>) -> DataFusionError {
     DataFusionError::External(Box::new(QueryError::Invalid(Located { message, place: None, hint })))
 }
 
-/// The type of every parameter: the declared one, else the one that the plan asks for, else text.
-pub(crate) fn types(plan: &LogicalPlan, declared: &[Option<DataType>]) -> Result<Vec<DataType>> {
-    let count = numbers(plan)?.into_iter().max().unwrap_or(0);
+/// Numbers the parameters that are written `?`, in the order in which they stand, and gives back the highest number in
+/// the text.
+pub(crate) fn number_marks(statement: &mut Statement) -> usize {
+    let mut marks: Vec<Location> = Vec::new();
+    let mut most = 0;
+    visit_marks(statement, &mut |text, at| {
+        match text.strip_prefix('$').map(str::parse::<usize>) {
+            Some(Ok(number)) => most = most.max(number),
+            _ if text == "?" => marks.push(at),
+            _ => {}
+        }
+    });
+    marks.sort_unstable();
+    visit_marks(statement, &mut |text, at| {
+        if text == "?"
+            && let Ok(before) = marks.binary_search(&at)
+        {
+            *text = format!("${}", before + 1);
+        }
+    });
+    most.max(marks.len()).min(PARAMETERS)
+}
+
+fn visit_marks(statement: &mut Statement, look: &mut dyn FnMut(&mut String, Location)) {
+    struct Marks<'a>(&'a mut dyn FnMut(&mut String, Location));
+    impl VisitorMut for Marks<'_> {
+        type Break = ();
+
+        fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<()> {
+            let at = value.span.start;
+            if let Value::Placeholder(text) = &mut value.value {
+                (self.0)(text, at);
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let _: ControlFlow<()> = VisitMut::visit(statement, &mut Marks(look));
+}
+
+/// The type of every parameter: the declared one, else the one that the plan asks for, else text. There are at least
+/// `written`: what stands in the text may have no place in the plan.
+pub(crate) fn types(
+    plan: &LogicalPlan,
+    declared: &[Option<DataType>],
+    written: usize,
+) -> Result<Vec<DataType>> {
+    let count = numbers(plan)?.into_iter().max().unwrap_or(0).max(written);
     let asked = plan.get_parameter_types()?;
+    let arrays = arrays(plan)?;
     let of = |number: usize| {
         let declared = declared.get(number - 1).cloned().flatten();
-        let asked = || asked.get(&format!("${number}")).cloned().flatten();
+        let name = format!("${number}");
+        let array = || arrays.iter().find(|(of, _)| *of == name).map(|(_, of)| of.clone());
+        let asked = || asked.get(&name).cloned().flatten().or_else(array);
         declared.or_else(asked).filter(|kind| kind != &DataType::Null).unwrap_or(DataType::Utf8)
     };
     Ok((1..=count).map(of).collect())
+}
+
+/// The parameters that stand for a list, as in `metric = ANY($1)`.
+fn arrays(plan: &LogicalPlan) -> Result<Vec<(String, DataType)>> {
+    let mut arrays = Vec::new();
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::ScalarFunction(call) = expr
+                    && call.func.name() == "array_has"
+                    && let [Expr::Placeholder(Placeholder { id, field: None }), element] = call.args.as_slice()
+                {
+                    let schemas = node.inputs().into_iter().map(|input| input.schema()).chain([node.schema()]);
+                    let mut types = schemas.filter_map(|schema| element.get_type(schema).ok());
+                    if let Some(of) = types.next() {
+                        arrays.push((id.clone(), DataType::new_list(plain(of), true)));
+                    }
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(arrays)
+}
+
+/// Texts come from clients in one form.
+fn plain(data_type: DataType) -> DataType {
+    match data_type {
+        DataType::Utf8View | DataType::LargeUtf8 | DataType::Null => DataType::Utf8,
+        DataType::Dictionary(_, values) => plain(*values),
+        other => other,
+    }
 }
 
 /// The plan with NULLs of these types in the places of the parameters, for its columns.
@@ -62,4 +147,26 @@ pub(crate) fn bind(plan: LogicalPlan, parameters: &[ArrayRef]) -> Result<Logical
     }
     let values = parameters.iter().map(|value| ScalarValue::try_from_array(value, 0));
     plan.with_param_values(values.collect::<Result<Vec<_>>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::sql::sqlparser::dialect::GenericDialect;
+    use datafusion::sql::sqlparser::parser::Parser;
+
+    use super::*;
+
+    #[test]
+    fn marks_are_numbered_as_they_stand() {
+        let numbered = |sql: &str| {
+            let mut statement = Parser::parse_sql(&GenericDialect {}, sql).unwrap().remove(0);
+            let most = number_marks(&mut statement);
+            (statement.to_string(), most)
+        };
+        let (sql, most) = numbered("SELECT ?, (SELECT a FROM t WHERE b = ?) FROM t\nWHERE c IN (?, ?) LIMIT ?");
+        assert_eq!(sql, "SELECT $1, (SELECT a FROM t WHERE b = $2) FROM t WHERE c IN ($3, $4) LIMIT $5");
+        assert_eq!(most, 5);
+        assert_eq!(numbered("SELECT $3, $1").1, 3);
+        assert_eq!(numbered("SELECT '?'"), ("SELECT '?'".to_owned(), 0));
+    }
 }

@@ -15,6 +15,11 @@ pub(super) const EMPTY_TABLES: &[(&str, &str)] = &[
     ),
     ("pg_cast", "oid:o castsource:o casttarget:o castfunc:o castcontext:c castmethod:c"),
     (
+        "pg_collation",
+        "oid:o collname:t collnamespace:o collowner:o collprovider:c collisdeterministic:b collencoding:i \
+         collcollate:t collctype:t colliculocale:t collversion:t",
+    ),
+    (
         "pg_constraint",
         "oid:o conname:t connamespace:o contype:c condeferrable:b condeferred:b convalidated:b conrelid:o contypid:o \
          conindid:o conparentid:o confrelid:o confupdtype:c confdeltype:c confmatchtype:c conislocal:b coninhcount:i \

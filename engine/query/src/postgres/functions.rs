@@ -4,7 +4,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListBuilder, StringArray, StringBuilder};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, ListBuilder, StringArray, StringBuilder};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
 use datafusion::catalog::{TableFunction, TableFunctionArgs, TableFunctionImpl};
@@ -18,7 +18,7 @@ use datafusion::sql::sqlparser::ast::DataType as SqlType;
 use datafusion::sql::sqlparser::keywords::ALL_KEYWORDS;
 
 use super::catalog::PostgresTable;
-use super::pg_catalog::{function_of_oid, is_visible};
+use super::pg_catalog::{function_of_oid, is_visible, namespace_oid, relation_oid};
 use super::rows::{Cell, columns, table};
 use super::settings::{DATABASE, ROLE, SERVER_VERSION, client_setting};
 use super::types::PgType;
@@ -166,6 +166,10 @@ pub(crate) fn scalars() -> Vec<Arc<ScalarUDF>> {
     }
     add("pg_backend_pid", Answer::Always(ScalarValue::Int32(Some(1))));
     add("inet_server_port", Answer::Always(ScalarValue::Int32(None)));
+    add("pg_size_pretty", text("0 bytes"));
+    add("to_regclass", Answer::Each(DataType::Int32, to_regclass));
+    add("to_regnamespace", Answer::Each(DataType::Int32, to_regnamespace));
+    add("to_regtype", Answer::Each(DataType::Int32, to_regtype));
     add("pg_table_is_visible", Answer::Each(DataType::Boolean, table_is_visible));
     add("format_type", Answer::Each(DataType::Utf8, format_type));
     add("current_setting", Answer::Each(DataType::Utf8, current_setting));
@@ -217,6 +221,31 @@ fn format_type(arguments: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
         }
     };
     Ok(Arc::new(oids.iter().map(|oid| oid.map(name)).collect::<StringArray>()))
+}
+
+fn to_regclass(arguments: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
+    let names = texts(arguments, 0, rows)?;
+    let oid = |name: &str| {
+        let found = match identifier_parts(name)?.as_slice() {
+            [name] => relation_oid(None, name),
+            [schema, name] => relation_oid(Some(schema), name),
+            _ => None,
+        };
+        found.and_then(|oid| i32::try_from(oid).ok())
+    };
+    Ok(Arc::new(names.iter().map(|name| name.and_then(oid)).collect::<Int32Array>()))
+}
+
+fn to_regnamespace(arguments: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
+    let names = texts(arguments, 0, rows)?;
+    let oid = |name: &str| i32::try_from(namespace_oid(name)).ok();
+    Ok(Arc::new(names.iter().map(|name| name.and_then(oid)).collect::<Int32Array>()))
+}
+
+fn to_regtype(arguments: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
+    let names = texts(arguments, 0, rows)?;
+    let oid = |name: &str| PgType::from_name(name).and_then(|found| i32::try_from(found.oid()).ok());
+    Ok(Arc::new(names.iter().map(|name| name.and_then(oid)).collect::<Int32Array>()))
 }
 
 fn current_setting(arguments: &[ArrayRef], rows: usize) -> Result<ArrayRef> {

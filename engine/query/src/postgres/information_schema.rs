@@ -99,6 +99,7 @@ fn tables(catalog: &SnapshotCatalog) -> Result<RecordBatch, ArrowError> {
     const COLUMNS: &str = "table_catalog:t table_schema:t table_name:t table_type:t \
          self_referencing_column_name:t reference_generation:t user_defined_type_name:t is_insertable_into:t \
          is_typed:t commit_action:t";
+    let of_lake = |relation: &Relation| ![PG_CATALOG, INFORMATION_SCHEMA].contains(&relation.schema.as_str());
     let row = |relation: Relation| {
         vec![
             ("table_catalog", Cell::from(DATABASE)),
@@ -109,7 +110,7 @@ fn tables(catalog: &SnapshotCatalog) -> Result<RecordBatch, ArrowError> {
             ("is_typed", "NO".into()),
         ]
     };
-    let rows: Vec<_> = pg_catalog::relations(catalog.listing()).into_iter().map(row).collect();
+    let rows: Vec<_> = pg_catalog::relations(catalog.listing()).into_iter().filter(of_lake).map(row).collect();
     table(columns(COLUMNS), &rows)
 }
 

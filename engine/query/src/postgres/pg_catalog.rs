@@ -13,13 +13,15 @@ use super::settings::{CLIENT_SETTINGS, DATABASE, ROLE};
 use super::types::{PgKind, PgType};
 use super::{INFORMATION_SCHEMA, PG_CATALOG};
 use crate::functions::{self, FunctionKind};
-use crate::tables::{Listing, PUBLIC, SnapshotCatalog};
+use crate::tables::{Listing, PUBLIC, SnapshotCatalog, is_table};
 
 /// The object id of the one role.
 pub(super) const ROLE_OID: u32 = 10;
 const DATABASE_OID: u32 = 16_384;
 const TABLESPACE_OID: u32 = 1_663;
 const ACCESS_METHOD_OID: u32 = 2;
+/// The first object id of the tables of `information_schema`.
+const STANDARD_OID: u32 = 13_100;
 /// The first object id of our functions.
 const FUNCTION_OID: u32 = 15_000;
 /// Object ids of the tables of `public` have this bit and no higher one.
@@ -33,7 +35,6 @@ pub(super) const TABLES: &[&str] = &[
     "pg_attribute",
     "pg_authid",
     "pg_class",
-    "pg_collation",
     "pg_database",
     "pg_namespace",
     "pg_proc",
@@ -66,7 +67,38 @@ pub(super) fn namespace_oid(schema: &str) -> u32 {
 
 /// Whether a name without its schema means the table with this object id.
 pub(super) fn is_visible(oid: i64) -> bool {
-    oid < i64::from(PUBLIC_BIT) || oid >> 24 == 1
+    (oid < i64::from(PUBLIC_BIT) && !(STANDARD_OID..FUNCTION_OID).contains(&u32::try_from(oid).unwrap_or(0)))
+        || oid >> 24 == 1
+}
+
+/// The object id of a table, as far as its name says; `None` when no schema has such a table.
+pub(super) fn relation_oid(schema: Option<&str>, name: &str) -> Option<u32> {
+    if schema.is_none_or(|schema| schema == PG_CATALOG)
+        && let Some(at) = catalog_table_names().iter().position(|known| *known == name)
+    {
+        return Some(catalog_oid(at, name));
+    }
+    let schema = schema.unwrap_or(PUBLIC);
+    is_table(schema, name).then(|| lake_oid(schema, name))
+}
+
+fn catalog_oid(at: usize, name: &str) -> u32 {
+    match name {
+        "pg_type" => 1_247,
+        "pg_attribute" => 1_249,
+        "pg_proc" => 1_255,
+        "pg_class" => 1_259,
+        "pg_database" => 1_262,
+        "pg_constraint" => 2_606,
+        "pg_namespace" => 2_615,
+        _ => 12_000 + u32::try_from(at).unwrap_or(0),
+    }
+}
+
+fn lake_oid(schema: &str, name: &str) -> u32 {
+    let hash = crc32c::crc32c(format!("{schema}\0{name}").as_bytes());
+    let bit = if schema == PUBLIC { PUBLIC_BIT } else { OTHER_BIT };
+    bit | (hash & (bit - 1))
 }
 
 /// All tables that the caller sees, each with an object id that depends on its name alone, so that it is the same in the
@@ -82,26 +114,14 @@ pub(super) fn relations(listing: Listing) -> Vec<Relation> {
         relations.push(Relation { oid, schema: schema.to_owned(), name: name.to_owned() });
     };
     for (at, name) in catalog_table_names().into_iter().enumerate() {
-        let oid = match name {
-            "pg_type" => 1_247,
-            "pg_attribute" => 1_249,
-            "pg_proc" => 1_255,
-            "pg_class" => 1_259,
-            "pg_database" => 1_262,
-            "pg_constraint" => 2_606,
-            "pg_namespace" => 2_615,
-            _ => 12_000 + u32::try_from(at).unwrap_or(0),
-        };
-        add(oid, PG_CATALOG, name);
+        add(catalog_oid(at, name), PG_CATALOG, name);
     }
     for (at, name) in super::information_schema::TABLES.iter().enumerate() {
-        add(13_100 + u32::try_from(at).unwrap_or(0), INFORMATION_SCHEMA, name);
+        add(STANDARD_OID + u32::try_from(at).unwrap_or(0), INFORMATION_SCHEMA, name);
     }
     for (schema, tables) in listing {
         for name in tables {
-            let hash = crc32c::crc32c(format!("{schema}\0{name}").as_bytes());
-            let bit = if schema == PUBLIC { PUBLIC_BIT } else { OTHER_BIT };
-            add(bit | (hash & (bit - 1)), &schema, &name);
+            add(lake_oid(&schema, &name), &schema, &name);
         }
     }
     relations
@@ -122,7 +142,6 @@ pub(super) async fn rows_of(catalog: &SnapshotCatalog, name: &str) -> Result<Opt
         "pg_attribute" => return Ok(Some(attributes(catalog).await?)),
         "pg_authid" | "pg_roles" => roles(),
         "pg_class" => return Ok(Some(classes(catalog).await?)),
-        "pg_collation" => collations(),
         "pg_database" => databases(),
         "pg_namespace" => namespaces(catalog),
         "pg_proc" => procedures(),
@@ -500,21 +519,4 @@ fn tablespaces() -> Result<RecordBatch, ArrowError> {
         ("spcowner", ROLE_OID.into()),
     ];
     table(columns("oid:o spcname:t spcowner:o spcacl:tt spcoptions:tt"), &[row])
-}
-
-fn collations() -> Result<RecordBatch, ArrowError> {
-    const COLUMNS: &str = "oid:o collname:t collnamespace:o collowner:o collprovider:c collisdeterministic:b \
-         collencoding:i collcollate:t collctype:t colliculocale:t collversion:t";
-    let row = |(oid, name, provider): (u32, &str, &str)| {
-        vec![
-            ("oid", Cell::from(oid)),
-            ("collname", name.into()),
-            ("collnamespace", namespace_oid(PG_CATALOG).into()),
-            ("collowner", ROLE_OID.into()),
-            ("collprovider", provider.into()),
-            ("collisdeterministic", true.into()),
-            ("collencoding", (-1).into()),
-        ]
-    };
-    table(columns(COLUMNS), &[row((100, "default", "d")), row((950, "C", "c"))])
 }

@@ -16,7 +16,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::empty_tables::is_empty_table;
 use super::functions::identifier_parts;
 use super::pg_catalog::{catalog_table_names, namespace_oid, relations};
-use super::types::{PgKind, PgType};
+use super::types::PgType;
 use super::{INFORMATION_SCHEMA, PG_CATALOG};
 use crate::tables::{Listing, PUBLIC};
 
@@ -43,6 +43,15 @@ impl VisitorMut for Rewriter<'_> {
         ControlFlow::Continue(())
     }
 
+    fn pre_visit_statement(&mut self, statement: &mut Statement) -> ControlFlow<()> {
+        if let Statement::Query(query) = statement
+            && let SetExpr::Select(select) = query.body.as_mut()
+        {
+            name_as_postgres(select);
+        }
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
         match factor {
             TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => strip(name),
@@ -58,9 +67,8 @@ impl VisitorMut for Rewriter<'_> {
         let replaced = match expr {
             Expr::Function(function) => {
                 strip(&mut function.name);
-                // `array(SELECT …)` of a table without rows.
-                match &function.args {
-                    FunctionArguments::Subquery(query) if without_rows(&query.body) => Some(null()),
+                match &mut function.args {
+                    FunctionArguments::Subquery(query) => Some(array_of(query)),
                     _ => None,
                 }
             }
@@ -77,7 +85,21 @@ impl VisitorMut for Rewriter<'_> {
                 }
                 None
             }
-            Expr::Cast { expr: inner, data_type, .. } => self.cast(inner, data_type),
+            Expr::Cast { expr: inner, data_type, .. } => match inner.as_ref() {
+                Expr::Value(value) if matches!(value.value, Value::Placeholder(_)) => by_name(inner, data_type),
+                _ => self.cast(inner, data_type),
+            },
+            Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. } => {
+                if let Some(escape) = escape_char.take()
+                    && escape.value.to_string() != "'\\'"
+                {
+                    // The engine knows the backslash only.
+                    let doubled = call("replace", vec![*pattern.clone(), text("\\"), text("\\\\")]);
+                    let escaped = vec![doubled, Expr::Value(escape), text("\\")];
+                    **pattern = call("replace", escaped);
+                }
+                None
+            }
             Expr::AnyOp { right, .. } | Expr::AllOp { right, .. } => {
                 if let Some(array) = text_of(right).and_then(|text| array_literal(text, false)) {
                     **right = array;
@@ -145,11 +167,7 @@ impl Rewriter<'_> {
                     || (self.listing)().iter().any(|(schema, _)| schema == last);
                 known.then(|| namespace_oid(last))
             }
-            "regtype" => PgKind::ALL
-                .into_iter()
-                .flat_map(|kind| [PgType::scalar(kind), PgType { kind, array: true }])
-                .find(|known| known.name() == last || known.sql_name() == last)
-                .map(PgType::oid),
+            "regtype" => PgType::from_name(last).map(PgType::oid),
             _ => {
                 let fits = |of: &str| schema.map_or([PUBLIC, PG_CATALOG].contains(&of), |schema| schema == of);
                 let found = relations((self.listing)()).into_iter().find(|r| r.name == last && fits(&r.schema));
@@ -159,6 +177,34 @@ impl Rewriter<'_> {
         // What is not there is an error in PostgreSQL; NULL equals nothing, so clients find nothing.
         Some(oid.map_or_else(null, |oid| number(&oid.to_string())))
     }
+}
+
+/// `$1::regclass` and its kin: what the name means is known when the value is.
+fn by_name(inner: &Expr, data_type: &DataType) -> Option<Expr> {
+    let name = data_type.to_string().to_lowercase();
+    let function = match name.strip_prefix("pg_catalog.").unwrap_or(&name) {
+        "regclass" => "to_regclass",
+        "regnamespace" => "to_regnamespace",
+        "regtype" => "to_regtype",
+        _ => return None,
+    };
+    Some(call(function, vec![inner.clone()]))
+}
+
+/// `array(SELECT x …)`, which the engine has as an aggregate. Of no rows it gives NULL, not an empty list.
+fn array_of(query: &mut Query) -> Expr {
+    if without_rows(&query.body) {
+        return null();
+    }
+    let mut query = query.clone();
+    if let SetExpr::Select(select) = query.body.as_mut()
+        && let [SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }] =
+            select.projection.as_mut_slice()
+    {
+        *expr = call("array_agg", vec![expr.clone()]);
+        query.order_by = None;
+    }
+    Expr::Subquery(Box::new(query))
 }
 
 fn null() -> Expr {
@@ -268,8 +314,22 @@ fn catalog_table(name: &ObjectName) -> Option<&str> {
 fn is_empty_factor(factor: &TableFactor) -> bool {
     match factor {
         TableFactor::Table { name, args: None, .. } => catalog_table(name).is_some_and(is_empty_table),
+        TableFactor::Table { name, args: Some(arguments), .. } => {
+            let unnests = name.0.last().and_then(|part| part.as_ident()).is_some_and(|name| name.value == "unnest");
+            unnests && arguments.args.iter().any(|argument| is_unset_list(&argument.to_string()))
+        }
+        TableFactor::UNNEST { array_exprs, .. } => {
+            array_exprs.iter().any(|array| is_unset_list(&array.to_string()))
+        }
         _ => false,
     }
+}
+
+/// Whether this is a column of the catalog with a list that is NULL in every row: rights and options.
+fn is_unset_list(column: &str) -> bool {
+    let column = column.rsplit('.').next().unwrap_or(column);
+    ["acl", "options", "config"].iter().any(|end| column.ends_with(end))
+        && column.chars().all(|c| c.is_ascii_lowercase())
 }
 
 /// Whether FROM gives no rows whatever is in the other tables.
@@ -312,16 +372,26 @@ fn without_rows(body: &SetExpr) -> bool {
 fn has_aggregate(expr: &Expr) -> bool {
     const AGGREGATES: [&str; 10] =
         ["array_agg", "avg", "bool_and", "bool_or", "count", "every", "max", "min", "string_agg", "sum"];
-    let mut expr = expr.clone();
-    let found = datafusion::sql::sqlparser::ast::visit_expressions_mut(&mut expr, |expr| match expr {
-        Expr::Function(function) => {
-            let name = function.name.0.last().and_then(|part| part.as_ident());
-            let aggregate = name.is_some_and(|name| AGGREGATES.contains(&name.value.to_lowercase().as_str()));
-            if aggregate { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    struct Finder;
+    impl VisitorMut for Finder {
+        type Break = ();
+
+        fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+            match expr {
+                // Its aggregates are of its own rows.
+                Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => *expr = null(),
+                Expr::Function(function) => {
+                    let name = function.name.0.last().and_then(|part| part.as_ident());
+                    if name.is_some_and(|name| AGGREGATES.contains(&name.value.to_lowercase().as_str())) {
+                        return ControlFlow::Break(());
+                    }
+                }
+                _ => {}
+            }
+            ControlFlow::Continue(())
         }
-        _ => ControlFlow::Continue(()),
-    });
-    found.is_break()
+    }
+    VisitMut::visit(&mut expr.clone(), &mut Finder).is_break()
 }
 
 /// Leaves of a body without rows only its columns.
@@ -384,10 +454,49 @@ fn name_of(expr: &Expr) -> Option<String> {
         Expr::Identifier(name) => Some(name.value.clone()),
         Expr::CompoundIdentifier(parts) => parts.last().map(|name| name.value.clone()),
         Expr::Function(function) => function.name.0.last()?.as_ident().map(|name| name.value.clone()),
-        Expr::Cast { expr, .. } => name_of(expr),
+        Expr::Cast { expr, data_type, .. } => {
+            let plain = || PgType::from_name(&data_type.to_string().to_lowercase()).map(PgType::name);
+            name_of(expr).or_else(plain)
+        }
         Expr::Case { .. } => Some("case".to_owned()),
         _ => None,
     }
+}
+
+/// Columns that are not named get the names that PostgreSQL gives: of the function, or of the key.
+fn name_as_postgres(select: &mut Select) {
+    let plain = |item: &SelectItem| matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. });
+    if !select.projection.iter().all(plain) {
+        return;
+    }
+    let mut taken: Vec<String> = Vec::new();
+    for item in &select.projection {
+        match item {
+            SelectItem::ExprWithAlias { alias, .. } => taken.push(alias.value.clone()),
+            SelectItem::UnnamedExpr(Expr::Identifier(name)) => taken.push(name.value.clone()),
+            SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) if !is_key(parts) => {
+                taken.extend(parts.last().map(|name| name.value.clone()));
+            }
+            _ => {}
+        }
+    }
+    for item in &mut select.projection {
+        let SelectItem::UnnamedExpr(expr) = item else { continue };
+        let name = match expr {
+            Expr::Identifier(_) => continue,
+            Expr::CompoundIdentifier(parts) if !is_key(parts) => continue,
+            _ => name_of(expr).unwrap_or_else(|| "?column?".to_owned()),
+        };
+        let name = unused(&taken, name);
+        taken.push(name.clone());
+        *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', name) };
+    }
+}
+
+/// Whether this is the key of a struct, as `params.lr`.
+fn is_key(parts: &[Ident]) -> bool {
+    let holder = parts.len().checked_sub(2).and_then(|at| parts.get(at));
+    holder.is_some_and(|holder| ["params", "tags", "metrics"].contains(&holder.value.as_str()))
 }
 
 /// `SELECT n.oid, n.* …` has a column twice, and `SELECT NULL, NULL …` a name; the engine wants each name once.
@@ -490,17 +599,22 @@ mod tests {
     #[test]
     fn what_only_postgresql_writes_is_said_plainly() {
         for (sql, expected) in [
-            ("SELECT pg_catalog.version()", "SELECT version()"),
-            ("SELECT current_schema", "SELECT current_schema()"),
+            ("SELECT pg_catalog.version()", "SELECT version() AS \"version\""),
+            ("SELECT current_schema AS s", "SELECT current_schema() AS s"),
             ("SELECT a COLLATE pg_catalog.default FROM t", "SELECT a FROM t"),
             ("SELECT a OPERATOR(pg_catalog.~) 'x' FROM t", "SELECT a ~ 'x' FROM t"),
-            ("SELECT '7'::regclass", "SELECT 7"),
-            ("SELECT 'pg_class'::regclass", "SELECT 1259"),
-            ("SELECT 'nothing'::regclass", "SELECT NULL"),
-            ("SELECT 'pg_catalog.array_in'::regproc", "SELECT 'array_in'"),
-            ("SELECT '{a,\"b c\",NULL}'::text[]", "SELECT ARRAY['a', 'b c', NULL]"),
-            ("SELECT '{1,-2}'::int[]", "SELECT ARRAY[1, -2]"),
-            ("SELECT 1 WHERE 'a' <> ALL('{a,b}')", "SELECT 1 WHERE 'a' <> ALL(ARRAY['a', 'b'])"),
+            ("SELECT $1::regclass AS x", "SELECT to_regclass($1) AS x"),
+            (
+                "SELECT a WHERE a NOT LIKE $1 || '%' ESCAPE '/'",
+                "SELECT a WHERE a NOT LIKE replace(replace($1 || '%', '\\', '\\\\'), '/', '\\')",
+            ),
+            ("SELECT '7'::regclass AS x", "SELECT 7 AS x"),
+            ("SELECT 'pg_class'::regclass AS x", "SELECT 1259 AS x"),
+            ("SELECT 'nothing'::regclass AS x", "SELECT NULL AS x"),
+            ("SELECT 'pg_catalog.array_in'::regproc AS x", "SELECT 'array_in' AS x"),
+            ("SELECT '{a,\"b c\",NULL}'::text[] AS x", "SELECT ARRAY['a', 'b c', NULL] AS x"),
+            ("SELECT '{1,-2}'::int[] AS x", "SELECT ARRAY[1, -2] AS x"),
+            ("SELECT a WHERE 'a' <> ALL('{a,b}')", "SELECT a WHERE 'a' <> ALL(ARRAY['a', 'b'])"),
             ("SELECT * FROM pg_catalog.pg_get_keywords()", "SELECT * FROM pg_get_keywords()"),
         ] {
             assert_eq!(rewritten(sql), expected, "{sql}");
@@ -510,9 +624,13 @@ mod tests {
     #[test]
     fn tables_without_rows_give_none() {
         for (sql, expected) in [
-            ("SELECT (SELECT x FROM pg_attrdef d WHERE d.adrelid = a.o) FROM a", "SELECT NULL FROM a"),
-            ("SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM pg_index)", "SELECT 1 WHERE true"),
-            ("SELECT 1 WHERE a IN (SELECT indexrelid FROM pg_index)", "SELECT 1 WHERE false"),
+            ("SELECT (SELECT x FROM pg_attrdef d WHERE d.adrelid = a.o) AS x FROM a", "SELECT NULL AS x FROM a"),
+            ("SELECT a WHERE NOT EXISTS (SELECT 1 FROM pg_index)", "SELECT a WHERE true"),
+            ("SELECT a WHERE a IN (SELECT indexrelid FROM pg_index)", "SELECT a WHERE false"),
+            (
+                "SELECT array(SELECT x FROM pg_catalog.unnest(c.reloptions) x) AS o FROM pg_class AS c",
+                "SELECT NULL AS o FROM pg_class AS c",
+            ),
             (
                 "SELECT p.polname, array(SELECT 1) FROM pg_policy p JOIN x ON true ORDER BY p.polname",
                 "SELECT NULL AS \"polname\", NULL AS \"array\" WHERE false",
@@ -528,7 +646,8 @@ mod tests {
         // An outer join keeps the rows of the other side, and an aggregate gives one row of nothing.
         for sql in [
             "SELECT c.relname FROM pg_class AS c LEFT JOIN pg_index AS i ON c.oid = i.indrelid",
-            "SELECT count(*) FROM pg_index",
+            "SELECT count(*) AS c FROM pg_index",
+            "SELECT max((SELECT 1)) AS c FROM pg_index",
         ] {
             assert_eq!(rewritten(sql), sql);
         }
@@ -543,10 +662,19 @@ mod tests {
     }
 
     #[test]
+    fn columns_have_the_names_that_postgresql_gives() {
+        assert_eq!(
+            rewritten("SELECT count(*), max(step), max(value), 1, params.lr, 'x'::text, r.name FROM points"),
+            "SELECT count(*) AS \"count\", max(step) AS \"max\", max(value) AS \"max_2\", 1 AS \"?column?\", \
+             params.lr AS \"lr\", 'x'::TEXT AS \"text\", r.name FROM points"
+        );
+    }
+
+    #[test]
     fn statements_about_runs_stay_as_they_are() {
         for sql in [
-            "SELECT params.lr, metrics.loss FROM runs WHERE status = 'FINISHED' ORDER BY run_id LIMIT 5",
-            "SELECT (SELECT max(value) FROM points AS p WHERE p.run_id = r.run_id) FROM runs AS r",
+            "SELECT r.name, run_id FROM runs AS r WHERE status = 'FINISHED' ORDER BY run_id LIMIT 5",
+            "SELECT (SELECT max(value) FROM points AS p WHERE p.run_id = r.run_id) AS best FROM runs AS r",
             "SELECT step, value FROM points WHERE metric = ANY($1)",
         ] {
             assert_eq!(rewritten(sql), sql);

@@ -25,6 +25,10 @@ pub enum ClientStatement {
     Commit,
     /// Its end, thrown away.
     Rollback,
+    /// Back to a savepoint: the transaction goes on.
+    RollbackTo,
+    /// `COPY`, which is not offered.
+    Copy,
     /// `SET name = value`.
     Set {
         /// The name as it was written.
@@ -118,8 +122,9 @@ fn statement_of(tokens: &[Token]) -> ClientStatement {
     let (first, second, third) = (word(0), word(1), word(2));
     match (first.as_str(), second.as_str()) {
         ("BEGIN", _) | ("START", "TRANSACTION") => ClientStatement::Begin,
-        ("ROLLBACK", "TO") => ClientStatement::Accepted("ROLLBACK"),
-        ("ROLLBACK", "WORK" | "TRANSACTION") if third == "TO" => ClientStatement::Accepted("ROLLBACK"),
+        ("ROLLBACK", "TO") => ClientStatement::RollbackTo,
+        ("ROLLBACK", "WORK" | "TRANSACTION") if third == "TO" => ClientStatement::RollbackTo,
+        ("COPY", _) => ClientStatement::Copy,
         ("COMMIT" | "END", _) => ClientStatement::Commit,
         ("ROLLBACK" | "ABORT", _) => ClientStatement::Rollback,
         ("SAVEPOINT", _) => ClientStatement::Accepted("SAVEPOINT"),
@@ -267,7 +272,8 @@ mod tests {
         assert_eq!(only("start transaction"), ClientStatement::Begin);
         assert_eq!(only("END"), ClientStatement::Commit);
         assert_eq!(only("ROLLBACK"), ClientStatement::Rollback);
-        assert_eq!(only("ROLLBACK TO SAVEPOINT a"), ClientStatement::Accepted("ROLLBACK"));
+        assert_eq!(only("ROLLBACK TO SAVEPOINT a"), ClientStatement::RollbackTo);
+        assert_eq!(only("copy runs to stdout"), ClientStatement::Copy);
         assert_eq!(only("SHOW TABLES"), ClientStatement::Query);
         assert_eq!(only("SHOW server_version"), ClientStatement::Show("server_version".to_owned()));
         assert_eq!(

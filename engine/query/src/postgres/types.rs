@@ -196,6 +196,14 @@ impl PgType {
         })
     }
 
+    /// The type with this name, as `pg_type` or as SQL has it.
+    pub fn from_name(name: &str) -> Option<Self> {
+        PgKind::ALL
+            .into_iter()
+            .flat_map(|kind| [Self::scalar(kind), Self { kind, array: true }])
+            .find(|known| known.name() == name || known.sql_name() == name)
+    }
+
     /// Bytes of a value, -1 when they differ.
     pub fn length(self) -> i16 {
         if self.array { -1 } else { self.kind.facts().length }

@@ -30,6 +30,11 @@ const SYSTEM_TABLES: [&str; 3] = ["files", "functions", "limits"];
 /// Schemas, with the names of the tables in each.
 pub(crate) type Listing = Vec<(String, Vec<String>)>;
 
+/// Whether a schema of this name has such a table.
+pub(crate) fn is_table(schema: &str, name: &str) -> bool {
+    if schema == SYSTEM { SYSTEM_TABLES.contains(&name) } else { TABLES.contains(&name) }
+}
+
 /// The schemas of one snapshot: `public`, one for each project, and `system`.
 ///
 /// A project that is itself called `public`, `system` or `information_schema` has no schema of its own; its rows are

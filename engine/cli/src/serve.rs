@@ -50,14 +50,13 @@ pub(crate) async fn run(place: &Place, arguments: ServeArguments) -> anyhow::Res
         .into());
     }
     let memory = MemoryPlan::within(arguments.memory.unwrap_or_else(MemoryPlan::default_limit))?;
-    let config =
-        ServerConfig {
-            listen: arguments.listen,
-            postgres: arguments.postgres.0,
-            insecure: arguments.insecure,
-            ..ServerConfig::default()
-        }
-        .within(&memory);
+    let config = ServerConfig {
+        listen: arguments.listen,
+        postgres: arguments.postgres.0,
+        insecure: arguments.insecure,
+        ..ServerConfig::default()
+    }
+    .within(&memory);
     config.check()?;
     let bar = Bar::new("reading the log");
     let options = LakeOptions {

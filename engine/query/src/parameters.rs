@@ -41,12 +41,10 @@ fn mistake(message: String, hint: Option<&str>) -> DataFusionError {
 pub(crate) fn number_marks(statement: &mut Statement) -> usize {
     let mut marks: Vec<Location> = Vec::new();
     let mut most = 0;
-    visit_marks(statement, &mut |text, at| {
-        match text.strip_prefix('$').map(str::parse::<usize>) {
-            Some(Ok(number)) => most = most.max(number),
-            _ if text == "?" => marks.push(at),
-            _ => {}
-        }
+    visit_marks(statement, &mut |text, at| match text.strip_prefix('$').map(str::parse::<usize>) {
+        Some(Ok(number)) => most = most.max(number),
+        _ if text == "?" => marks.push(at),
+        _ => {}
     });
     marks.sort_unstable();
     visit_marks(statement, &mut |text, at| {
@@ -103,9 +101,11 @@ fn arrays(plan: &LogicalPlan) -> Result<Vec<(String, DataType)>> {
             expr.apply(|expr| {
                 if let Expr::ScalarFunction(call) = expr
                     && call.func.name() == "array_has"
-                    && let [Expr::Placeholder(Placeholder { id, field: None }), element] = call.args.as_slice()
+                    && let [Expr::Placeholder(Placeholder { id, field: None }), element] =
+                        call.args.as_slice()
                 {
-                    let schemas = node.inputs().into_iter().map(|input| input.schema()).chain([node.schema()]);
+                    let schemas =
+                        node.inputs().into_iter().map(|input| input.schema()).chain([node.schema()]);
                     let mut types = schemas.filter_map(|schema| element.get_type(schema).ok());
                     if let Some(of) = types.next() {
                         arrays.push((id.clone(), DataType::new_list(plain(of), true)));
@@ -163,7 +163,8 @@ mod tests {
             let most = number_marks(&mut statement);
             (statement.to_string(), most)
         };
-        let (sql, most) = numbered("SELECT ?, (SELECT a FROM t WHERE b = ?) FROM t\nWHERE c IN (?, ?) LIMIT ?");
+        let (sql, most) =
+            numbered("SELECT ?, (SELECT a FROM t WHERE b = ?) FROM t\nWHERE c IN (?, ?) LIMIT ?");
         assert_eq!(sql, "SELECT $1, (SELECT a FROM t WHERE b = $2) FROM t WHERE c IN ($3, $4) LIMIT $5");
         assert_eq!(most, 5);
         assert_eq!(numbered("SELECT $3, $1").1, 3);

@@ -71,7 +71,9 @@ impl Flight {
     /// Says that this is not offered here, and what is.
     fn not_offered(&self, what: &str) -> Status {
         add(&self.shared.metrics.requests_refused, 1);
-        Status::unimplemented(format!("{what} is not offered: statements, prepared statements and metadata are"))
+        Status::unimplemented(format!(
+            "{what} is not offered: statements, prepared statements and metadata are"
+        ))
     }
 
     fn writes(&self, what: &str) -> Status {
@@ -135,13 +137,15 @@ impl Flight {
             Command::CommandStatementQuery(query) => {
                 self.no_transaction(query.transaction_id.as_ref())?;
                 let statement = self.statement(&query.query, headers).map_err(refuse)?;
-                let described = statements::describe(&self.shared, statement, Vec::new()).await.map_err(refuse)?;
+                let described =
+                    statements::describe(&self.shared, statement, Vec::new()).await.map_err(refuse)?;
                 let columns = open(&described.columns.unwrap_or_else(|| Arc::new(Schema::empty())));
                 Ok((columns, Content::Statement(query.query)))
             }
             Command::CommandPreparedStatementQuery(query) => {
                 let id = self.prepared_id(&query.prepared_statement_handle, headers)?;
-                let columns = self.prepared.with(id, |prepared| Arc::clone(&prepared.columns)).map_err(refuse)?;
+                let columns =
+                    self.prepared.with(id, |prepared| Arc::clone(&prepared.columns)).map_err(refuse)?;
                 Ok((columns, Content::Prepared(id)))
             }
             Command::CommandStatementSubstraitPlan(_) => Err(self.not_offered("a Substrait plan")),
@@ -171,9 +175,10 @@ impl Flight {
         let of = Arc::clone(&columns);
         let batches = statements::delivered(running).filter_map(move |part| {
             future::ready(match part {
-                Ok(QueryPart::Rows(batch)) => {
-                    Some(RecordBatch::try_new(Arc::clone(&of), batch.columns().to_vec()).map_err(FlightError::from))
-                }
+                Ok(QueryPart::Rows(batch)) => Some(
+                    RecordBatch::try_new(Arc::clone(&of), batch.columns().to_vec())
+                        .map_err(FlightError::from),
+                ),
                 // There is no place for it in the protocol.
                 Ok(QueryPart::Notice(notice)) => {
                     tracing::debug!(notice, "notice of a Flight SQL statement");
@@ -316,10 +321,7 @@ impl FlightService for Flight {
         Ok(Response::new(info))
     }
 
-    async fn get_schema(
-        &self,
-        request: Request<FlightDescriptor>,
-    ) -> Result<Response<SchemaResult>, Status> {
+    async fn get_schema(&self, request: Request<FlightDescriptor>) -> Result<Response<SchemaResult>, Status> {
         let command = self.command(&request.get_ref().cmd)?;
         let (columns, _) = self.plan(command, request.metadata()).await?;
         let options = IpcWriteOptions::default();

@@ -22,9 +22,9 @@ use tonic::service::Routes;
 
 use crate::config::ServerConfig;
 use crate::error::ServiceError;
+use crate::flight::Flight;
 use crate::metrics::{Metrics, add};
 use crate::service::{LakeService, Readiness};
-use crate::flight::Flight;
 use budget::Budget;
 pub(crate) use gate::panicked;
 
@@ -114,7 +114,8 @@ pub(crate) fn routes(shared: &Arc<Shared>) -> Router {
         .add_service(query.max_decoding_message_size(message_bytes))
         .add_service(admin.max_decoding_message_size(message_bytes))
         .add_service(
-            FlightServiceServer::new(Flight::new(Arc::clone(shared))).max_decoding_message_size(message_bytes),
+            FlightServiceServer::new(Flight::new(Arc::clone(shared)))
+                .max_decoding_message_size(message_bytes),
         );
     routes.into_axum_router().layer(axum::middleware::from_fn_with_state(Arc::clone(shared), gate::pass))
 }

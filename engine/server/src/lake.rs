@@ -162,8 +162,13 @@ fn options(lake: &Lake, statement: Statement) -> Result<(String, QueryOptions), 
     if let Some(plan) = lake.memory() {
         limits.memory = limits.memory.min(plan.statement);
     }
-    let mut options =
-        QueryOptions { limits, settings: Settings::default(), dialect, parameters, ..QueryOptions::default() };
+    let mut options = QueryOptions {
+        limits,
+        settings: Settings::default(),
+        dialect,
+        parameters,
+        ..QueryOptions::default()
+    };
     for (key, value) in &settings {
         options.settings.set(key, value).map_err(error_from_query)?;
     }

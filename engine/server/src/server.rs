@@ -122,8 +122,7 @@ impl Server {
                 })
             });
             let begin = |stream, shared, place| serve_one(stream, shared, router.clone(), place).boxed();
-            let failure =
-                accept_until(ended, &listener, &shared, &places, &begin, &mut connections).await;
+            let failure = accept_until(ended, &listener, &shared, &places, &begin, &mut connections).await;
             if let Some(failure) = &failure {
                 tracing::error!(%failure, "the lake failed, the server stops");
             }
@@ -158,10 +157,7 @@ impl Server {
     }
 }
 
-async fn listen(
-    address: SocketAddr,
-    flag: &'static str,
-) -> Result<(TcpListener, SocketAddr), StartError> {
+async fn listen(address: SocketAddr, flag: &'static str) -> Result<(TcpListener, SocketAddr), StartError> {
     let failed = |source: io::Error| StartError::Bind { listen: address, flag, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let local_addr = listener.local_addr().map_err(failed)?;

@@ -9,10 +9,7 @@ pub(super) const EMPTY_TABLES: &[(&str, &str)] = &[
     ),
     ("pg_attrdef", "oid:o adrelid:o adnum:s adbin:t"),
     ("pg_auth_members", "oid:o roleid:o member:o grantor:o admin_option:b"),
-    (
-        "pg_available_extensions",
-        "name:t default_version:t installed_version:t comment:t",
-    ),
+    ("pg_available_extensions", "name:t default_version:t installed_version:t comment:t"),
     ("pg_cast", "oid:o castsource:o casttarget:o castfunc:o castcontext:c castmethod:c"),
     (
         "pg_collation",
@@ -35,10 +32,7 @@ pub(super) const EMPTY_TABLES: &[(&str, &str)] = &[
     ("pg_depend", "classid:o objid:o objsubid:i refclassid:o refobjid:o refobjsubid:i deptype:c"),
     ("pg_description", "objoid:o classoid:o objsubid:i description:t"),
     ("pg_enum", "oid:o enumtypid:o enumsortorder:f enumlabel:t"),
-    (
-        "pg_event_trigger",
-        "oid:o evtname:t evtevent:t evtowner:o evtfoid:o evtenabled:c evttags:tt",
-    ),
+    ("pg_event_trigger", "oid:o evtname:t evtevent:t evtowner:o evtfoid:o evtenabled:c evttags:tt"),
     (
         "pg_extension",
         "oid:o extname:t extowner:o extnamespace:o extrelocatable:b extversion:t extconfig:oo extcondition:tt",
@@ -90,14 +84,8 @@ pub(super) const EMPTY_TABLES: &[(&str, &str)] = &[
         "pg_partitioned_table",
         "partrelid:o partstrat:c partnatts:s partdefid:o partattrs:ss partclass:oo partcollation:oo partexprs:t",
     ),
-    (
-        "pg_policies",
-        "schemaname:t tablename:t policyname:t permissive:t roles:tt cmd:t qual:t with_check:t",
-    ),
-    (
-        "pg_policy",
-        "oid:o polname:t polrelid:o polcmd:c polpermissive:b polroles:oo polqual:t polwithcheck:t",
-    ),
+    ("pg_policies", "schemaname:t tablename:t policyname:t permissive:t roles:tt cmd:t qual:t with_check:t"),
+    ("pg_policy", "oid:o polname:t polrelid:o polcmd:c polpermissive:b polroles:oo polqual:t polwithcheck:t"),
     ("pg_prepared_statements", "name:t statement:t prepare_time:z parameter_types:tt from_sql:b"),
     ("pg_prepared_xacts", "transaction:l gid:t prepared:z owner:t database:t"),
     (
@@ -115,10 +103,7 @@ pub(super) const EMPTY_TABLES: &[(&str, &str)] = &[
         "pg_replication_slots",
         "slot_name:t plugin:t slot_type:t datoid:o database:t temporary:b active:b active_pid:i xmin:l",
     ),
-    (
-        "pg_rewrite",
-        "oid:o rulename:t ev_class:o ev_type:c ev_enabled:c is_instead:b ev_qual:t ev_action:t",
-    ),
+    ("pg_rewrite", "oid:o rulename:t ev_class:o ev_type:c ev_enabled:c is_instead:b ev_qual:t ev_action:t"),
     ("pg_rules", "schemaname:t tablename:t rulename:t definition:t"),
     ("pg_seclabel", "objoid:o classoid:o objsubid:i provider:t label:t"),
     ("pg_seclabels", "objoid:o classoid:o objsubid:i objtype:t objnamespace:o objname:t provider:t label:t"),
@@ -151,11 +136,11 @@ pub(super) const EMPTY_TABLES: &[(&str, &str)] = &[
         "pg_statistic_ext",
         "oid:o stxrelid:o stxname:t stxnamespace:o stxowner:o stxstattarget:i stxkeys:ss stxkind:tt stxexprs:t",
     ),
-    ("pg_statistic_ext_data", "stxoid:o stxdinherit:b stxdndistinct:t stxddependencies:t stxdmcv:t stxdexpr:t"),
     (
-        "pg_stats",
-        "schemaname:t tablename:t attname:t inherited:b null_frac:f avg_width:i n_distinct:f",
+        "pg_statistic_ext_data",
+        "stxoid:o stxdinherit:b stxdndistinct:t stxddependencies:t stxdmcv:t stxdexpr:t",
     ),
+    ("pg_stats", "schemaname:t tablename:t attname:t inherited:b null_frac:f avg_width:i n_distinct:f"),
     (
         "pg_subscription",
         "oid:o subdbid:o subname:t subowner:o subenabled:b subconninfo:t subslotname:t subpublications:tt",
@@ -171,7 +156,10 @@ pub(super) const EMPTY_TABLES: &[(&str, &str)] = &[
     ),
     ("pg_ts_config", "oid:o cfgname:t cfgnamespace:o cfgowner:o cfgparser:o"),
     ("pg_ts_dict", "oid:o dictname:t dictnamespace:o dictowner:o dicttemplate:o dictinitoption:t"),
-    ("pg_ts_parser", "oid:o prsname:t prsnamespace:o prsstart:t prstoken:t prsend:t prsheadline:t prslextype:t"),
+    (
+        "pg_ts_parser",
+        "oid:o prsname:t prsnamespace:o prsstart:t prstoken:t prsend:t prsheadline:t prslextype:t",
+    ),
     ("pg_ts_template", "oid:o tmplname:t tmplnamespace:o tmplinit:t tmpllexize:t"),
     ("pg_user_mapping", "oid:o umuser:o umserver:o umoptions:tt"),
     ("pg_views", "schemaname:t viewname:t viewowner:t definition:t"),

@@ -4,7 +4,9 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, ListBuilder, StringArray, StringBuilder};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, ListBuilder, StringArray, StringBuilder,
+};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
 use datafusion::catalog::{TableFunction, TableFunctionArgs, TableFunctionImpl};
@@ -208,7 +210,8 @@ fn table_is_visible(arguments: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
 fn format_type(arguments: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
     let oids = integers(arguments, 0, rows)?;
     let name = |oid: i64| {
-        let known = u32::try_from(oid).ok().filter(|oid| PgType::from_oid(*oid).is_some_and(|t| t.oid() == *oid));
+        let known =
+            u32::try_from(oid).ok().filter(|oid| PgType::from_oid(*oid).is_some_and(|t| t.oid() == *oid));
         match (known.and_then(PgType::from_oid), oid) {
             (Some(pg_type), _) => pg_type.sql_name(),
             (None, 0) => "-".to_owned(),
@@ -303,7 +306,9 @@ fn parse_ident(arguments: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
     for name in &names {
         match name.map(identifier_parts) {
             Some(Some(parts)) => lists.append_value(parts.iter().map(Some)),
-            Some(None) => return exec_err!("string is not a valid identifier: \"{}\"", name.unwrap_or_default()),
+            Some(None) => {
+                return exec_err!("string is not a valid identifier: \"{}\"", name.unwrap_or_default());
+            }
             None => lists.append_null(),
         }
     }
@@ -412,7 +417,9 @@ impl TypePlanner for PostgresTypes {
                 let mut parts = name.0.iter().filter_map(|part| part.as_ident());
                 match (parts.next(), parts.next(), parts.next()) {
                     (Some(name), None, None) => name.value.to_lowercase(),
-                    (Some(schema), Some(name), None) if schema.value.eq_ignore_ascii_case(super::PG_CATALOG) => {
+                    (Some(schema), Some(name), None)
+                        if schema.value.eq_ignore_ascii_case(super::PG_CATALOG) =>
+                    {
                         name.value.to_lowercase()
                     }
                     _ => return Ok(None),
@@ -421,11 +428,10 @@ impl TypePlanner for PostgresTypes {
             _ => return Ok(None),
         };
         let data_type = match name.as_str() {
-            "oid" | "regclass" | "regtype" | "regnamespace" | "regrole" | "regcollation" | "xid" | "int4" => {
-                DataType::Int32
-            }
-            "name" | "text" | "varchar" | "bpchar" | "char" | "regproc" | "regprocedure" | "regoper"
-            | "regoperator" | "regconfig" | "regdictionary" | "json" | "jsonb" | "uuid" | "inet" => DataType::Utf8,
+            "oid" | "regclass" | "regtype" | "regnamespace" | "regrole" | "regcollation" | "regproc"
+            | "regprocedure" | "xid" | "int4" => DataType::Int32,
+            "name" | "text" | "varchar" | "bpchar" | "char" | "regoper" | "regoperator" | "regconfig"
+            | "regdictionary" | "json" | "jsonb" | "uuid" | "inet" => DataType::Utf8,
             "bool" => DataType::Boolean,
             "int2" => DataType::Int16,
             "int8" => DataType::Int64,

@@ -39,7 +39,9 @@ pub(super) async fn rows_of(catalog: &SnapshotCatalog, name: &str) -> Result<Opt
         "schemata" => schemata(catalog),
         "routines" => routines(),
         "character_sets" => table(
-            columns("character_set_catalog:t character_set_schema:t character_set_name:t character_repertoire:t"),
+            columns(
+                "character_set_catalog:t character_set_schema:t character_set_name:t character_repertoire:t",
+            ),
             &[vec![("character_set_name", Cell::from("UTF8")), ("character_repertoire", "UCS".into())]],
         ),
         "views" => none(
@@ -110,7 +112,8 @@ fn tables(catalog: &SnapshotCatalog) -> Result<RecordBatch, ArrowError> {
             ("is_typed", "NO".into()),
         ]
     };
-    let rows: Vec<_> = pg_catalog::relations(catalog.listing()).into_iter().filter(of_lake).map(row).collect();
+    let rows: Vec<_> =
+        pg_catalog::relations(catalog.listing()).into_iter().filter(of_lake).map(row).collect();
     table(columns(COLUMNS), &rows)
 }
 

@@ -301,20 +301,18 @@ fn collation(pg_type: PgType) -> u32 {
 
 fn types() -> Result<RecordBatch, ArrowError> {
     const COLUMNS: &str = "oid:o typname:t typnamespace:o typowner:o typlen:s typbyval:b typtype:c typcategory:c \
-         typispreferred:b typisdefined:b typdelim:c typrelid:o typsubscript:t typelem:o typarray:o typinput:t \
-         typoutput:t typreceive:t typsend:t typmodin:t typmodout:t typanalyze:t typalign:c typstorage:c \
+         typispreferred:b typisdefined:b typdelim:c typrelid:o typsubscript:t typelem:o typarray:o typinput:o \
+         typoutput:o typreceive:o typsend:o typmodin:o typmodout:o typanalyze:o typalign:c typstorage:c \
          typnotnull:b typbasetype:o typtypmod:i typndims:i typcollation:o typdefaultbin:t typdefault:t typacl:tt";
     let mut rows = Vec::new();
     for kind in PgKind::ALL {
         let (scalar, array) = (PgType::scalar(kind), PgType { kind, array: true });
-        let functions = (format!("{}in", scalar.name()), format!("{}out", scalar.name()));
-        rows.push(type_row(scalar.oid(), &scalar.name(), scalar.length(), kind.category(), functions));
+        rows.push(type_row(scalar.oid(), &scalar.name(), scalar.length(), kind.category()));
         if let Some(row) = rows.last_mut() {
             row.extend([("typelem", Cell::Integer(0)), ("typarray", array.oid().into())]);
             row.extend([("typalign", alignment(scalar).into()), ("typcollation", collation(scalar).into())]);
         }
-        let functions = ("array_in".to_owned(), "array_out".to_owned());
-        rows.push(type_row(array.oid(), &array.name(), -1, "A", functions));
+        rows.push(type_row(array.oid(), &array.name(), -1, "A"));
         if let Some(row) = rows.last_mut() {
             row.extend([("typelem", scalar.oid().into()), ("typarray", Cell::Integer(0))]);
             row.extend([("typalign", "i".into()), ("typcollation", collation(scalar).into())]);
@@ -336,7 +334,7 @@ fn types() -> Result<RecordBatch, ArrowError> {
         (3802, "jsonb", -1, "U", 3807),
     ];
     for (oid, name, length, category, array) in others {
-        rows.push(type_row(oid, name, length, category, (format!("{name}in"), format!("{name}out"))));
+        rows.push(type_row(oid, name, length, category));
         if let Some(row) = rows.last_mut() {
             row.extend([("typelem", Cell::Integer(0)), ("typarray", Cell::Integer(array))]);
             row.extend([("typalign", "i".into()), ("typcollation", Cell::Integer(0))]);
@@ -345,14 +343,10 @@ fn types() -> Result<RecordBatch, ArrowError> {
     table(columns(COLUMNS), &rows)
 }
 
-fn type_row(
-    oid: u32,
-    name: &str,
-    length: i16,
-    category: &str,
-    (input, output): (String, String),
-) -> Vec<(&'static str, Cell)> {
+fn type_row(oid: u32, name: &str, length: i16, category: &str) -> Vec<(&'static str, Cell)> {
     let pseudo = category == "P";
+    // Drivers tell arrays by the functions that read them; no other type's are asked for.
+    let function = |of_array: u32| Cell::from(if category == "A" { of_array } else { 0 });
     vec![
         ("oid", oid.into()),
         ("typname", name.into()),
@@ -367,13 +361,13 @@ fn type_row(
         ("typdelim", ",".into()),
         ("typrelid", 0.into()),
         ("typsubscript", "-".into()),
-        ("typinput", input.into()),
-        ("typoutput", output.into()),
-        ("typreceive", format!("{name}recv").into()),
-        ("typsend", format!("{name}send").into()),
-        ("typmodin", "-".into()),
-        ("typmodout", "-".into()),
-        ("typanalyze", "-".into()),
+        ("typinput", function(750)),
+        ("typoutput", function(751)),
+        ("typreceive", function(2_400)),
+        ("typsend", function(2_401)),
+        ("typmodin", 0.into()),
+        ("typmodout", 0.into()),
+        ("typanalyze", 0.into()),
         ("typstorage", if length < 0 { "x" } else { "p" }.into()),
         ("typnotnull", false.into()),
         ("typbasetype", 0.into()),
@@ -382,7 +376,16 @@ fn type_row(
     ]
 }
 
-/// The name, in the order of their object ids, with what it returns and takes.
+/// The functions of PostgreSQL itself that clients look up.
+const BUILTIN: [(u32, &str); 4] =
+    [(750, "array_in"), (751, "array_out"), (2_400, "array_recv"), (2_401, "array_send")];
+
+/// The object id of one of them.
+pub(super) fn builtin_function(name: &str) -> Option<u32> {
+    BUILTIN.into_iter().find(|(_, known)| *known == name).map(|(oid, _)| oid)
+}
+
+/// The function of ours with this object id.
 pub(super) fn function_of_oid(oid: i64) -> Option<&'static functions::Definition> {
     let at = oid.checked_sub(i64::from(FUNCTION_OID))?;
     functions::definitions().into_iter().nth(usize::try_from(at).ok()?)
@@ -423,7 +426,19 @@ fn procedures() -> Result<RecordBatch, ArrowError> {
             ("prosrc", function.name.into()),
         ]
     };
-    let rows: Vec<_> = (FUNCTION_OID..).zip(functions::definitions()).map(row).collect();
+    let builtin = |(oid, name): (u32, &'static str)| {
+        vec![
+            ("oid", Cell::from(oid)),
+            ("proname", name.into()),
+            ("pronamespace", namespace_oid(PG_CATALOG).into()),
+            ("proowner", ROLE_OID.into()),
+            ("prokind", "f".into()),
+            ("proretset", false.into()),
+            ("prosrc", name.into()),
+        ]
+    };
+    let ours = (FUNCTION_OID..).zip(functions::definitions()).map(row);
+    let rows: Vec<_> = BUILTIN.into_iter().map(builtin).chain(ours).collect();
     table(columns(COLUMNS), &rows)
 }
 

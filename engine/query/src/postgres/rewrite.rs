@@ -7,15 +7,15 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    Array, ArrayElemTypeDef, BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, JoinOperator, ObjectName, Query, Select,
-    SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement, TableFactor, TableWithJoins, Value,
-    VisitMut, VisitorMut,
+    Array, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, JoinOperator, ObjectName,
+    Query, Select, SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement,
+    TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
 };
 
 use super::empty_tables::is_empty_table;
 use super::functions::identifier_parts;
-use super::pg_catalog::{catalog_table_names, namespace_oid, relations};
+use super::pg_catalog::{builtin_function, catalog_table_names, namespace_oid, relations};
 use super::types::PgType;
 use super::{INFORMATION_SCHEMA, PG_CATALOG};
 use crate::tables::{Listing, PUBLIC};
@@ -54,7 +54,9 @@ impl VisitorMut for Rewriter<'_> {
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
         match factor {
-            TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => strip(name),
+            TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => {
+                strip(name)
+            }
             _ => {}
         }
         ControlFlow::Continue(())
@@ -86,7 +88,9 @@ impl VisitorMut for Rewriter<'_> {
                 None
             }
             Expr::Cast { expr: inner, data_type, .. } => match inner.as_ref() {
-                Expr::Value(value) if matches!(value.value, Value::Placeholder(_)) => by_name(inner, data_type),
+                Expr::Value(value) if matches!(value.value, Value::Placeholder(_)) => {
+                    by_name(inner, data_type)
+                }
                 _ => self.cast(inner, data_type),
             },
             Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. } => {
@@ -151,7 +155,7 @@ impl Rewriter<'_> {
         if !matches!(name, "regclass" | "regnamespace" | "regtype" | "regproc") {
             return None;
         }
-        if literal.parse::<u32>().is_ok() && name != "regproc" {
+        if literal.parse::<u32>().is_ok() {
             return Some(number(literal));
         }
         let parts = identifier_parts(literal)?;
@@ -161,7 +165,7 @@ impl Rewriter<'_> {
             _ => return None,
         };
         let oid = match name {
-            "regproc" => return Some(text(last)),
+            "regproc" => builtin_function(last),
             "regnamespace" => {
                 let known = [PG_CATALOG, INFORMATION_SCHEMA].contains(&last)
                     || (self.listing)().iter().any(|(schema, _)| schema == last);
@@ -169,8 +173,10 @@ impl Rewriter<'_> {
             }
             "regtype" => PgType::from_name(last).map(PgType::oid),
             _ => {
-                let fits = |of: &str| schema.map_or([PUBLIC, PG_CATALOG].contains(&of), |schema| schema == of);
-                let found = relations((self.listing)()).into_iter().find(|r| r.name == last && fits(&r.schema));
+                let fits =
+                    |of: &str| schema.map_or([PUBLIC, PG_CATALOG].contains(&of), |schema| schema == of);
+                let found =
+                    relations((self.listing)()).into_iter().find(|r| r.name == last && fits(&r.schema));
                 found.map(|relation| relation.oid)
             }
         };
@@ -194,7 +200,13 @@ fn by_name(inner: &Expr, data_type: &DataType) -> Option<Expr> {
 /// `array(SELECT x …)`, which the engine has as an aggregate. Of no rows it gives NULL, not an empty list.
 fn array_of(query: &mut Query) -> Expr {
     if without_rows(&query.body) {
-        return null();
+        return Expr::Cast {
+            kind: CastKind::Cast,
+            expr: Box::new(null()),
+            data_type: DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(DataType::Text), None)),
+            array: false,
+            format: None,
+        };
     }
     let mut query = query.clone();
     if let SetExpr::Select(select) = query.body.as_mut()
@@ -315,7 +327,8 @@ fn is_empty_factor(factor: &TableFactor) -> bool {
     match factor {
         TableFactor::Table { name, args: None, .. } => catalog_table(name).is_some_and(is_empty_table),
         TableFactor::Table { name, args: Some(arguments), .. } => {
-            let unnests = name.0.last().and_then(|part| part.as_ident()).is_some_and(|name| name.value == "unnest");
+            let unnests =
+                name.0.last().and_then(|part| part.as_ident()).is_some_and(|name| name.value == "unnest");
             unnests && arguments.args.iter().any(|argument| is_unset_list(&argument.to_string()))
         }
         TableFactor::UNNEST { array_exprs, .. } => {
@@ -421,7 +434,8 @@ fn empty_select(select: &mut Select) {
         };
         names.push(unused(&names, name));
     }
-    let column = |name: String| SelectItem::ExprWithAlias { expr: null(), alias: Ident::with_quote('"', name) };
+    let column =
+        |name: String| SelectItem::ExprWithAlias { expr: null(), alias: Ident::with_quote('"', name) };
     *select = Select {
         select_token: AttachedToken::empty(),
         projection: names.into_iter().map(column).collect(),
@@ -465,7 +479,8 @@ fn name_of(expr: &Expr) -> Option<String> {
 
 /// Columns that are not named get the names that PostgreSQL gives: of the function, or of the key.
 fn name_as_postgres(select: &mut Select) {
-    let plain = |item: &SelectItem| matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. });
+    let plain =
+        |item: &SelectItem| matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. });
     if !select.projection.iter().all(plain) {
         return;
     }
@@ -530,7 +545,8 @@ fn name_twice_named_in(select: &mut Select) {
         let repeated = match expr {
             Expr::Identifier(_) => of_all || !of_tables.is_empty(),
             Expr::CompoundIdentifier(parts) => {
-                let table: Vec<String> = parts.iter().take(parts.len() - 1).map(ToString::to_string).collect();
+                let table: Vec<String> =
+                    parts.iter().take(parts.len() - 1).map(ToString::to_string).collect();
                 of_all || of_tables.contains(&table.join("."))
             }
             _ => false,
@@ -557,17 +573,18 @@ fn first_of_catalog(query: &mut Query) {
         _ => false,
     };
     let only_catalog = !select.from.is_empty()
-        && select
-            .from
-            .iter()
-            .all(|from| of_catalog(&from.relation) && from.joins.iter().all(|join| of_catalog(&join.relation)));
+        && select.from.iter().all(|from| {
+            of_catalog(&from.relation) && from.joins.iter().all(|join| of_catalog(&join.relation))
+        });
     let plain = matches!(&select.group_by, GroupByExpr::Expressions(by, _) if by.is_empty());
     if !only_catalog || !plain || select.distinct.is_some() {
         return;
     }
     if let [item] = select.projection.as_mut_slice() {
         match item {
-            SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } if !has_aggregate(expr) => {
+            SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }
+                if !has_aggregate(expr) =>
+            {
                 *expr = call("first_value", vec![expr.clone()]);
                 query.order_by = None;
             }
@@ -611,7 +628,7 @@ mod tests {
             ("SELECT '7'::regclass AS x", "SELECT 7 AS x"),
             ("SELECT 'pg_class'::regclass AS x", "SELECT 1259 AS x"),
             ("SELECT 'nothing'::regclass AS x", "SELECT NULL AS x"),
-            ("SELECT 'pg_catalog.array_in'::regproc AS x", "SELECT 'array_in' AS x"),
+            ("SELECT 'pg_catalog.array_in'::regproc AS x", "SELECT 750 AS x"),
             ("SELECT '{a,\"b c\",NULL}'::text[] AS x", "SELECT ARRAY['a', 'b c', NULL] AS x"),
             ("SELECT '{1,-2}'::int[] AS x", "SELECT ARRAY[1, -2] AS x"),
             ("SELECT a WHERE 'a' <> ALL('{a,b}')", "SELECT a WHERE 'a' <> ALL(ARRAY['a', 'b'])"),
@@ -624,12 +641,15 @@ mod tests {
     #[test]
     fn tables_without_rows_give_none() {
         for (sql, expected) in [
-            ("SELECT (SELECT x FROM pg_attrdef d WHERE d.adrelid = a.o) AS x FROM a", "SELECT NULL AS x FROM a"),
+            (
+                "SELECT (SELECT x FROM pg_attrdef d WHERE d.adrelid = a.o) AS x FROM a",
+                "SELECT NULL AS x FROM a",
+            ),
             ("SELECT a WHERE NOT EXISTS (SELECT 1 FROM pg_index)", "SELECT a WHERE true"),
             ("SELECT a WHERE a IN (SELECT indexrelid FROM pg_index)", "SELECT a WHERE false"),
             (
                 "SELECT array(SELECT x FROM pg_catalog.unnest(c.reloptions) x) AS o FROM pg_class AS c",
-                "SELECT NULL AS o FROM pg_class AS c",
+                "SELECT CAST(NULL AS TEXT[]) AS o FROM pg_class AS c",
             ),
             (
                 "SELECT p.polname, array(SELECT 1) FROM pg_policy p JOIN x ON true ORDER BY p.polname",

@@ -72,8 +72,7 @@ pub(super) fn columns(line: &str) -> SchemaRef {
     let field = |word: &str| {
         let (name, kind) = word.split_once(':').unwrap_or((word, "t"));
         let marked = |data_type, mark: &str| {
-            Field::new(name, data_type, true)
-                .with_metadata(HashMap::from([(mark.to_owned(), String::new())]))
+            Field::new(name, data_type, true).with_metadata(HashMap::from([(mark.to_owned(), String::new())]))
         };
         match kind {
             "o" => marked(DataType::Int32, OID_MARK),

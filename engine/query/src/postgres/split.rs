@@ -1,7 +1,7 @@
 //! A text of a client, taken apart into statements, those for the connection told from those for the engine.
 
 use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 /// One statement of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,22 @@ pub enum ClientStatement {
     RollbackTo,
     /// `COPY`, which is not offered.
     Copy,
+    /// `DECLARE name CURSOR FOR …`.
+    Declare {
+        /// The name of the cursor.
+        name: String,
+        /// What it reads.
+        query: Box<ClientText>,
+    },
+    /// `FETCH … FROM name`.
+    Fetch {
+        /// The name of the cursor.
+        name: String,
+        /// How many rows, `None` for all that are left.
+        most: Option<usize>,
+    },
+    /// `CLOSE name` of a cursor.
+    CloseCursor(String),
     /// `SET name = value`.
     Set {
         /// The name as it was written.
@@ -59,23 +75,30 @@ pub enum SetValue {
 
 /// The statements of a text. One that cannot be taken apart is one statement: the engine says what is wrong with it.
 pub fn split(sql: &str) -> Vec<ClientText> {
-    let whole = || {
-        vec![ClientText { sql: sql.to_owned(), offset: 0, statement: ClientStatement::Query }]
-    };
+    let whole = || vec![ClientText { sql: sql.to_owned(), offset: 0, statement: ClientStatement::Query }];
     let Ok(tokens) = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location() else { return whole() };
     let positions = Positions::new(sql);
     let mut texts = Vec::new();
     let mut begin = 0;
-    let mut words: Vec<Token> = Vec::new();
-    let mut add = |begin: usize, end: usize, words: &mut Vec<Token>| {
+    let mut words: Vec<TokenWithSpan> = Vec::new();
+    let text = |begin: usize, end: usize, statement: ClientStatement| {
+        let text = sql.get(begin..end)?.trim_start();
+        let offset = sql.get(..end - text.len()).map_or(0, |before| before.chars().count());
+        Some(ClientText { sql: text.trim_end().to_owned(), offset, statement })
+    };
+    let mut add = |begin: usize, end: usize, words: &mut Vec<TokenWithSpan>| {
         let words = std::mem::take(words);
         if words.is_empty() {
             return;
         }
-        let Some(written) = sql.get(begin..end) else { return };
-        let text = written.trim_start();
-        let offset = sql.get(..end - text.len()).map_or(0, |before| before.chars().count());
-        texts.push(ClientText { sql: text.trim_end().to_owned(), offset, statement: statement_of(&words) });
+        let cursor = cursor_of(&words).and_then(|(name, at)| {
+            let begin = positions.byte(words[at].span.start.line, words[at].span.start.column);
+            let query = text(begin, end, ClientStatement::Query)?;
+            Some(ClientStatement::Declare { name, query: Box::new(query) })
+        });
+        let tokens: Vec<Token> = words.into_iter().map(|word| word.token).collect();
+        let statement = cursor.unwrap_or_else(|| statement_of(&tokens));
+        texts.extend(text(begin, end, statement));
     };
     for token in tokens {
         match token.token {
@@ -85,11 +108,52 @@ pub fn split(sql: &str) -> Vec<ClientText> {
                 begin = at + 1;
             }
             Token::Whitespace(_) | Token::EOF => {}
-            other => words.push(other),
+            _ => words.push(token),
         }
     }
     add(begin, sql.len(), &mut words);
     texts
+}
+
+/// The name of a cursor that is declared, and at which word its query begins.
+fn cursor_of(words: &[TokenWithSpan]) -> Option<(String, usize)> {
+    let is = |at: usize, word: &str| {
+        matches!(&words.get(at)?.token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))
+            .then_some(())
+    };
+    is(0, "declare")?;
+    let Token::Word(name) = &words.get(1)?.token else { return None };
+    let cursor = (2..words.len().min(8)).find(|at| is(*at, "cursor").is_some())?;
+    let query = (cursor + 1..words.len().min(cursor + 4)).find(|at| is(*at, "for").is_some())? + 1;
+    (query < words.len()).then(|| (name.value.clone(), query))
+}
+
+/// The cursor of a `FETCH`, and how many rows; `None` when it does not go forward.
+fn fetch_of(tokens: &[Token]) -> Option<(String, Option<usize>)> {
+    let mut most = Some(1);
+    let mut rest = tokens.get(1..)?;
+    if let [Token::Word(word), after @ ..] = rest
+        && ["next", "forward"].contains(&word.value.to_lowercase().as_str())
+        && !after.is_empty()
+    {
+        rest = after;
+    }
+    match rest {
+        [Token::Number(number, _), after @ ..] => (most, rest) = (Some(number.parse().ok()?), after),
+        [Token::Word(word), after @ ..] if word.value.eq_ignore_ascii_case("all") => {
+            (most, rest) = (None, after)
+        }
+        _ => {}
+    }
+    if let [Token::Word(word), after @ ..] = rest
+        && ["from", "in"].contains(&word.value.to_lowercase().as_str())
+    {
+        rest = after;
+    }
+    match rest {
+        [Token::Word(name)] => Some((name.value.clone(), most)),
+        _ => None,
+    }
 }
 
 /// Where lines begin.
@@ -132,6 +196,11 @@ fn statement_of(tokens: &[Token]) -> ClientStatement {
         ("LISTEN", _) => ClientStatement::Accepted("LISTEN"),
         ("UNLISTEN", _) => ClientStatement::Accepted("UNLISTEN"),
         ("CLOSE", "ALL") => ClientStatement::Accepted("CLOSE CURSOR ALL"),
+        ("CLOSE", _) if tokens.len() == 2 => ClientStatement::CloseCursor(name_of(&tokens[1..])),
+        ("FETCH", _) => match fetch_of(tokens) {
+            Some((name, most)) => ClientStatement::Fetch { name, most },
+            None => ClientStatement::Query,
+        },
         ("DISCARD", "ALL") => ClientStatement::Reset("DISCARD ALL"),
         ("DISCARD", _) => ClientStatement::Accepted("DISCARD"),
         ("RESET", "ALL") => ClientStatement::Reset("RESET"),
@@ -174,7 +243,9 @@ fn set_of(tokens: &[Token]) -> ClientStatement {
     };
     let mut at = 1;
     match (word(1).as_str(), word(2).as_str()) {
-        ("SESSION", "CHARACTERISTICS") | ("SESSION", "AUTHORIZATION") => return ClientStatement::Accepted("SET"),
+        ("SESSION", "CHARACTERISTICS") | ("SESSION", "AUTHORIZATION") => {
+            return ClientStatement::Accepted("SET");
+        }
         ("LOCAL" | "SESSION", _) => at = 2,
         _ => {}
     }
@@ -192,7 +263,8 @@ fn set_of(tokens: &[Token]) -> ClientStatement {
     }
     let rest = tokens.get(at..).unwrap_or_default();
     let is_sign = |token: &Token| {
-        matches!(token, Token::Eq) || matches!(token, Token::Word(word) if word.value.eq_ignore_ascii_case("to"))
+        matches!(token, Token::Eq)
+            || matches!(token, Token::Word(word) if word.value.eq_ignore_ascii_case("to"))
     };
     match rest.iter().position(is_sign) {
         Some(sign) if sign > 0 => {
@@ -233,10 +305,7 @@ mod tests {
     fn semicolons_in_texts_and_comments_split_nothing() {
         let texts = split("SELECT ';' -- a;b\n;; SELECT \"ä;\" ; /* x; */ SELECT $$;$$");
         let parts: Vec<(&str, usize)> = texts.iter().map(|t| (t.sql.as_str(), t.offset)).collect();
-        assert_eq!(
-            parts,
-            [("SELECT ';' -- a;b", 0), ("SELECT \"ä;\"", 21), ("/* x; */ SELECT $$;$$", 36)]
-        );
+        assert_eq!(parts, [("SELECT ';' -- a;b", 0), ("SELECT \"ä;\"", 21), ("/* x; */ SELECT $$;$$", 36)]);
         assert!(split(" ; -- nothing\n").is_empty());
         assert_eq!(split("SELECT 'unended; x").len(), 1);
     }
@@ -254,8 +323,7 @@ mod tests {
         assert_eq!(only("SET TIME ZONE 'UTC'"), set("TimeZone", "UTC"));
         assert_eq!(only("SET NAMES 'utf8'"), set("client_encoding", "utf8"));
         assert_eq!(only("SET runlake.seed = 7"), set("runlake.seed", "7"));
-        let default =
-            ClientStatement::Set { name: "statement_timeout".to_owned(), value: SetValue::Default };
+        let default = ClientStatement::Set { name: "statement_timeout".to_owned(), value: SetValue::Default };
         assert_eq!(only("SET statement_timeout TO DEFAULT"), default);
         assert_eq!(only("RESET statement_timeout"), default);
         assert_eq!(only("SET"), ClientStatement::Query);
@@ -264,6 +332,27 @@ mod tests {
             only("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"),
             ClientStatement::Accepted("SET")
         );
+    }
+
+    #[test]
+    fn cursors_are_declared_over_a_query_and_read_forward() {
+        let declared = only("DECLARE \"c\" NO SCROLL CURSOR WITHOUT HOLD FOR\n SELECT 1 FROM t");
+        let ClientStatement::Declare { name, query } = declared else { panic!("{declared:?}") };
+        assert_eq!((name.as_str(), query.sql.as_str(), query.offset), ("c", "SELECT 1 FROM t", 46));
+        for (sql, expected) in [
+            ("FETCH c", Some(1)),
+            ("FETCH NEXT FROM c", Some(1)),
+            ("FETCH FORWARD 10 FROM \"c\"", Some(10)),
+            ("FETCH 5 IN c", Some(5)),
+            ("FETCH ALL FROM c", None),
+            ("FETCH FORWARD ALL FROM c", None),
+        ] {
+            let fetched = ClientStatement::Fetch { name: "c".to_owned(), most: expected };
+            assert_eq!(only(sql), fetched, "{sql}");
+        }
+        assert_eq!(only("FETCH BACKWARD 1 FROM c"), ClientStatement::Query);
+        assert_eq!(only("CLOSE c"), ClientStatement::CloseCursor("c".to_owned()));
+        assert_eq!(only("DECLARE c CURSOR"), ClientStatement::Query);
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod functions_golden;
 mod guard;
 mod lake;
 mod points;
+mod postgres;
 mod pruning;
 mod session;
 mod sql_files;

@@ -141,8 +141,11 @@ pub(super) async fn rows(shared: &Arc<Shared>, command: Command) -> Result<Recor
         reason: "flight.metadata",
         message: format!("metadata could not be put together: {error}"),
     };
-    let unsupported =
-        || ServiceError::Invalid { reason: "flight.metadata", field: None, message: "no metadata".to_owned() };
+    let unsupported = || ServiceError::Invalid {
+        reason: "flight.metadata",
+        field: None,
+        message: "no metadata".to_owned(),
+    };
     match command {
         Command::CommandGetCatalogs(_) => {
             let mut catalogs = GetCatalogsBuilder::new();
@@ -199,7 +202,8 @@ async fn tables(
     let none = Schema::empty();
     for TableEntry { schema, name, columns } in tables {
         if fits(&schema, &name)
-            && let Err(error) = builder.append(DATABASE, schema, name, TABLE, columns.as_deref().unwrap_or(&none))
+            && let Err(error) =
+                builder.append(DATABASE, schema, name, TABLE, columns.as_deref().unwrap_or(&none))
         {
             return Ok(Err(error));
         }

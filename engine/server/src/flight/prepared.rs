@@ -93,7 +93,10 @@ fn make_room(all: &mut HashMap<u128, Prepared>, bytes: usize) -> Result<(), Serv
     if bytes > BYTES / 4 {
         return Err(ServiceError::TooLarge {
             reason: "flight.prepared_statement_too_large",
-            message: format!("a prepared statement and its values have {bytes} bytes, at most {} are kept", BYTES / 4),
+            message: format!(
+                "a prepared statement and its values have {bytes} bytes, at most {} are kept",
+                BYTES / 4
+            ),
         });
     }
     all.retain(|_, prepared| prepared.used.elapsed() < IDLE);

@@ -87,9 +87,10 @@ impl Tickets {
         let refuse = || ServiceError::Invalid {
             reason: "flight.ticket",
             field: None,
-            message: "the ticket is not one of this server for this caller, or it is too old; ask GetFlightInfo \
+            message:
+                "the ticket is not one of this server for this caller, or it is too old; ask GetFlightInfo \
                       again"
-                .to_owned(),
+                    .to_owned(),
         };
         let (signed, code) = ticket.split_at_checked(ticket.len().wrapping_sub(CODE)).ok_or_else(refuse)?;
         let expected = self.code(signed, caller).ok_or_else(refuse)?;
@@ -103,7 +104,9 @@ impl Tickets {
         }
         match kind {
             1 => String::from_utf8(payload.to_vec()).map(Content::Statement).map_err(|_| refuse()),
-            2 => payload.try_into().map(|id| Content::Prepared(u128::from_be_bytes(id))).map_err(|_| refuse()),
+            2 => {
+                payload.try_into().map(|id| Content::Prepared(u128::from_be_bytes(id))).map_err(|_| refuse())
+            }
             3 => Ok(Content::Metadata(payload.to_vec())),
             _ => Err(refuse()),
         }

@@ -97,7 +97,8 @@ impl Budget {
     /// A place for the bytes of one message that does not come in a body.
     pub(super) async fn message(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ServiceError> {
         let count = u32::try_from(bytes).unwrap_or(u32::MAX);
-        match tokio::time::timeout(self.limits.wait, Arc::clone(&self.bytes).acquire_many_owned(count)).await {
+        match tokio::time::timeout(self.limits.wait, Arc::clone(&self.bytes).acquire_many_owned(count)).await
+        {
             Ok(Ok(place)) => Ok(place),
             _ => {
                 let message =

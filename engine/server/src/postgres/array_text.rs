@@ -88,7 +88,10 @@ mod tests {
     fn quotes_stand_where_they_must() {
         let all = ["a", "", "null", "a b", "a\"b\\", "{}"].map(|e| Some(e.to_owned()));
         assert_eq!(written(&all), "{a,\"\",\"null\",\"a b\",\"a\\\"b\\\\\",\"{}\"}");
-        assert_eq!(elements(" { 1 , NULL,\"x\" } ").unwrap(), [Some("1".to_owned()), None, Some("x".to_owned())]);
+        assert_eq!(
+            elements(" { 1 , NULL,\"x\" } ").unwrap(),
+            [Some("1".to_owned()), None, Some("x".to_owned())]
+        );
         for wrong in ["", "{", "1,2", "{{1},{2}}", "{1,}", "{\"a}", "{\"a\"b}"] {
             assert_eq!(elements(wrong), None, "{wrong}");
         }

@@ -116,7 +116,8 @@ impl ConnectionSettings {
                 }
             }
             "statement_timeout" => {
-                let time = duration(&text).ok_or_else(|| refuse("a number of milliseconds, or a time such as 5s"))?;
+                let time = duration(&text)
+                    .ok_or_else(|| refuse("a number of milliseconds, or a time such as 5s"))?;
                 self.time = (!time.is_zero()).then_some(time);
             }
             _ => {}
@@ -145,7 +146,8 @@ impl ConnectionSettings {
     pub(super) fn reset(&mut self) {
         self.set = self.begun.clone();
         self.ours.clear();
-        self.time = self.set.get("statement_timeout").and_then(|text| duration(text)).filter(|t| !t.is_zero());
+        self.time =
+            self.set.get("statement_timeout").and_then(|text| duration(text)).filter(|t| !t.is_zero());
     }
 
     /// The value of a setting, `None` when there is no such setting.

@@ -86,8 +86,7 @@ pub(super) fn put_interval(out: &mut BytesMut, months: i32, days: i32, micros: i
         let (seconds, rest) = (all / 1_000_000, all % 1_000_000);
         let sign = if micros < 0 { "-" } else { "" };
         let mut clock = BytesMut::new();
-        let _ =
-            write!(clock, "{sign}{:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60);
+        let _ = write!(clock, "{sign}{:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60);
         put_fraction(&mut clock, rest as u32);
         parts.push(String::from_utf8_lossy(&clock).into_owned());
     }

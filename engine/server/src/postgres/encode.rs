@@ -9,8 +9,8 @@ use arrow::array::{
 use arrow::buffer::NullBuffer;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Decimal256Type, Field, IntervalMonthDayNanoType, IntervalUnit, Schema,
-    Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, Decimal256Type, Field, IntervalMonthDayNanoType, IntervalUnit,
+    Schema, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
 };
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
@@ -68,7 +68,10 @@ impl Rows {
 }
 
 fn encoding(error: ArrowError) -> ServiceError {
-    ServiceError::Internal { reason: "postgres.encoding", message: format!("an answer could not be encoded: {error}") }
+    ServiceError::Internal {
+        reason: "postgres.encoding",
+        message: format!("an answer could not be encoded: {error}"),
+    }
 }
 
 fn out_of_range(what: &str) -> ServiceError {
@@ -130,9 +133,10 @@ fn column(array: &ArrayRef, pg_type: PgType) -> Result<Column, ArrowError> {
         PgKind::Bytea => Column::Bytea(to(DataType::Binary)?.as_binary().clone()),
         PgKind::Date => Column::Date(to(DataType::Date32)?.as_primitive().clone()),
         PgKind::Time => Column::Time(to(DataType::Time64(TimeUnit::Microsecond))?.as_primitive().clone()),
-        PgKind::Timestamp => {
-            Column::Timestamp(to(DataType::Timestamp(TimeUnit::Microsecond, None))?.as_primitive().clone(), false)
-        }
+        PgKind::Timestamp => Column::Timestamp(
+            to(DataType::Timestamp(TimeUnit::Microsecond, None))?.as_primitive().clone(),
+            false,
+        ),
         PgKind::TimestampTz => {
             let utc = to(DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())))?;
             Column::Timestamp(utc.as_primitive().clone(), true)
@@ -187,8 +191,8 @@ fn json_column(array: &ArrayRef) -> Result<Column, ArrowError> {
         DataType::Struct(fields) => {
             let record = array.as_struct();
             let columns = fields.iter().zip(record.columns());
-            let columns =
-                columns.map(|(field, child)| Ok::<_, ArrowError>((field.name().clone(), json_column(child)?)));
+            let columns = columns
+                .map(|(field, child)| Ok::<_, ArrowError>((field.name().clone(), json_column(child)?)));
             Column::Record(record.nulls().cloned(), columns.collect::<Result<_, _>>()?)
         }
         DataType::Map(..) => {
@@ -210,8 +214,8 @@ fn json_column(array: &ArrayRef) -> Result<Column, ArrowError> {
             PgType { kind: PgKind::Json, .. } => {
                 let options = FormatOptions::default();
                 let formatter = ArrayFormatter::try_new(array.as_ref(), &options)?;
-                let shown = (0..array.len())
-                    .map(|row| array.is_valid(row).then(|| formatter.value(row).to_string()));
+                let shown =
+                    (0..array.len()).map(|row| array.is_valid(row).then(|| formatter.value(row).to_string()));
                 Column::Shown(shown.collect())
             }
             plain => column(array, plain)?,
@@ -497,9 +501,15 @@ mod tests {
     #[test]
     fn plain_values_are_written_in_text() {
         assert_eq!(texts(BooleanArray::from(vec![Some(true), None])), [Some("t".to_owned()), None]);
-        assert_eq!(texts(Int64Array::from(vec![i64::MIN, 0, i64::MAX])), some(["-9223372036854775808", "0", "9223372036854775807"]));
+        assert_eq!(
+            texts(Int64Array::from(vec![i64::MIN, 0, i64::MAX])),
+            some(["-9223372036854775808", "0", "9223372036854775807"])
+        );
         assert_eq!(texts(UInt64Array::from(vec![u64::MAX])), some(["18446744073709551615"]));
-        assert_eq!(texts(Float64Array::from(vec![0.1, -0.0, f64::NAN, f64::NEG_INFINITY])), some(["0.1", "-0", "NaN", "-Infinity"]));
+        assert_eq!(
+            texts(Float64Array::from(vec![0.1, -0.0, f64::NAN, f64::NEG_INFINITY])),
+            some(["0.1", "-0", "NaN", "-Infinity"])
+        );
         assert_eq!(texts(BinaryArray::from(vec![&b"\x00\xff"[..]])), some(["\\x00ff"]));
         assert_eq!(texts(LargeStringArray::from(vec!["ä"])), some(["ä"]));
         assert_eq!(texts(NullArray::new(1)), [None]);
@@ -544,18 +554,31 @@ mod tests {
         assert_eq!(binary[0].as_ref().unwrap(), &expected);
         assert_eq!(binary[1].as_ref().unwrap().len(), 12);
         assert!(binary[2].is_none());
-        let numbers = ListArray::from_iter_primitive::<Int32Type, _, _>([Some([Some(1), Some(2)]), Some([Some(3), Some(4)])]);
+        let numbers = ListArray::from_iter_primitive::<Int32Type, _, _>([
+            Some([Some(1), Some(2)]),
+            Some([Some(3), Some(4)]),
+        ]);
         assert_eq!(texts(numbers.slice(1, 1)), some(["{3,4}"]), "a slice begins where it begins");
     }
 
     #[test]
     fn records_are_json_without_what_is_null() {
         let record = StructArray::from(vec![
-            (Arc::new(Field::new("lr", DataType::Float64, true)), Arc::new(Float64Array::from(vec![Some(0.1), None])) as ArrayRef),
-            (Arc::new(Field::new("loss \"x\"", DataType::Float64, true)), Arc::new(Float64Array::from(vec![f64::NAN, 1e20]))),
-            (Arc::new(Field::new("name", DataType::Utf8, true)), Arc::new(StringArray::from(vec![Some("a\nb"), None]))),
+            (
+                Arc::new(Field::new("lr", DataType::Float64, true)),
+                Arc::new(Float64Array::from(vec![Some(0.1), None])) as ArrayRef,
+            ),
+            (
+                Arc::new(Field::new("loss \"x\"", DataType::Float64, true)),
+                Arc::new(Float64Array::from(vec![f64::NAN, 1e20])),
+            ),
+            (
+                Arc::new(Field::new("name", DataType::Utf8, true)),
+                Arc::new(StringArray::from(vec![Some("a\nb"), None])),
+            ),
         ]);
-        let expected = ["{\"lr\":0.1,\"loss \\\"x\\\"\":\"NaN\",\"name\":\"a\\nb\"}", "{\"loss \\\"x\\\"\":1e+20}"];
+        let expected =
+            ["{\"lr\":0.1,\"loss \\\"x\\\"\":\"NaN\",\"name\":\"a\\nb\"}", "{\"loss \\\"x\\\"\":1e+20}"];
         assert_eq!(texts(record.clone()), some(expected));
         for text in texts(record.clone()).into_iter().flatten() {
             serde_json::from_str::<serde_json::Value>(&text).unwrap();

@@ -108,7 +108,8 @@ mod tests {
     fn the_place_is_counted_in_characters_of_what_was_sent() {
         let error = ServiceError::Sql {
             reason: "sql.unknown_column",
-            message: "unknown column 'x' (line 2, column 8)\n  SELECT x\n         ^\nDid you mean 'y'?".to_owned(),
+            message: "unknown column 'x' (line 2, column 8)\n  SELECT x\n         ^\nDid you mean 'y'?"
+                .to_owned(),
             position: Some(Position { line: 2, column: 8 }),
         };
         let shown = PgError::of(&error, "-- ä\nSELECT x", 10);

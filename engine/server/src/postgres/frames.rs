@@ -19,10 +19,23 @@ pub(super) const START_BYTES: usize = 10_000;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Incoming {
     Query(String),
-    Parse { name: String, sql: String, types: Vec<u32> },
-    Bind { portal: String, statement: String, formats: Vec<i16>, values: Vec<Option<Bytes>>, results: Vec<i16> },
+    Parse {
+        name: String,
+        sql: String,
+        types: Vec<u32>,
+    },
+    Bind {
+        portal: String,
+        statement: String,
+        formats: Vec<i16>,
+        values: Vec<Option<Bytes>>,
+        results: Vec<i16>,
+    },
     Describe(Target),
-    Execute { portal: String, most: u32 },
+    Execute {
+        portal: String,
+        most: u32,
+    },
     Close(Target),
     Flush,
     Sync,

@@ -70,7 +70,9 @@ pub(super) fn put_numeric(out: &mut BytesMut, decimal: &str) -> bool {
         None => (POSITIVE, decimal),
     };
     let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
-    if !whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit()) || whole.len() + fraction.len() > 1_000 {
+    if !whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit())
+        || whole.len() + fraction.len() > 1_000
+    {
         return false;
     }
     let whole = whole.trim_start_matches('0');
@@ -80,8 +82,11 @@ pub(super) fn put_numeric(out: &mut BytesMut, decimal: &str) -> bool {
         "0".repeat(leading * GROUP - whole.len()),
         "0".repeat(fraction.len().div_ceil(GROUP) * GROUP - fraction.len())
     );
-    let mut groups: Vec<i16> =
-        padded.as_bytes().chunks(GROUP).map(|group| group.iter().fold(0, |n, d| n * 10 + i16::from(d - b'0'))).collect();
+    let mut groups: Vec<i16> = padded
+        .as_bytes()
+        .chunks(GROUP)
+        .map(|group| group.iter().fold(0, |n, d| n * 10 + i16::from(d - b'0')))
+        .collect();
     let mut weight = leading as i16 - 1;
     while groups.first() == Some(&0) {
         groups.remove(0);
@@ -106,11 +111,15 @@ pub(super) fn numeric_text(mut binary: &[u8]) -> Option<String> {
     if binary.len() < 8 {
         return None;
     }
-    let (count, weight, sign, scale) = (binary.get_u16(), binary.get_i16(), binary.get_u16(), binary.get_u16());
+    let (count, weight, sign, scale) =
+        (binary.get_u16(), binary.get_i16(), binary.get_u16(), binary.get_u16());
     if sign == NOT_A_NUMBER {
         return Some("NaN".to_owned());
     }
-    if binary.len() != usize::from(count) * 2 || !matches!(sign, POSITIVE | NEGATIVE) || weight > 1_000 || scale > 1_000
+    if binary.len() != usize::from(count) * 2
+        || !matches!(sign, POSITIVE | NEGATIVE)
+        || weight > 1_000
+        || scale > 1_000
     {
         return None;
     }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Float32Array, Float64Array, Int16Array, Int32Array,
-    Int64Array, ListArray, StringArray, Time64MicrosecondArray, TimestampMicrosecondArray, new_null_array,
+    Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Float32Array, Float64Array, Int16Array,
+    Int32Array, Int64Array, ListArray, StringArray, Time64MicrosecondArray, TimestampMicrosecondArray,
+    new_null_array,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::{CastOptions, cast_with_options, concat};
@@ -31,8 +32,10 @@ pub(super) fn declared(oid: u32) -> Result<Option<DataType>, PgError> {
     }
     match PgType::from_oid(oid) {
         Some(pg_type) => Ok(Some(pg_type.data_type())),
-        None => Err(PgError::new("0A000", format!("parameters of the type with object id {oid} are not taken"))
-            .with_hint("Send the value as text and cast it in the statement.")),
+        None => {
+            Err(PgError::new("0A000", format!("parameters of the type with object id {oid} are not taken"))
+                .with_hint("Send the value as text and cast it in the statement."))
+        }
     }
 }
 
@@ -66,7 +69,8 @@ pub(super) fn value(
         wrong(&format!("{shown} is no {}", pg_type.sql_name()))
     })?;
     if UNSAID.contains(&oid) && array.data_type() != data_type {
-        return cast(&array, data_type).ok_or_else(|| wrong(&format!("the value does not fit into {data_type}")));
+        return cast(&array, data_type)
+            .ok_or_else(|| wrong(&format!("the value does not fit into {data_type}")));
     }
     Ok(array)
 }
@@ -101,7 +105,9 @@ fn from_text(text: &str, pg_type: PgType, data_type: &DataType) -> Option<ArrayR
         // The exact type: a statement may ask for milliseconds, or for a narrower number.
         _ => {
             let trimmed: ArrayRef = Arc::new(StringArray::from(vec![text.trim()]));
-            cast(&trimmed, data_type).or_else(|| cast(&trimmed, &pg_type.data_type())).filter(|a| a.null_count() == 0)
+            cast(&trimmed, data_type)
+                .or_else(|| cast(&trimmed, &pg_type.data_type()))
+                .filter(|a| a.null_count() == 0)
         }
     }
 }
@@ -146,7 +152,8 @@ fn number(text: &str) -> Option<ArrayRef> {
     if let Ok(whole) = text.parse::<i64>() {
         return Some(Arc::new(Int64Array::from(vec![whole])));
     }
-    let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'+' | b'.'));
+    let plain =
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'+' | b'.'));
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
     if plain && digits <= 38 {
         let scale = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
@@ -278,14 +285,20 @@ mod tests {
         assert_eq!(number.as_primitive::<Int64Type>().value(0), 42);
         let text = of_text("42", 0, &DataType::Utf8).unwrap();
         assert_eq!(text.as_string::<i32>().value(0), "42");
-        for (text, expected) in [("NaN", f64::NAN), ("Infinity", f64::INFINITY), ("-inf", f64::NEG_INFINITY), ("1e-3", 0.001)] {
+        for (text, expected) in
+            [("NaN", f64::NAN), ("Infinity", f64::INFINITY), ("-inf", f64::NEG_INFINITY), ("1e-3", 0.001)]
+        {
             let number = of_text(text, oid(PgKind::Float8), &DataType::Utf8).unwrap();
             let value = number.as_primitive::<Float64Type>().value(0);
             assert!(value == expected || (value.is_nan() && expected.is_nan()), "{text}");
         }
         for text in ["2024-01-02 03:04:05.5+01", "2024-01-02T02:04:05.500Z", "2024-01-02 02:04:05.5+00:00"] {
             let time = of_text(text, oid(PgKind::TimestampTz), &DataType::Utf8).unwrap();
-            assert_eq!(time.as_primitive::<TimestampMicrosecondType>().value(0), 1_704_161_045_500_000, "{text}");
+            assert_eq!(
+                time.as_primitive::<TimestampMicrosecondType>().value(0),
+                1_704_161_045_500_000,
+                "{text}"
+            );
         }
         let exact = of_text("-12.50", oid(PgKind::Numeric), &DataType::Utf8).unwrap();
         assert_eq!(exact.as_primitive::<Decimal128Type>().value_as_string(0), "-12.50");
@@ -312,14 +325,17 @@ mod tests {
         }
         binary.put_i64(7);
         binary.put_i32(-1);
-        let numbers = value(Some(&binary.freeze()), true, 1016, &declared(1016).unwrap().unwrap(), 1).unwrap();
+        let numbers =
+            value(Some(&binary.freeze()), true, 1016, &declared(1016).unwrap().unwrap(), 1).unwrap();
         let numbers = numbers.as_list::<i32>().value(0);
         assert_eq!(numbers.as_primitive::<Int64Type>().iter().collect::<Vec<_>>(), [Some(7), None]);
     }
 
     #[test]
     fn binary_moments_count_from_2000() {
-        let time = value(Some(&Bytes::from_static(&[0; 8])), true, 1184, &declared(1184).unwrap().unwrap(), 1).unwrap();
+        let time =
+            value(Some(&Bytes::from_static(&[0; 8])), true, 1184, &declared(1184).unwrap().unwrap(), 1)
+                .unwrap();
         assert_eq!(time.as_primitive::<TimestampMicrosecondType>().value(0), EPOCH_MICROS);
     }
 

@@ -240,11 +240,16 @@ impl Session {
     }
 
     async fn simple_statement(&mut self, text: &ClientText) -> Done {
+        if let ClientStatement::Fetch { name, most } = &text.statement {
+            self.check_transaction()?;
+            self.describe_cursor(name, &[]).await?;
+            return self.fetch(name, *most, &[]).await;
+        }
         if text.statement != ClientStatement::Query {
             if let Some(columns) = shown_columns(&text.statement) {
                 self.outgoing.row_description(&columns);
             }
-            return self.for_connection(&text.statement, &text.sql).await;
+            return self.for_connection(text, Vec::new()).await;
         }
         self.check_transaction()?;
         let running = self.begin(text, Vec::new()).await?;
@@ -357,12 +362,27 @@ impl Session {
     }
 
     /// What a statement for the connection does, and its answer.
-    async fn for_connection(&mut self, statement: &ClientStatement, sql: &str) -> Done {
+    async fn for_connection(&mut self, text: &ClientText, parameters: Vec<ArrayRef>) -> Done {
+        let (statement, sql) = (&text.statement, text.sql.as_str());
         if !ends_failure(statement) {
             self.check_transaction()?;
         }
         let tag = match statement {
-            ClientStatement::Query => return Ok(()),
+            ClientStatement::Query | ClientStatement::Fetch { .. } => return Ok(()),
+            ClientStatement::Declare { name, query } => {
+                if self.transaction == Transaction::None {
+                    let error = PgError::new("25P01", "a cursor is declared within a transaction");
+                    return Err(error.with_hint("BEGIN first.").into());
+                }
+                let text = Some(Arc::new(query.as_ref().clone()));
+                let state = PortalState::Waiting;
+                self.portals.add(name.clone(), Portal { text, parameters, formats: Vec::new(), state })?;
+                "DECLARE CURSOR"
+            }
+            ClientStatement::CloseCursor(name) => {
+                self.portals.take(name)?;
+                "CLOSE CURSOR"
+            }
             ClientStatement::Begin => {
                 if self.transaction == Transaction::Begun {
                     self.outgoing.notice("25001", "there is already a transaction in progress");
@@ -391,7 +411,11 @@ impl Session {
             }
             ClientStatement::Set { name, value } => {
                 self.set(name, value, sql).await?;
-                if sql.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("reset")) { "RESET" } else { "SET" }
+                if sql.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("reset")) {
+                    "RESET"
+                } else {
+                    "SET"
+                }
             }
             ClientStatement::Show(name) => {
                 let value = self.settings.get(name).ok_or_else(|| {
@@ -430,6 +454,36 @@ impl Session {
             ClientStatement::Accepted(tag) => tag,
         };
         self.outgoing.command_complete(tag);
+        Ok(())
+    }
+
+    /// Describes the rows of a cursor.
+    async fn describe_cursor(&mut self, name: &str, formats: &[i16]) -> Done {
+        let mut cursor = self.portals.take(name)?;
+        if !formats.is_empty() {
+            cursor.formats = formats.to_vec();
+        }
+        self.describe_portal(&mut cursor).await?;
+        self.portals.put_back(name.to_owned(), cursor);
+        Ok(())
+    }
+
+    /// Sends the next rows of a cursor.
+    async fn fetch(&mut self, name: &str, most: Option<usize>, formats: &[i16]) -> Done {
+        let mut cursor = self.portals.take(name)?;
+        let Some(text) = cursor.text.clone() else { return Ok(()) };
+        let mut rows = 0;
+        if most != Some(0)
+            && let Some(open) = self.opened(&mut cursor, &text).await?
+        {
+            let more;
+            (rows, more) = self.deliver(open, formats, most.unwrap_or(0), &text).await?;
+            if !more {
+                cursor.state = PortalState::Done;
+            }
+        }
+        self.portals.put_back(name.to_owned(), cursor);
+        self.outgoing.command_complete(&format!("FETCH {rows}"));
         Ok(())
     }
 
@@ -499,10 +553,13 @@ impl Session {
         if let Some(described) = prepared.described {
             return Ok(Some(described));
         }
-        let Some(text) = prepared.text.filter(|text| text.statement == ClientStatement::Query) else {
-            return Ok(None);
+        let Some(text) = prepared.text else { return Ok(None) };
+        let text = match &text.statement {
+            ClientStatement::Query => text.as_ref(),
+            ClientStatement::Declare { query, .. } => query.as_ref(),
+            _ => return Ok(None),
         };
-        let described = Arc::new(self.describe(&text, &prepared.oids).await?);
+        let described = Arc::new(self.describe(text, &prepared.oids).await?);
         self.statements.set_description(name, Arc::clone(&described));
         Ok(Some(described))
     }
@@ -525,9 +582,15 @@ impl Session {
         };
         let oids: Vec<u32> = described.parameters.iter().enumerate().map(oid).collect();
         self.outgoing.parameter_description(&oids);
+        let declares = prepared
+            .text
+            .as_ref()
+            .is_some_and(|text| matches!(text.statement, ClientStatement::Declare { .. }));
         match &described.columns {
-            Some(columns) => self.outgoing.row_description(&encode::describe(columns, |_| false)),
-            None => self.outgoing.no_data(),
+            Some(columns) if !declares => {
+                self.outgoing.row_description(&encode::describe(columns, |_| false))
+            }
+            _ => self.outgoing.no_data(),
         }
         Ok(())
     }
@@ -606,6 +669,11 @@ impl Session {
             self.outgoing.no_data();
             return Ok(());
         };
+        if let ClientStatement::Fetch { name, .. } = &text.statement {
+            let formats = portal.formats.clone();
+            // A cursor has a query, so this goes no deeper.
+            return Box::pin(self.describe_cursor(name, &formats)).await;
+        }
         if text.statement != ClientStatement::Query {
             match shown_columns(&text.statement) {
                 Some(columns) => self.outgoing.row_description(&columns),
@@ -629,8 +697,12 @@ impl Session {
             self.outgoing.empty_query();
             return Ok(());
         };
+        if let ClientStatement::Fetch { name, most } = &text.statement {
+            let formats = portal.formats.clone();
+            return self.fetch(name, *most, &formats).await;
+        }
         if text.statement != ClientStatement::Query {
-            return self.for_connection(&text.statement, &text.sql).await;
+            return self.for_connection(&text, std::mem::take(&mut portal.parameters)).await;
         }
         let formats = portal.formats.clone();
         let Some(open) = self.opened(portal, &text).await? else {
@@ -664,7 +736,10 @@ fn ends_failure(statement: &ClientStatement) -> bool {
 fn check_width(running: &Running) -> Result<(), PgError> {
     let width = running.schema.fields().len();
     if width > COLUMNS {
-        return Err(PgError::new("54011", format!("the result has {width} columns, at most {COLUMNS} are sent")));
+        return Err(PgError::new(
+            "54011",
+            format!("the result has {width} columns, at most {COLUMNS} are sent"),
+        ));
     }
     Ok(())
 }
@@ -672,7 +747,9 @@ fn check_width(running: &Running) -> Result<(), PgError> {
 fn too_large(limit: usize, unit: &str) -> ServiceError {
     ServiceError::TooLarge {
         reason: "sql.result_too_large",
-        message: format!("the result is larger than {limit} {unit}: add a LIMIT, or aggregate; Flight SQL has no such limit"),
+        message: format!(
+            "the result is larger than {limit} {unit}: add a LIMIT, or aggregate; Flight SQL has no such limit"
+        ),
     }
 }
 
@@ -694,7 +771,8 @@ fn shown_columns(statement: &ClientStatement) -> Option<Vec<ColumnDescription>> 
 
 /// What a statement is called when it is complete.
 fn tag(sql: &str, rows: usize) -> String {
-    let word = sql.split(|c: char| !c.is_ascii_alphabetic()).find(|word| !word.is_empty()).unwrap_or_default();
+    let word =
+        sql.split(|c: char| !c.is_ascii_alphabetic()).find(|word| !word.is_empty()).unwrap_or_default();
     match word.to_uppercase().as_str() {
         "EXPLAIN" => "EXPLAIN".to_owned(),
         "SHOW" | "DESCRIBE" | "DESC" => "SHOW".to_owned(),

@@ -117,12 +117,17 @@ fn begin(version: u32, rest: &[u8]) -> Result<Beginning, PgError> {
     if !parameters.contains_key("user") {
         return Err(PgError::fatal("28000", "no user was given"));
     }
-    if parameters.get("replication").is_some_and(|value| !matches!(value.as_str(), "false" | "off" | "0" | "no")) {
+    if parameters
+        .get("replication")
+        .is_some_and(|value| !matches!(value.as_str(), "false" | "off" | "0" | "no"))
+    {
         return Err(PgError::fatal("0A000", "replication is not offered"));
     }
     if let Some(named) = parameters.get("database").filter(|named| named.as_str() != DATABASE) {
         let error = PgError::fatal("3D000", format!("database \"{named}\" does not exist"));
-        return Err(error.with_hint(format!("The database is \"{DATABASE}\"; each project is a schema in it.")));
+        return Err(
+            error.with_hint(format!("The database is \"{DATABASE}\"; each project is a schema in it."))
+        );
     }
     Ok(Beginning { newer: minor > 0, unknown_options, parameters })
 }

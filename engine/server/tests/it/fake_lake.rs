@@ -174,10 +174,10 @@ impl LakeService for FakeLake {
         }
         let known = ["rows", "endless", "stuck"].iter().any(|word| statement.sql.starts_with(word));
         if !known {
-            return self.query(statement).await.map(|answer| Description {
-                columns: Some(answer.schema),
-                parameters: Vec::new(),
-            });
+            return self
+                .query(statement)
+                .await
+                .map(|answer| Description { columns: Some(answer.schema), parameters: Vec::new() });
         }
         Ok(Description { columns: Some(numbered()), parameters: Vec::new() })
     }

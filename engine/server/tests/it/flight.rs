@@ -43,7 +43,7 @@ fn ticket(info: &FlightInfo) -> Ticket {
 
 async fn rows(client: &mut Client, info: FlightInfo) -> Result<Vec<RecordBatch>, FlightError> {
     let announced = info.clone().try_decode_schema().unwrap();
-    let stream = soon(client.do_get(ticket(&info))).await.map_err(FlightError::from)?;
+    let stream = soon(client.do_get(ticket(&info))).await?;
     let batches: Vec<RecordBatch> = soon(stream.try_collect()).await?;
     assert!(batches.iter().all(|batch| batch.schema().as_ref() == &announced), "rows are as announced");
     Ok(batches)
@@ -54,11 +54,10 @@ fn status(error: &FlightError) -> (Code, &str) {
     (status.code(), status.message())
 }
 
-fn refused(error: arrow::error::ArrowError) -> Status {
-    let arrow::error::ArrowError::ExternalError(source) = &error else { panic!("{error}") };
-    match source.downcast_ref::<FlightError>() {
-        Some(FlightError::Tonic(status)) => status.as_ref().clone(),
-        _ => source.downcast_ref::<Status>().unwrap_or_else(|| panic!("{source}")).clone(),
+fn refused(error: FlightError) -> Status {
+    match error {
+        FlightError::Tonic(status) => *status,
+        other => panic!("{other}"),
     }
 }
 
@@ -91,12 +90,12 @@ async fn prepared_statements_take_their_values() {
     assert_eq!(parameters.fields().len(), 2);
     assert_eq!(parameters.field(0).data_type(), &DataType::Utf8);
     let values = |texts: Vec<&str>, numbers: Vec<i64>| {
-        let schema = Schema::new(vec![
-            Field::new("a", DataType::Utf8, true),
-            Field::new("b", DataType::Int64, true),
-        ]);
-        let columns: Vec<arrow::array::ArrayRef> =
-            vec![std::sync::Arc::new(StringArray::from(texts)), std::sync::Arc::new(Int64Array::from(numbers))];
+        let schema =
+            Schema::new(vec![Field::new("a", DataType::Utf8, true), Field::new("b", DataType::Int64, true)]);
+        let columns: Vec<arrow::array::ArrayRef> = vec![
+            std::sync::Arc::new(StringArray::from(texts)),
+            std::sync::Arc::new(Int64Array::from(numbers)),
+        ];
         RecordBatch::try_new(std::sync::Arc::new(schema), columns).unwrap()
     };
     for (text, number) in [("x'; DROP", 7), ("y", -1)] {
@@ -216,7 +215,8 @@ async fn what_writes_and_plans_of_other_engines_are_refused() {
     assert_eq!(error.code(), Code::Unimplemented);
     assert!(error.message().contains("Substrait"), "{error}");
     let unknown = Any { type_url: "type.googleapis.com/nobody.Knows".to_owned(), value: Vec::new().into() };
-    let error = soon(raw.get_flight_info(FlightDescriptor::new_cmd(unknown.encode_to_vec()))).await.unwrap_err();
+    let error =
+        soon(raw.get_flight_info(FlightDescriptor::new_cmd(unknown.encode_to_vec()))).await.unwrap_err();
     assert_eq!(error.code(), Code::Unimplemented);
     let error = soon(raw.get_flight_info(FlightDescriptor::new_cmd(b"\x01\xff".to_vec()))).await.unwrap_err();
     assert_eq!(error.code(), Code::InvalidArgument, "{error}");

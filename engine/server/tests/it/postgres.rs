@@ -110,11 +110,11 @@ async fn errors_have_their_code_and_their_place() {
 async fn parameters_reach_the_statement_in_text_and_binary() {
     let running = Running::start(ServerConfig::default()).await;
     let client = running.session().await;
-    let statement =
-        soon(client.prepare_typed("given", &[Type::INT8, Type::FLOAT8, Type::TEXT, Type::BOOL])).await.unwrap();
+    let statement = soon(client.prepare_typed("given", &[Type::INT8, Type::FLOAT8, Type::TEXT, Type::BOOL]))
+        .await
+        .unwrap();
     assert_eq!(statement.params(), [Type::INT8, Type::FLOAT8, Type::TEXT, Type::BOOL]);
-    let row =
-        soon(client.query_one(&statement, &[&7_i64, &f64::NAN, &None::<&str>, &true])).await.unwrap();
+    let row = soon(client.query_one(&statement, &[&7_i64, &f64::NAN, &None::<&str>, &true])).await.unwrap();
     let values: Vec<Option<&str>> = (0..4).map(|at| row.get(at)).collect();
     assert_eq!(values, [Some("7"), Some("NaN"), None, Some("true")]);
     let unsaid = soon(client.prepare("given")).await.unwrap();

@@ -6,7 +6,7 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
-use datafusion::logical_expr::expr::Placeholder;
+use datafusion::logical_expr::expr::{Cast, Placeholder};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 use datafusion::sql::sqlparser::ast::{Statement, Value, ValueWithSpan, VisitMut, VisitorMut};
 use datafusion::sql::sqlparser::tokenizer::Location;
@@ -82,40 +82,53 @@ pub(crate) fn types(
 ) -> Result<Vec<DataType>> {
     let count = numbers(plan)?.into_iter().max().unwrap_or(0).max(written);
     let asked = plan.get_parameter_types()?;
-    let arrays = arrays(plan)?;
+    let placed = placed(plan)?;
     let of = |number: usize| {
         let declared = declared.get(number - 1).cloned().flatten();
         let name = format!("${number}");
-        let array = || arrays.iter().find(|(of, _)| *of == name).map(|(_, of)| of.clone());
-        let asked = || asked.get(&name).cloned().flatten().or_else(array);
+        let by_place = || placed.iter().find(|(of, _)| *of == name).map(|(_, of)| of.clone());
+        let asked = || asked.get(&name).cloned().flatten().or_else(by_place);
         declared.or_else(asked).filter(|kind| kind != &DataType::Null).unwrap_or(DataType::Utf8)
     };
     Ok((1..=count).map(of).collect())
 }
 
-/// The parameters that stand for a list, as in `metric = ANY($1)`.
-fn arrays(plan: &LogicalPlan) -> Result<Vec<(String, DataType)>> {
-    let mut arrays = Vec::new();
+/// The types of parameters that the engine does not infer by itself but whose place says them: `metric = ANY($1)`,
+/// `$1::bigint`, `LIMIT $1`.
+fn placed(plan: &LogicalPlan) -> Result<Vec<(String, DataType)>> {
+    let unsaid = |expr: &Expr| match expr {
+        Expr::Placeholder(Placeholder { id, field: None }) => Some(id.clone()),
+        _ => None,
+    };
+    let mut placed = Vec::new();
     plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::Limit(limit) = node {
+            let counts = [limit.skip.as_deref(), limit.fetch.as_deref()].into_iter().flatten();
+            placed.extend(counts.filter_map(unsaid).map(|id| (id, DataType::Int64)));
+        }
         node.apply_expressions(|expr| {
             expr.apply(|expr| {
-                if let Expr::ScalarFunction(call) = expr
-                    && call.func.name() == "array_has"
-                    && let [Expr::Placeholder(Placeholder { id, field: None }), element] =
-                        call.args.as_slice()
-                {
-                    let schemas =
-                        node.inputs().into_iter().map(|input| input.schema()).chain([node.schema()]);
-                    let mut types = schemas.filter_map(|schema| element.get_type(schema).ok());
-                    if let Some(of) = types.next() {
-                        arrays.push((id.clone(), DataType::new_list(plain(of), true)));
+                match expr {
+                    Expr::ScalarFunction(call) if call.func.name() == "array_has" => {
+                        if let [list, element] = call.args.as_slice()
+                            && let Some(id) = unsaid(list)
+                        {
+                            let inputs = node.inputs().into_iter().map(LogicalPlan::schema);
+                            let mut schemas = inputs.chain([node.schema()]);
+                            let of = schemas.find_map(|schema| element.get_type(schema).ok());
+                            placed.extend(of.map(|of| (id, DataType::new_list(plain(of), true))));
+                        }
                     }
+                    Expr::Cast(Cast { expr, field }) => {
+                        placed.extend(unsaid(expr).map(|id| (id, field.data_type().clone())));
+                    }
+                    _ => {}
                 }
                 Ok(TreeNodeRecursion::Continue)
             })
         })
     })?;
-    Ok(arrays)
+    Ok(placed)
 }
 
 /// Texts come from clients in one form.

@@ -386,7 +386,8 @@ fn parameters_have_the_types_that_the_statement_asks_for() {
             vec![DataType::Int64, DataType::Utf8View],
         ),
         ("SELECT $2, $1", vec![DataType::Utf8, DataType::Utf8]),
-        ("SELECT name FROM runs LIMIT $1", vec![DataType::Int64]),
+        ("SELECT name FROM runs LIMIT $1 OFFSET $2", vec![DataType::Int64, DataType::Int64]),
+        ("SELECT $1::double precision", vec![DataType::Float64]),
         ("SELECT 1 FROM points WHERE metric = ANY($1)", vec![DataType::new_list(DataType::Utf8, true)]),
         // The statement is emptied, and still takes what is written in it.
         ("SELECT indrelid FROM pg_index WHERE indrelid IN ($1, $2)", vec![DataType::Utf8, DataType::Utf8]),

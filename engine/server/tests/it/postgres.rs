@@ -13,10 +13,14 @@ use crate::{Running, eventually, soon};
 impl Running {
     /// A session of a driver.
     async fn session(&self) -> Client {
+        self.session_and_task().await.0
+    }
+
+    /// A session, and the task that holds its connection.
+    async fn session_and_task(&self) -> (Client, tokio::task::JoinHandle<Result<(), Error>>) {
         let url = format!("host=127.0.0.1 port={} user=me dbname=runlake", self.postgres.port());
         let (client, connection) = soon(tokio_postgres::connect(&url, NoTls)).await.unwrap();
-        tokio::spawn(connection);
-        client
+        (client, tokio::spawn(connection))
     }
 }
 
@@ -72,7 +76,7 @@ async fn several_statements_are_answered_one_after_another_until_one_fails() {
     let asked: Vec<String> =
         running.lake.statements.lock().unwrap().iter().map(|statement| statement.sql.clone()).collect();
     assert_eq!(asked, ["rows 1", "rows 2", "rows 1", "wrong"]);
-    assert!(simple(&client, " ;; ").await.unwrap().1.is_empty(), "nothing is asked");
+    assert!(simple(&client, " ;; ").await.unwrap().0.is_empty(), "nothing is asked");
     running.stop().await.unwrap();
 }
 
@@ -267,7 +271,8 @@ async fn a_reader_that_goes_away_or_stops_reading_ends_its_statement() {
         ..ServerConfig::default()
     };
     let running = Running::start(config).await;
-    let (gone, slow, third) = (running.session().await, running.session().await, running.session().await);
+    let (gone, connection) = running.session_and_task().await;
+    let (slow, third) = (running.session().await, running.session().await);
     let of_gone = soon(gone.query_raw("endless", Vec::<i64>::new())).await.unwrap();
     let mut of_gone = Box::pin(of_gone);
     assert!(soon(of_gone.next()).await.unwrap().is_ok());
@@ -275,8 +280,7 @@ async fn a_reader_that_goes_away_or_stops_reading_ends_its_statement() {
     let mut of_slow = Box::pin(of_slow);
     assert!(soon(of_slow.next()).await.unwrap().is_ok());
     assert_eq!(code(&simple(&third, "rows 1").await.unwrap_err()), "53300", "both places are taken");
-    drop(of_gone);
-    drop(gone);
+    connection.abort();
     eventually("the statement of the one that went away is gone", || {
         running.lake.queries.load(Ordering::SeqCst) == 1
     })

@@ -472,6 +472,7 @@ fn name_of(expr: &Expr) -> Option<String> {
             let plain = || PgType::from_name(&data_type.to_string().to_lowercase()).map(PgType::name);
             name_of(expr).or_else(plain)
         }
+        Expr::Collate { expr, .. } => name_of(expr),
         Expr::Case { .. } => Some("case".to_owned()),
         _ => None,
     }
@@ -618,7 +619,7 @@ mod tests {
         for (sql, expected) in [
             ("SELECT pg_catalog.version()", "SELECT version() AS \"version\""),
             ("SELECT current_schema AS s", "SELECT current_schema() AS s"),
-            ("SELECT a COLLATE pg_catalog.default FROM t", "SELECT a FROM t"),
+            ("SELECT a COLLATE pg_catalog.default FROM t", "SELECT a AS \"a\" FROM t"),
             ("SELECT a OPERATOR(pg_catalog.~) 'x' FROM t", "SELECT a ~ 'x' FROM t"),
             ("SELECT $1::regclass AS x", "SELECT to_regclass($1) AS x"),
             (

@@ -305,7 +305,7 @@ mod tests {
     fn semicolons_in_texts_and_comments_split_nothing() {
         let texts = split("SELECT ';' -- a;b\n;; SELECT \"ä;\" ; /* x; */ SELECT $$;$$");
         let parts: Vec<(&str, usize)> = texts.iter().map(|t| (t.sql.as_str(), t.offset)).collect();
-        assert_eq!(parts, [("SELECT ';' -- a;b", 0), ("SELECT \"ä;\"", 21), ("/* x; */ SELECT $$;$$", 36)]);
+        assert_eq!(parts, [("SELECT ';' -- a;b", 0), ("SELECT \"ä;\"", 21), ("/* x; */ SELECT $$;$$", 35)]);
         assert!(split(" ; -- nothing\n").is_empty());
         assert_eq!(split("SELECT 'unended; x").len(), 1);
     }
@@ -338,7 +338,7 @@ mod tests {
     fn cursors_are_declared_over_a_query_and_read_forward() {
         let declared = only("DECLARE \"c\" NO SCROLL CURSOR WITHOUT HOLD FOR\n SELECT 1 FROM t");
         let ClientStatement::Declare { name, query } = declared else { panic!("{declared:?}") };
-        assert_eq!((name.as_str(), query.sql.as_str(), query.offset), ("c", "SELECT 1 FROM t", 46));
+        assert_eq!((name.as_str(), query.sql.as_str(), query.offset), ("c", "SELECT 1 FROM t", 47));
         for (sql, expected) in [
             ("FETCH c", Some(1)),
             ("FETCH NEXT FROM c", Some(1)),

@@ -153,7 +153,7 @@ fn psql_shows_tables_columns_and_places_of_mistakes() {
         ("\\dn", "public"),
         ("\\dt", "points"),
         ("\\d", "points"),
-        ("\\d runs", "params        | json"),
+        ("\\d runs", "| json "),
         ("\\d+ points", "double precision"),
         ("\\d \"default\".runs", "Table \"default.runs\""),
         ("\\df", "bootstrap_ci"),

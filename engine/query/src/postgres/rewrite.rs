@@ -119,7 +119,7 @@ impl VisitorMut for Rewriter<'_> {
                 Some(Expr::Value(Value::Boolean(*negated).with_empty_span()))
             }
             Expr::InSubquery { expr: inner, subquery, negated } => {
-                let list = if without_rows(&subquery.body) {
+                if without_rows(&subquery.body) {
                     // NOT IN nothing is true for every value; IN nothing for none.
                     Some(Expr::Value(Value::Boolean(*negated).with_empty_span()))
                 } else if reads_search_path(subquery) {
@@ -127,8 +127,7 @@ impl VisitorMut for Rewriter<'_> {
                     Some(Expr::InList { expr, list: vec![text(PUBLIC)], negated: *negated })
                 } else {
                     None
-                };
-                list
+                }
             }
             _ => None,
         };

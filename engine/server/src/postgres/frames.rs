@@ -89,9 +89,10 @@ pub(super) async fn next(
     let mut body = BytesMut::with_capacity(length.min(SMALL));
     while body.len() < length {
         let mut rest = (&mut *stream).take((length - body.len()) as u64);
-        match tokio::time::timeout(idle, rest.read_buf(&mut body)).await.map_err(slow)?.map_err(broken)? {
-            0 => return Err(PgError::protocol("the connection ended within a message")),
-            _ => {}
+        let count =
+            tokio::time::timeout(idle, rest.read_buf(&mut body)).await.map_err(slow)?.map_err(broken)?;
+        if count == 0 {
+            return Err(PgError::protocol("the connection ended within a message"));
         }
     }
     let message = read(letter[0], body.freeze())?;

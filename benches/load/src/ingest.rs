@@ -126,7 +126,7 @@ impl ServerProcess {
         let mut child = Command::new(program)
             .arg("--lake")
             .arg(lake)
-            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(["serve", "--listen", "127.0.0.1:0", "--postgres", "off"])
             .args(arguments)
             .env("RUNLAKE_LOG", "error")
             .env_remove("RUNLAKE_URL")

@@ -1,11 +1,13 @@
 //! `runlake serve`.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use runlake::query::ServiceConfig;
+use runlake::query::postgres::DATABASE;
 use runlake::store::SyncPolicy;
 use runlake::{Lake, LakeOptions, MemoryPlan};
 use server::{Server, ServerConfig, signal};
@@ -19,12 +21,15 @@ use crate::size;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  runlake serve\n  runlake --lake /data/lake serve --listen 127.0.0.1:7171\n  runlake serve --memory 1GB"
+    after_help = "Examples:\n  runlake serve\n  runlake serve --postgres off\n  runlake --lake /data/lake serve --listen 127.0.0.1:7171\n  runlake serve --memory 1GB"
 )]
 pub(crate) struct ServeArguments {
-    /// Address and port for gRPC and /healthz
+    /// Address and port for gRPC, Arrow Flight SQL and /healthz
     #[arg(long, default_value = "127.0.0.1:7070", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
+    /// Address and port for clients of PostgreSQL (database runlake), or `off`
+    #[arg(long, default_value = "127.0.0.1:5433", value_name = "ADDRESS:PORT", value_parser = postgres_address)]
+    postgres: PostgresAddress,
     /// When a write is acknowledged: `group` when it is on disk, each sync serving all writes that wait for it; a time
     /// such as `200ms` when it is written, with a sync at least that often (a power cut may take the last ones)
     #[arg(long, default_value = "group", value_name = "WHEN", value_parser = sync_policy)]
@@ -52,9 +57,13 @@ pub(crate) async fn run(place: &Place, arguments: ServeArguments) -> anyhow::Res
         .into());
     }
     let memory = MemoryPlan::within(arguments.memory.unwrap_or_else(MemoryPlan::default_limit))?;
-    let config =
-        ServerConfig { listen: arguments.listen, insecure: arguments.insecure, ..ServerConfig::default() }
-            .within(&memory);
+    let config = ServerConfig {
+        listen: arguments.listen,
+        postgres: arguments.postgres.0,
+        insecure: arguments.insecure,
+        ..ServerConfig::default()
+    }
+    .within(&memory);
     config.check()?;
     let bar = Bar::new("reading the log");
     let mut queries = ServiceConfig { waiting: arguments.query_queue.into(), ..ServiceConfig::shared() };
@@ -75,10 +84,30 @@ pub(crate) async fn run(place: &Place, arguments: ServeArguments) -> anyhow::Res
     let server = Server::bind(config, Arc::new(lake.clone())).await?;
     let owner = format!("runlake serve on http://{}", server.local_addr());
     lake.store()?.describe_owner(&owner).map_err(runlake::Error::from)?;
-    // Scripts wait for this line; it is the only one on standard output.
-    println!("listening on http://{}", server.local_addr());
+    // Scripts wait for the first line; nothing else comes on standard output. Both at once: whoever reads only the first
+    // may have closed the pipe when the second comes.
+    let mut lines = format!("listening on http://{}\n", server.local_addr());
+    if let Some(address) = server.postgres_addr() {
+        lines.push_str(&format!("listening on postgres://{address}/{DATABASE}\n"));
+    }
+    print!("{lines}");
+    std::io::stdout().flush()?;
     server.serve(signal::stop_requested()).await?;
     Ok(exit::DONE)
+}
+
+/// Where clients of PostgreSQL are awaited; nowhere for `None`.
+#[derive(Debug, Clone, Copy)]
+struct PostgresAddress(Option<SocketAddr>);
+
+fn postgres_address(text: &str) -> Result<PostgresAddress, String> {
+    match text {
+        "off" => Ok(PostgresAddress(None)),
+        _ => text
+            .parse()
+            .map(|address| PostgresAddress(Some(address)))
+            .map_err(|_| "say an address with a port such as 127.0.0.1:5433, or `off`".to_owned()),
+    }
 }
 
 fn sync_policy(text: &str) -> Result<SyncPolicy, String> {
@@ -100,6 +129,13 @@ fn sync_policy(text: &str) -> Result<SyncPolicy, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_door_for_postgresql_can_be_closed() {
+        assert!(postgres_address("off").unwrap().0.is_none());
+        assert_eq!(postgres_address("[::1]:1").unwrap().0.unwrap().port(), 1);
+        assert!(postgres_address("5433").is_err());
+    }
 
     #[test]
     fn a_time_needs_a_unit_and_a_limit() {

@@ -4,11 +4,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::array::ArrayRef;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::sql::parser::Statement;
 use futures::FutureExt as _;
@@ -22,8 +24,10 @@ use tokio::time::Instant;
 use crate::error::{QueryError, Result};
 use crate::explain_error::{Vocabulary, explain};
 use crate::guard::{LimitedStream, QueryLimits, Request, check_plan, read_statement};
+use crate::parameters;
+use crate::postgres;
 use crate::service::{EngineView, Place, Resources, is_repeatable, stoppable};
-use crate::session::{SessionFactory, Settings};
+use crate::session::{Dialect, SessionFactory, Settings};
 use crate::tables::{Access, Notices, SnapshotCatalog};
 
 /// Who asks, and what it may cost.
@@ -37,6 +41,10 @@ pub struct QueryOptions {
     pub settings: Settings,
     /// Who asks: callers take turns, and see their own statements in `system.queries`. Empty for the owner of the lake.
     pub caller: String,
+    /// How the text is read.
+    pub dialect: Dialect,
+    /// The values of `$1`, `$2`, …: arrays of one value each.
+    pub parameters: Vec<ArrayRef>,
 }
 
 /// The answer to a statement.
@@ -130,9 +138,11 @@ pub(crate) fn run_with<'a>(
             limits: options.limits.clone(),
             all: factory.resources().sizes(),
         };
+        let dialect = options.dialect;
         let (state, catalog) = factory.state(
             snapshot,
             &options.access,
+            dialect,
             options.settings,
             Some((&resources, view)),
             notices.clone(),
@@ -142,6 +152,7 @@ pub(crate) fn run_with<'a>(
             state,
             catalog,
             memory_limit: options.limits.memory,
+            dialect,
             resources: Arc::clone(&resources),
         });
 
@@ -149,10 +160,10 @@ pub(crate) fn run_with<'a>(
         let (planned, plan) = tokio::sync::oneshot::channel();
         let (rows, mut waiting) = mpsc::channel(WAITING_BATCHES);
         let limits = options.limits.clone();
-        let settings = options.settings;
+        let (settings, parameters) = (options.settings, options.parameters);
         let told = Arc::clone(&resources);
         let answering = async move {
-            match prepare(&words, &limits, settings, started).await {
+            match prepare(&words, &limits, settings, &parameters, started).await {
                 Err(error) => drop(planned.send(Err(error))),
                 Ok(Prepared::Settings(settings)) => drop(planned.send(Ok((empty_schema(), Some(settings))))),
                 Ok(Prepared::Rows(mut stream)) => {
@@ -244,6 +255,7 @@ struct Words {
     catalog: SnapshotCatalog,
     memory_limit: usize,
     resources: Arc<Resources>,
+    dialect: Dialect,
 }
 
 impl Words {
@@ -278,6 +290,7 @@ async fn prepare(
     words: &Arc<Words>,
     limits: &QueryLimits,
     mut settings: Settings,
+    parameters: &[ArrayRef],
     started: Instant,
 ) -> Result<Prepared> {
     match read_statement(&words.sql, limits, &|error| words.explain(error))? {
@@ -286,7 +299,7 @@ async fn prepare(
             Ok(Prepared::Settings(settings))
         }
         Request::Read(statement) => {
-            let planning = open(words, *statement);
+            let planning = open(words, *statement, parameters);
             let stream = match tokio::time::timeout_at(started + limits.time, planning).await {
                 Ok(stream) => stream.map_err(|error| words.explain(error))?,
                 Err(_) => return Err(QueryError::Time { seconds: limits.time.as_secs() }),
@@ -301,11 +314,139 @@ async fn prepare(
 async fn open(
     words: &Words,
     statement: Statement,
+    parameters: &[ArrayRef],
 ) -> std::result::Result<datafusion::execution::SendableRecordBatchStream, DataFusionError> {
-    let plan = words.state.statement_to_plan(statement).await?;
-    check_plan(&plan)?;
+    let (plan, _) = plan(words, statement).await?;
+    let plan = parameters::bind(plan, parameters)?;
     words.resources.note_repeatable(is_repeatable(&plan));
     let plan = words.state.create_physical_plan(&plan).await?;
     let plan = stoppable(plan, words.resources.stop())?;
     execute_stream(plan, words.state.task_ctx())
+}
+
+/// The checked plan of a statement, its parameters not bound yet, and how many are written in it.
+async fn plan(
+    words: &Words,
+    mut statement: Statement,
+) -> std::result::Result<(LogicalPlan, usize), DataFusionError> {
+    let written = number_marks(&mut statement);
+    if words.dialect == Dialect::Postgres {
+        say_for_the_engine(&mut statement, &words.catalog);
+    }
+    let plan = words.state.statement_to_plan(statement).await?;
+    check_plan(&plan)?;
+    Ok((plan, written))
+}
+
+fn number_marks(statement: &mut Statement) -> usize {
+    match statement {
+        Statement::Statement(sql) => parameters::number_marks(sql),
+        Statement::Explain(explain) => number_marks(&mut explain.statement),
+        _ => 0,
+    }
+}
+
+fn say_for_the_engine(statement: &mut Statement, catalog: &SnapshotCatalog) {
+    match statement {
+        Statement::Statement(sql) => postgres::rewrite(sql, &|| catalog.listing()),
+        Statement::Explain(explain) => say_for_the_engine(&mut explain.statement, catalog),
+        _ => {}
+    }
+}
+
+/// What a statement takes and gives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Description {
+    /// The columns of its rows; `None` where it has none, as `SET`.
+    pub columns: Option<SchemaRef>,
+    /// The types of `$1`, `$2`, …
+    pub parameters: Vec<DataType>,
+}
+
+/// Describes a statement without running it, behind the same guard and in the same time as [`run`]. A parameter has the
+/// type that `declared` says, else the one that the statement asks for, else it is a text.
+///
+/// # Errors
+/// As those of [`run`].
+pub fn describe<'a>(
+    factory: &'a SessionFactory,
+    snapshot: &'a Snapshot,
+    sql: &'a str,
+    options: QueryOptions,
+    declared: Vec<Option<DataType>>,
+) -> BoxFuture<'a, Result<Description>> {
+    async move {
+        let Some(handle) = factory.handle() else {
+            return Err(QueryError::Internal { message: "the engine is stopping".to_owned() });
+        };
+        let dialect = options.dialect;
+        let resources = Arc::new(factory.resources().statement(&options.limits));
+        let notices = Notices::default();
+        let (state, catalog) =
+            factory.state(snapshot, &options.access, dialect, options.settings, None, notices);
+        let memory_limit = options.limits.memory;
+        let words = Words { sql: sql.to_owned(), state, catalog, memory_limit, dialect, resources };
+        let limits = options.limits;
+        let time = limits.time;
+        let mut settings = options.settings;
+        let mut work = JoinSet::new();
+        let describing = async move {
+            match read_statement(&words.sql, &limits, &|error| words.explain(error))? {
+                Request::Set { key, value } => {
+                    settings.set(&key, &value)?;
+                    Ok(Description { columns: None, parameters: Vec::new() })
+                }
+                Request::Read(statement) => {
+                    let described = async {
+                        let (plan, written) = plan(&words, *statement).await?;
+                        let parameters = parameters::types(&plan, &declared, written)?;
+                        let plan = parameters::bind_nothing(plan, &parameters)?;
+                        let options = words.state.config_options();
+                        let plan = words.state.analyzer().execute_and_check(plan, options, |_, _| {})?;
+                        let columns = Arc::new(plan.schema().as_arrow().clone());
+                        Ok(Description { columns: Some(columns), parameters })
+                    };
+                    described.await.map_err(|error| words.explain(error))
+                }
+            }
+        };
+        work.spawn_on(describing, handle);
+        match tokio::time::timeout(time + GRACE, work.join_next()).await {
+            Ok(Some(Ok(described))) => described,
+            Ok(Some(Err(error))) => Err(ended(Some(Err(error)))),
+            Ok(None) => Err(ended(None)),
+            Err(_) => Err(QueryError::Time { seconds: time.as_secs() }),
+        }
+    }
+    .boxed()
+}
+
+/// The tables that a caller sees, by schema and name, each with its columns when `columns` says so for it.
+///
+/// # Errors
+/// When a table of the lake cannot be read.
+pub fn list_tables<'a>(
+    factory: &'a SessionFactory,
+    snapshot: &'a Snapshot,
+    access: &'a Access,
+    columns: &'a (dyn Fn(&str, &str) -> bool + Send + Sync),
+) -> BoxFuture<'a, Result<Vec<(String, String, Option<SchemaRef>)>>> {
+    async move {
+        let (dialect, settings) = (Dialect::Runlake, Settings::default());
+        let (_, catalog) = factory.state(snapshot, access, dialect, settings, None, Notices::default());
+        let mut tables = Vec::new();
+        for (schema, names) in catalog.listing() {
+            for name in names {
+                let described = if columns(&schema, &name) {
+                    let described = catalog.columns(&schema, &name, true).await;
+                    described.map_err(|error| QueryError::Storage { message: error.to_string() })?
+                } else {
+                    None
+                };
+                tables.push((schema.clone(), name, described));
+            }
+        }
+        Ok(tables)
+    }
+    .boxed()
 }

@@ -11,16 +11,18 @@ mod explain_error;
 pub mod functions;
 mod guard;
 mod service;
+mod parameters;
+pub mod postgres;
 mod session;
 mod tables;
 pub mod text;
 
 pub use error::{Located, Place, QueryError, Result};
-pub use execute::{Answer, QueryOptions, run};
+pub use execute::{Answer, Description, QueryOptions, describe, list_tables, run};
 pub use guard::QueryLimits;
 pub use service::{
     JobReport, LakeState, LogFile, QueryService, ServiceConfig, ServiceMetrics, StatementReport,
     StatementState,
 };
-pub use session::{Device, SessionConfig, SessionFactory, Settings};
+pub use session::{Device, Dialect, SessionConfig, SessionFactory, Settings};
 pub use tables::{Access, Notices, OnCorrupt};

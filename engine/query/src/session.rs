@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList};
 use datafusion::common::DataFusionError;
@@ -24,6 +24,7 @@ use url::Url;
 use crate::error::{Located, QueryError, Result};
 use crate::functions;
 use crate::guard::{guarded_scalar_functions, guarded_table_functions};
+use crate::postgres;
 use crate::service::{Engine, EngineView, Resources, SharedResources};
 use crate::tables::{
     Access, CATALOG, JoinOnOrdinals, KeyCache, NameNeededKeys, Notices, OnCorrupt, PUBLIC, Reading,
@@ -140,9 +141,21 @@ fn setting(message: String, hint: &str) -> QueryError {
     QueryError::Setting(Located { message, place: None, hint: Some(hint.to_owned()) })
 }
 
+/// How a statement is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dialect {
+    /// As it stands.
+    #[default]
+    Runlake,
+    /// As clients of PostgreSQL mean it: with `pg_catalog`, its functions and its ways of writing.
+    Postgres,
+}
+
 /// Builds sessions; made once for a lake.
 pub struct SessionFactory {
     base: SessionState,
+    /// The base of statements of clients of PostgreSQL, made for the first of them.
+    postgres: OnceLock<SessionState>,
     environment: Arc<RuntimeEnv>,
     resources: SharedResources,
     engine: Arc<Engine>,
@@ -219,15 +232,25 @@ impl SessionFactory {
             .enable_all()
             .build()
             .map_err(|error| internal(&error))?;
-        let (engine, keys) = (Arc::default(), Arc::default());
-        Ok(Self { base, environment, resources, engine, keys, partitions, threads: Some(threads) })
+        Ok(Self {
+            base,
+            postgres: OnceLock::new(),
+            environment,
+            resources,
+            engine: Arc::default(),
+            keys: Arc::default(),
+            partitions,
+            threads: Some(threads),
+        })
     }
 
     /// A session over all of one snapshot, for the owner of the lake: an engine's context to use as one likes, without
     /// the guard of [`crate::run`]. Named arguments of our functions may leave no gaps here: `run` fills them, the
     /// engine does not.
     pub fn session(&self, snapshot: &Snapshot) -> SessionContext {
-        let (state, _) = self.state(snapshot, &Access::All, Settings::default(), None, Notices::default());
+        let dialect = Dialect::Runlake;
+        let (state, _) =
+            self.state(snapshot, &Access::All, dialect, Settings::default(), None, Notices::default());
         SessionContext::new_with_state(state)
     }
 
@@ -237,6 +260,7 @@ impl SessionFactory {
         &self,
         snapshot: &Snapshot,
         access: &Access,
+        dialect: Dialect,
         settings: Settings,
         statement: Option<(&Resources, EngineView)>,
         notices: Notices,
@@ -249,15 +273,16 @@ impl SessionFactory {
             ..EngineView::default()
         });
         let merge_bytes = (view.limits.memory / (8 * self.partitions)).min(MERGE_BYTES);
-        let keys = Arc::clone(&self.keys);
-        let catalog = SnapshotCatalog::new(snapshot.clone(), access.clone(), keys, reading, view);
+        let (keys, for_postgres) = (Arc::clone(&self.keys), dialect == Dialect::Postgres);
+        let catalog =
+            SnapshotCatalog::new(snapshot.clone(), access.clone(), keys, reading, view, for_postgres);
         let catalogs = MemoryCatalogProviderList::new();
         catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog.clone()));
         let mut environment = self.environment.as_ref().clone();
         if let Some(resources) = resources {
             resources.give_to(&mut environment);
         }
-        let mut state = SessionStateBuilder::new_from_existing(self.base.clone())
+        let mut state = SessionStateBuilder::new_from_existing(self.base_of(dialect).clone())
             .with_catalog_list(Arc::new(catalogs))
             .with_runtime_env(Arc::new(environment))
             .build();
@@ -282,6 +307,27 @@ impl SessionFactory {
     /// What the tables of `system` show.
     pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.engine
+    }
+
+    fn base_of(&self, dialect: Dialect) -> &SessionState {
+        match dialect {
+            Dialect::Runlake => &self.base,
+            Dialect::Postgres => self.postgres.get_or_init(|| {
+                // `information_schema` is ours there, with the types that these clients know.
+                let config = self.base.config().clone().with_information_schema(false);
+                let mut state = SessionStateBuilder::new_from_existing(self.base.clone())
+                    .with_config(config)
+                    .with_type_planner(postgres::type_planner())
+                    .build();
+                for function in postgres::scalars() {
+                    // The only error is that of a registry that takes no functions; this one does.
+                    let _ = state.register_udf(function);
+                }
+                let keywords = postgres::keywords();
+                state.register_udtf(keywords.name(), Arc::clone(keywords.function()));
+                state
+            }),
+        }
     }
 
     /// Where statements run.

@@ -31,7 +31,7 @@ use model::ProjectName;
 use model::schema::Table;
 use store::Snapshot;
 
-pub(crate) use catalog::{CATALOG, PUBLIC, SnapshotCatalog};
+pub(crate) use catalog::{CATALOG, Listing, PUBLIC, SnapshotCatalog, is_table};
 use column_scan::Request;
 use constraints::Constraints;
 pub(crate) use keys::{KeyCache, KeyTypes};

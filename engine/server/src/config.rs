@@ -21,6 +21,8 @@ const LEAST_WINDOW: u32 = 64 << 10;
 pub struct ServerConfig {
     /// The address of the one port.
     pub listen: SocketAddr,
+    /// The address for clients of PostgreSQL; `None` for none.
+    pub postgres: Option<SocketAddr>,
     /// Whether to listen beyond loopback although nobody has to say who they are.
     pub insecure: bool,
     /// Largest gRPC message, in bytes.
@@ -80,6 +82,7 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7070),
+            postgres: None,
             insecure: false,
             message_bytes: 4 * MIB,
             window_batches: 64,
@@ -179,8 +182,10 @@ impl ServerConfig {
                 return refuse(key, "more than 0 and at most 30 days".to_owned());
             }
         }
-        if !self.insecure && !self.listen.ip().is_loopback() {
-            return Err(StartError::NotLoopback { listen: self.listen });
+        for listen in std::iter::once(self.listen).chain(self.postgres) {
+            if !self.insecure && !listen.ip().is_loopback() {
+                return Err(StartError::NotLoopback { listen });
+            }
         }
         Ok(())
     }
@@ -196,6 +201,7 @@ impl fmt::Display for ServerConfig {
         // Taken apart by name, so that a new field does not compile until it is shown.
         let Self {
             listen,
+            postgres,
             insecure,
             message_bytes,
             window_batches,
@@ -225,7 +231,7 @@ impl fmt::Display for ServerConfig {
         } = self;
         write!(
             f,
-            "listen={listen} insecure={insecure} message_bytes={message_bytes} window_batches={window_batches} \
+            "listen={listen} postgres={} insecure={insecure} message_bytes={message_bytes} window_batches={window_batches} \
              window_bytes={window_bytes} in_flight_requests={in_flight_requests} \
              in_flight_bytes={in_flight_bytes} decoded_bytes={decoded_bytes} permit_wait={permit_wait:?} \
              statement_time={statement_time:?} \
@@ -236,7 +242,8 @@ impl fmt::Display for ServerConfig {
              keep_alive_interval={keep_alive_interval:?} keep_alive_timeout={keep_alive_timeout:?} \
              connection_window_bytes={connection_window_bytes} stream_window_bytes={stream_window_bytes} \
              send_buffer_bytes={send_buffer_bytes} streams_per_connection={streams_per_connection} pending_resets={pending_resets} \
-             shutdown={shutdown:?}"
+             shutdown={shutdown:?}",
+            postgres.map_or_else(|| "off".to_owned(), |address| address.to_string())
         )
     }
 }
@@ -254,6 +261,8 @@ mod tests {
         config.listen = "[::1]:7070".parse().unwrap();
         config.insecure = false;
         assert!(config.check().is_ok());
+        config.postgres = Some("0.0.0.0:5433".parse().unwrap());
+        assert!(config.check().unwrap_err().to_string().contains("0.0.0.0:5433"));
     }
 
     #[test]

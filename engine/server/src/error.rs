@@ -186,11 +186,13 @@ pub enum StartError {
     },
     /// The address cannot be listened on.
     #[error(
-        "cannot listen on {listen}: {source}; is another server running there? choose another with --listen"
+        "cannot listen on {listen}: {source}; is another server running there? choose another with {flag}"
     )]
     Bind {
         /// The address.
         listen: SocketAddr,
+        /// The word on the command line that changes it.
+        flag: &'static str,
         /// What the system said.
         source: io::Error,
     },

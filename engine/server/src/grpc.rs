@@ -8,22 +8,27 @@ mod query;
 pub mod status;
 mod stream;
 
+pub(crate) use query::caller_of;
+
 use std::sync::Arc;
 
+use arrow_flight::flight_service_server::FlightServiceServer;
 use axum::Router;
 use proto::v1::admin_server::AdminServer;
 use proto::v1::ingest_server::IngestServer;
 use proto::v1::query_server::QueryServer;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 use tonic::Status;
 use tonic::service::Routes;
 
 use crate::config::ServerConfig;
 use crate::error::ServiceError;
+use crate::flight::Flight;
 use crate::metrics::{Metrics, add};
 use crate::service::{LakeService, Readiness};
 use budget::Budget;
+pub(crate) use gate::panicked;
 
 /// What all handlers share.
 pub(crate) struct Shared {
@@ -82,14 +87,19 @@ impl Shared {
         }
     }
 
+    /// A place for the bytes of one message that is about to be read.
+    pub(crate) async fn message_place(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ServiceError> {
+        self.budget.message(bytes).await
+    }
+
     /// The status for an error, counted.
-    fn refuse(&self, error: &ServiceError) -> Status {
+    pub(crate) fn refuse(&self, error: &ServiceError) -> Status {
         add(&self.metrics.requests_refused, 1);
         status::status_from_error(error)
     }
 }
 
-/// The three services behind the gate.
+/// The services of `runlake.v1` and Flight SQL behind the gate.
 pub(crate) fn routes(shared: &Arc<Shared>) -> Router {
     let message_bytes = shared.config.message_bytes;
     let ingest = IngestServer::new(ingest::IngestService::new(Arc::clone(shared)));
@@ -97,6 +107,10 @@ pub(crate) fn routes(shared: &Arc<Shared>) -> Router {
     let admin = AdminServer::new(admin::AdminService::new(Arc::clone(shared)));
     let routes = Routes::new(ingest.max_decoding_message_size(message_bytes))
         .add_service(query.max_decoding_message_size(message_bytes))
-        .add_service(admin.max_decoding_message_size(message_bytes));
+        .add_service(admin.max_decoding_message_size(message_bytes))
+        .add_service(
+            FlightServiceServer::new(Flight::new(Arc::clone(shared)))
+                .max_decoding_message_size(message_bytes),
+        );
     routes.into_axum_router().layer(axum::middleware::from_fn_with_state(Arc::clone(shared), gate::pass))
 }

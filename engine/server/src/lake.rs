@@ -4,18 +4,19 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use arrow::datatypes::DataType;
 use async_trait::async_trait;
 use futures::{StreamExt, stream};
 use model::{Command, PointBatch, WriterSequence};
-use runlake::query::{Access, QueryError, QueryLimits, QueryOptions};
+use runlake::query::{self, Access, QueryError, QueryLimits, QueryOptions, Settings};
 use runlake::store::wal::WalError;
 use runlake::store::{self, LeaseError, RegistryError, Store, StoreError};
 use runlake::{Error, Lake};
 
 use crate::error::{Position, ServiceError};
 use crate::service::{
-    Appended, Flushed, LakeService, LakeStatus, PendingAppend, Problem, QueryAnswer, QueryMetrics, QueryPart,
-    Readiness, Statement, Verified,
+    Appended, Description, Flushed, LakeService, LakeStatus, PendingAppend, Problem, QueryAnswer, QueryMetrics,
+    QueryPart, Readiness, Statement, TableEntry, Verified, WantsColumns,
 };
 
 /// When a client should try again what the lake could not do now.
@@ -42,16 +43,7 @@ impl LakeService for Lake {
     }
 
     async fn query(&self, statement: Statement) -> Result<QueryAnswer, ServiceError> {
-        let Statement { sql, caller, settings, timeout } = statement;
-        let mut limits = QueryLimits { time: timeout, rows: None, bytes: None, ..QueryLimits::default() };
-        if let Some(plan) = self.memory() {
-            limits.memory = limits.memory.min(plan.statement);
-        }
-        // An answer is streamed: the time bounds it, and the reader's window.
-        let mut options = QueryOptions { limits, caller, ..QueryOptions::default() };
-        for (key, value) in &settings {
-            options.settings.set(key, value).map_err(error_from_query)?;
-        }
+        let (sql, options) = options(self, statement)?;
         let answer = Lake::query(self, &sql, options).await.map_err(error_from_lake)?;
         let set = answer
             .settings
@@ -85,6 +77,25 @@ impl LakeService for Lake {
             spill: metrics.spill,
             spilled: metrics.spilled,
         }
+    }
+
+    async fn describe(
+        &self,
+        statement: Statement,
+        declared: Vec<Option<DataType>>,
+    ) -> Result<Description, ServiceError> {
+        let (sql, options) = options(self, statement)?;
+        let snapshot = self.snapshot().await.map_err(error_from_lake)?;
+        let described = query::describe(self.sessions(), &snapshot, &sql, options, declared);
+        let query::Description { columns, parameters } = described.await.map_err(error_from_query)?;
+        Ok(Description { columns, parameters })
+    }
+
+    async fn tables(&self, columns: WantsColumns<'_>) -> Result<Vec<TableEntry>, ServiceError> {
+        let snapshot = self.snapshot().await.map_err(error_from_lake)?;
+        let tables = query::list_tables(self.sessions(), &snapshot, &Access::All, columns);
+        let entry = |(schema, name, columns)| TableEntry { schema, name, columns };
+        Ok(tables.await.map_err(error_from_query)?.into_iter().map(entry).collect())
     }
 
     async fn flush(&self) -> Result<Flushed, ServiceError> {
@@ -162,6 +173,28 @@ impl LakeService for Lake {
         Lake::close(self).await;
         Ok(())
     }
+}
+
+/// The text of a statement, and how it is run.
+fn options(lake: &Lake, statement: Statement) -> Result<(String, QueryOptions), ServiceError> {
+    let Statement { sql, caller, settings, timeout, dialect, parameters } = statement;
+    // An answer is streamed: the time bounds it, and the reader's window.
+    let mut limits = QueryLimits { time: timeout, rows: None, bytes: None, ..QueryLimits::default() };
+    if let Some(plan) = lake.memory() {
+        limits.memory = limits.memory.min(plan.statement);
+    }
+    let mut options = QueryOptions {
+        limits,
+        settings: Settings::default(),
+        caller,
+        dialect,
+        parameters,
+        ..QueryOptions::default()
+    };
+    for (key, value) in &settings {
+        options.settings.set(key, value).map_err(error_from_query)?;
+    }
+    Ok((sql, options))
 }
 
 fn writable(lake: &Lake) -> Result<&Store, ServiceError> {

@@ -33,6 +33,8 @@ macro_rules! counters {
 counters! {
     /// Connections open now.
     connections => "runlake_connections",
+    /// Connections of clients of PostgreSQL begun.
+    postgres_connections => "runlake_postgres_connections_total",
     /// Connections refused because there were too many.
     connections_refused => "runlake_connections_refused_total",
     /// Failed accepts, such as for want of file descriptors.

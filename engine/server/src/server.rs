@@ -22,6 +22,7 @@ use crate::error::StartError;
 use crate::grpc::{self, Shared};
 use crate::health;
 use crate::metrics::add;
+use crate::postgres::{self, Door};
 use crate::service::LakeService;
 
 pub(crate) use connection::Peer;
@@ -36,6 +37,8 @@ const CLOSE_SHARE: u32 = 8;
 pub struct Server {
     listener: TcpListener,
     local_addr: SocketAddr,
+    /// For clients of PostgreSQL.
+    postgres: Option<(TcpListener, SocketAddr)>,
     shared: Arc<Shared>,
 }
 
@@ -50,14 +53,21 @@ impl Server {
     ) -> BoxFuture<'static, Result<Self, StartError>> {
         async move {
         config.check()?;
-        let failed = |source: io::Error| StartError::Bind { listen: config.listen, source };
-        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
-        let local_addr = listener.local_addr().map_err(failed)?;
+        let (listener, local_addr) = listen(config.listen, "--listen").await?;
+        let postgres = match config.postgres {
+            Some(address) => Some(listen(address, "--postgres, or --postgres off").await?),
+            None => None,
+        };
         tracing::info!(%local_addr, "listening; configuration: {config}");
         if !local_addr.ip().is_loopback() {
             tracing::warn!(%local_addr, "--insecure: everyone who reaches this address can read and write");
         }
-        Ok(Self { listener, local_addr, shared: Arc::new(Shared::new(config, lake)) })
+        if let Some((_, address)) = &postgres
+            && !address.ip().is_loopback()
+        {
+            tracing::warn!(%address, "--insecure: everyone who reaches this address can read");
+        }
+        Ok(Self { listener, local_addr, postgres, shared: Arc::new(Shared::new(config, lake)) })
         }
         .boxed()
     }
@@ -65,6 +75,11 @@ impl Server {
     /// The address that is listened on, with the port that the system chose if it was asked to.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// The address for clients of PostgreSQL.
+    pub fn postgres_addr(&self) -> Option<SocketAddr> {
+        self.postgres.as_ref().map(|(_, address)| *address)
     }
 
     /// Serves until `shutdown` completes or the lake fails, then stops: no new connections and requests, what was begun is finished,
@@ -78,7 +93,7 @@ impl Server {
 
     fn serve_until(self, shutdown: BoxFuture<'static, ()>) -> BoxFuture<'static, Result<(), StartError>> {
         async move {
-            let Self { listener, shared, .. } = self;
+            let Self { listener, shared, postgres, .. } = self;
             let router = grpc::routes(&shared)
                 .merge(health::routes(Arc::clone(&shared)))
                 .fallback(health::nothing_here);
@@ -90,7 +105,26 @@ impl Server {
                     failure = lake.failed() => Some(failure),
                 }
             };
-            let failure = accept_until(ended, &listener, &shared, &router, &mut connections).await;
+            let door = Arc::new(Door::new(Arc::clone(&shared)));
+            let places = Places::new(shared.config.connections, shared.config.connections_per_address);
+            let (stop_postgres, stopped) = tokio::sync::oneshot::channel::<()>();
+            let of_postgres = postgres.map(|(listener, _)| {
+                let (shared, places) = (Arc::clone(&shared), places.clone());
+                tokio::spawn(async move {
+                    let mut connections = JoinSet::new();
+                    let begin = |stream, shared: Arc<Shared>, place| {
+                        serve_postgres(stream, shared, Arc::clone(&door), place).boxed()
+                    };
+                    let end = async {
+                        // Either way it is over.
+                        let _ = stopped.await;
+                    };
+                    accept_until(end, &listener, &shared, &places, &begin, &mut connections).await;
+                    connections
+                })
+            });
+            let begin = |stream, shared, place| serve_one(stream, shared, router.clone(), place).boxed();
+            let failure = accept_until(ended, &listener, &shared, &places, &begin, &mut connections).await;
             if let Some(failure) = &failure {
                 tracing::error!(%failure, "the lake failed, the server stops");
             }
@@ -99,10 +133,20 @@ impl Server {
             let deadline = Instant::now() + limit;
             shared.begin_stop();
             drop(listener);
-            let drained = async { while connections.join_next().await.is_some() {} };
+            drop(stop_postgres);
+            let mut postgres_connections = match of_postgres {
+                Some(task) => task.await.unwrap_or_default(),
+                None => JoinSet::new(),
+            };
+            let drained = async {
+                while connections.join_next().await.is_some() {}
+                while postgres_connections.join_next().await.is_some() {}
+            };
             if tokio::time::timeout_at(deadline - limit / CLOSE_SHARE, drained).await.is_err() {
-                tracing::warn!(connections = connections.len(), "connections that did not end are cut");
+                let left = connections.len() + postgres_connections.len();
+                tracing::warn!(connections = left, "connections that did not end are cut");
                 connections.shutdown().await;
+                postgres_connections.shutdown().await;
             }
             let closed = match tokio::time::timeout_at(deadline, shared.lake.close()).await {
                 Ok(Ok(())) => Ok(()),
@@ -115,15 +159,25 @@ impl Server {
     }
 }
 
+async fn listen(address: SocketAddr, flag: &'static str) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source: io::Error| StartError::Bind { listen: address, flag, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let local_addr = listener.local_addr().map_err(failed)?;
+    Ok((listener, local_addr))
+}
+
+/// What is done with a connection that was accepted.
+type Begin<'a> = &'a (dyn Fn(TcpStream, Arc<Shared>, Place) -> BoxFuture<'static, ()> + Send + Sync);
+
 /// Accepts connections until `end` completes, and returns what it gave.
 async fn accept_until<T>(
     end: impl Future<Output = T>,
     listener: &TcpListener,
     shared: &Arc<Shared>,
-    router: &Router,
+    places: &Places,
+    begin: Begin<'_>,
     connections: &mut JoinSet<()>,
 ) -> T {
-    let places = Places::new(shared.config.connections, shared.config.connections_per_address);
     let mut end = std::pin::pin!(end);
     loop {
         tokio::select! {
@@ -133,8 +187,7 @@ async fn accept_until<T>(
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => match places.take(peer.ip()) {
                     Some(place) => {
-                        let task = serve_one(stream, Arc::clone(shared), router.clone(), place);
-                        connections.spawn(task);
+                        connections.spawn(begin(stream, Arc::clone(shared), place));
                     }
                     None => {
                         add(&shared.metrics.connections_refused, 1);
@@ -160,6 +213,14 @@ async fn serve_one(stream: TcpStream, shared: Arc<Shared>, router: Router, place
     drop(place);
 }
 
+async fn serve_postgres(stream: TcpStream, shared: Arc<Shared>, door: Arc<Door>, place: Place) {
+    add(&shared.metrics.connections, 1);
+    add(&shared.metrics.postgres_connections, 1);
+    postgres::serve(stream, door).await;
+    shared.metrics.connections.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+    drop(place);
+}
+
 /// Whether an accept failed for the fault of the one that connected.
 fn concerns_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
@@ -167,6 +228,7 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 }
 
 /// Places for connections, altogether and for each address.
+#[derive(Clone)]
 struct Places {
     all: Arc<Semaphore>,
     of_address: Arc<Mutex<HashMap<IpAddr, usize>>>,

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use model::{Command, PointBatch, WriterSequence};
+pub use runlake::query::Dialect;
 
 use crate::error::ServiceError;
 
@@ -23,7 +24,7 @@ pub struct Appended {
 }
 
 /// One read-only statement.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Statement {
     /// The text.
     pub sql: String,
@@ -33,7 +34,34 @@ pub struct Statement {
     pub settings: BTreeMap<String, String>,
     /// Time for planning, running and reading the answer. The server enforces it; the service may plan with it.
     pub timeout: Duration,
+    /// How the text is read.
+    pub dialect: Dialect,
+    /// The values of `$1`, `$2`, …: arrays of one value each.
+    pub parameters: Vec<ArrayRef>,
 }
+
+/// What a statement takes and gives, without running it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Description {
+    /// The columns of its rows; `None` where it has none, as `SET`.
+    pub columns: Option<SchemaRef>,
+    /// The types of `$1`, `$2`, …
+    pub parameters: Vec<DataType>,
+}
+
+/// A table that a caller sees.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TableEntry {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// Its columns, where they were asked for.
+    pub columns: Option<SchemaRef>,
+}
+
+/// Which tables' columns are wanted, by schema and name.
+pub type WantsColumns<'a> = &'a (dyn Fn(&str, &str) -> bool + Send + Sync);
 
 /// A part of the answer to a statement.
 #[derive(Debug, Clone)]
@@ -180,6 +208,17 @@ pub trait LakeService: Send + Sync + 'static {
     fn query_metrics(&self) -> QueryMetrics {
         QueryMetrics::default()
     }
+
+    /// Checks that a statement only reads, and plans it without running it. A parameter has the type that is declared for
+    /// it, else the one that the statement asks for.
+    async fn describe(
+        &self,
+        statement: Statement,
+        declared: Vec<Option<DataType>>,
+    ) -> Result<Description, ServiceError>;
+
+    /// All tables, in the order of their schemas.
+    async fn tables(&self, columns: WantsColumns<'_>) -> Result<Vec<TableEntry>, ServiceError>;
 
     /// Moves everything acknowledged into table files and commits them.
     async fn flush(&self) -> Result<Flushed, ServiceError>;

@@ -17,6 +17,7 @@ const START: Duration = Duration::from_secs(60);
 pub struct Server {
     child: Child,
     address: String,
+    postgres: String,
     log: PathBuf,
 }
 
@@ -41,7 +42,7 @@ impl Server {
         let mut prepared = command();
         lake.prepare(&mut prepared);
         let mut child = prepared
-            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(["serve", "--listen", "127.0.0.1:0", "--postgres", "127.0.0.1:0"])
             .args(arguments)
             .stdout(Stdio::piped())
             .stderr(File::options().create(true).append(true).open(&log).expect("a log beside the lake"))
@@ -50,17 +51,21 @@ impl Server {
         let output = child.stdout.take().expect("its output is a pipe");
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || {
-            let mut line = String::new();
-            let _ = BufReader::new(output).read_line(&mut line);
+            let (mut http, mut postgres) = (String::new(), String::new());
+            let mut output = BufReader::new(output);
+            let _ = output.read_line(&mut http);
+            let _ = output.read_line(&mut postgres);
             // The test may have gone.
-            let _ = sender.send(line);
+            let _ = sender.send((http, postgres));
         });
-        let line = receiver.recv_timeout(START).unwrap_or_default();
-        let address = line.trim().strip_prefix("listening on http://").map(str::to_owned);
-        let mut server = Self { child, address: String::new(), log };
+        let (http, postgres) = receiver.recv_timeout(START).unwrap_or_default();
+        let address = http.trim().strip_prefix("listening on http://").map(str::to_owned);
+        let mut server = Self { child, address: String::new(), postgres: String::new(), log };
         server.address = address.unwrap_or_else(|| {
-            panic!("the server did not say where it listens but {line:?}\n{}", server.log_text())
+            panic!("the server did not say where it listens but {http:?}\n{}", server.log_text())
         });
+        let postgres = postgres.trim().strip_prefix("listening on ").unwrap_or_default();
+        server.postgres = postgres.to_owned();
         server
     }
 
@@ -72,6 +77,11 @@ impl Server {
     /// `HOST:PORT`.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// `postgres://HOST:PORT/runlake`.
+    pub fn postgres_url(&self) -> &str {
+        &self.postgres
     }
 
     /// The process id.

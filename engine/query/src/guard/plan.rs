@@ -10,6 +10,7 @@ use datafusion::logical_expr::LogicalPlan;
 
 use crate::error::QueryError;
 use crate::guard::functions::CappedSeries;
+use crate::postgres::PostgresTable;
 use crate::tables::SnapshotTable;
 
 /// Refuses a plan that holds anything but reads of its own tables.
@@ -38,8 +39,11 @@ pub(crate) fn check_plan(plan: &LogicalPlan) -> Result<()> {
     Ok(())
 }
 
-/// Our tables, the capped series, and the streams of `information_schema`, which nothing else can bring in: the
+/// Our tables, those for clients of PostgreSQL, the capped series, and the streams of `information_schema`, which nothing else can bring in: the
 /// session has no way to register a table.
 fn is_ours(provider: &Arc<dyn TableProvider>) -> bool {
-    provider.is::<SnapshotTable>() || provider.is::<CappedSeries>() || provider.is::<StreamingTable>()
+    provider.is::<SnapshotTable>()
+        || provider.is::<PostgresTable>()
+        || provider.is::<CappedSeries>()
+        || provider.is::<StreamingTable>()
 }

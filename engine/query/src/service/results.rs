@@ -29,8 +29,8 @@ impl Key {
     pub(super) fn new(sql: &str, options: &QueryOptions) -> Self {
         // Taken apart by name, so that a new field does not compile until it is judged here. The limits are checked when
         // an answer is given, and who asks changes no answer: what it may see does.
-        let QueryOptions { access, limits: _, settings, caller: _ } = options;
-        Self(format!("{access:?}\n{settings:?}\n{}", sql.trim()).into())
+        let QueryOptions { access, limits: _, settings, caller: _, dialect, parameters } = options;
+        Self(format!("{access:?}\n{settings:?}\n{dialect:?}\n{parameters:?}\n{}", sql.trim()).into())
     }
 }
 

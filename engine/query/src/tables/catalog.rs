@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Fields, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, SchemaProvider};
 use datafusion::common::DataFusionError;
@@ -12,7 +12,8 @@ use model::schema::Table;
 use model::{ProjectName, RunId};
 use store::{RunRow, Snapshot};
 
-use super::{Access, Content, KeyCache, Reading, SnapshotTable, as_views, runs, system};
+use super::{Access, Content, KeyCache, KeyTypes, Reading, SnapshotTable, as_views, runs, system};
+use crate::postgres::{PG_CATALOG, PostgresSchema};
 use crate::service::EngineView;
 
 /// The name of the catalog.
@@ -27,6 +28,14 @@ const TABLES: [&str; 9] =
     ["decisions", "experiments", "imports", "notes", "params", "points", "runs", "series", "tags"];
 const SYSTEM_TABLES: [&str; 6] = ["files", "functions", "jobs", "limits", "queries", "wal"];
 
+/// Schemas, with the names of the tables in each.
+pub(crate) type Listing = Vec<(String, Vec<String>)>;
+
+/// Whether a schema of this name has such a table.
+pub(crate) fn is_table(schema: &str, name: &str) -> bool {
+    if schema == SYSTEM { SYSTEM_TABLES.contains(&name) } else { TABLES.contains(&name) }
+}
+
 /// The schemas of one snapshot: `public`, one for each project, and `system`.
 ///
 /// A project that is itself called `public`, `system` or `information_schema` has no schema of its own; its rows are
@@ -38,6 +47,8 @@ pub(crate) struct SnapshotCatalog {
     keys: Arc<KeyCache>,
     reading: Reading,
     view: EngineView,
+    /// Whether it also has the schemas that clients of PostgreSQL look into.
+    postgres: bool,
 }
 
 impl SnapshotCatalog {
@@ -47,8 +58,36 @@ impl SnapshotCatalog {
         keys: Arc<KeyCache>,
         reading: Reading,
         view: EngineView,
+        postgres: bool,
     ) -> Self {
-        Self { snapshot, access, keys, reading, view }
+        Self { snapshot, access, keys, reading, view, postgres }
+    }
+
+    /// All schemas and tables that the caller sees, but for those of PostgreSQL.
+    pub(crate) fn listing(&self) -> Listing {
+        let tables = |schema: &str| -> &[&str] { if schema == SYSTEM { &SYSTEM_TABLES } else { &TABLES } };
+        let named = |schema: String| {
+            let names = tables(&schema).iter().map(|name| (*name).to_owned()).collect();
+            (schema, names)
+        };
+        self.schema_names().into_iter().map(named).collect()
+    }
+
+    /// The columns of a table, `None` when there is no such table. Without `keys` the structs of `runs` have no fields:
+    /// to find out which there are costs a look at every run.
+    pub(crate) async fn columns(
+        &self,
+        schema: &str,
+        table: &str,
+        keys: bool,
+    ) -> Result<Option<SchemaRef>, DataFusionError> {
+        if table == "runs" && !keys {
+            let none = Fields::empty();
+            let types = KeyTypes { params: none.clone(), tags: none.clone(), metrics: none };
+            return Ok(Some(runs::schema(&types)));
+        }
+        let Some(schema) = self.schema(schema) else { return Ok(None) };
+        Ok(schema.table(table).await?.map(|table| table.schema()))
     }
 
     fn projects(&self) -> BTreeSet<ProjectName> {
@@ -91,6 +130,11 @@ impl CatalogProvider for SnapshotCatalog {
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        if self.postgres
+            && let Some(schema) = PostgresSchema::new(name, self.clone())
+        {
+            return Some(Arc::new(schema));
+        }
         let shows = match name {
             PUBLIC => Shows::Tables(self.access.clone()),
             SYSTEM => Shows::System,
@@ -145,6 +189,11 @@ impl SchemaProvider for SnapshotSchema {
                 (self.catalog.access.clone(), found)
             }
         };
+        if found.is_none()
+            && let Some(postgres) = self.postgres()
+        {
+            return postgres.table(name).await;
+        }
         Ok(found.map(|(content, schema)| {
             let (snapshot, reading) = (self.catalog.snapshot.clone(), self.catalog.reading.clone());
             Arc::new(SnapshotTable { snapshot, access, reading, content, schema }) as Arc<dyn TableProvider>
@@ -156,14 +205,21 @@ impl SchemaProvider for SnapshotSchema {
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        match self.shows {
+        let ours = match self.shows {
             Shows::Tables(_) => TABLES.contains(&name),
             Shows::System => SYSTEM_TABLES.contains(&name),
-        }
+        };
+        ours || self.postgres().is_some_and(|postgres| postgres.table_exist(name))
     }
 }
 
 impl SnapshotSchema {
+    /// Where PostgreSQL looks for a table that is written without its schema.
+    fn postgres(&self) -> Option<PostgresSchema> {
+        let looks = self.catalog.postgres && matches!(self.shows, Shows::Tables(_));
+        looks.then(|| PostgresSchema::new(PG_CATALOG, self.catalog.clone())).flatten()
+    }
+
     fn content(&self, name: &str, access: &Access) -> Option<(Content, SchemaRef)> {
         match name {
             "runs" => {

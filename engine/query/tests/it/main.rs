@@ -13,6 +13,7 @@ mod in_from;
 mod lake;
 mod partitions;
 mod points;
+mod postgres;
 mod pruning;
 mod reference;
 mod service;

@@ -94,6 +94,20 @@ impl Budget {
         }
     }
 
+    /// A place for the bytes of one message that does not come in a body.
+    pub(super) async fn message(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ServiceError> {
+        let count = u32::try_from(bytes).unwrap_or(u32::MAX);
+        match tokio::time::timeout(self.limits.wait, Arc::clone(&self.bytes).acquire_many_owned(count)).await
+        {
+            Ok(Ok(place)) => Ok(place),
+            _ => {
+                let message =
+                    format!("{} bytes of requests are being worked on; try again", self.limits.total_bytes);
+                Err(ServiceError::Busy { reason: "server.busy", message, retry_after: self.limits.wait })
+            }
+        }
+    }
+
     /// The body, counted. Without `between_messages` the whole body has to come without a pause; with it only a begun
     /// message has to.
     pub(super) fn counted(&self, body: Body, between_messages: bool) -> (Body, Ledger) {

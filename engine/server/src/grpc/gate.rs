@@ -16,8 +16,8 @@ use crate::metrics::add;
 
 /// The one method whose requests last.
 const WRITE: &str = "/runlake.v1.Ingest/Write";
-/// Calls of this service have their own queue.
-const QUERY: &str = "/runlake.v1.Query/";
+/// Calls of these services have their own queue.
+const QUERIES: [&str; 2] = ["/runlake.v1.Query/", "/arrow.flight.protocol.FlightService/"];
 
 /// Lets a call through to its service.
 pub(super) async fn pass(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
@@ -27,7 +27,7 @@ pub(super) async fn pass(State(shared): State<Arc<Shared>>, request: Request, ne
     }
     let path = request.uri().path();
     let lasting = path == WRITE;
-    let _place = if lasting || path.starts_with(QUERY) {
+    let _place = if lasting || QUERIES.iter().any(|service| path.starts_with(service)) {
         None
     } else {
         match shared.budget.request().await {
@@ -49,7 +49,7 @@ pub(super) async fn pass(State(shared): State<Arc<Shared>>, request: Request, ne
 }
 
 /// The error for a caught panic, counted.
-pub(super) fn panicked(shared: &Shared, panic: &(dyn std::any::Any + Send)) -> ServiceError {
+pub(crate) fn panicked(shared: &Shared, panic: &(dyn std::any::Any + Send)) -> ServiceError {
     add(&shared.metrics.panics, 1);
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());

@@ -103,12 +103,13 @@ impl QueryService {
         let limit = config.statement_time;
         let asked = Duration::from_millis(u64::from(timeout_millis));
         let timeout = if asked.is_zero() { limit } else { asked.min(limit) };
-        Ok(Statement { sql, caller, settings: settings.into_iter().collect::<BTreeMap<_, _>>(), timeout })
+        let settings = settings.into_iter().collect::<BTreeMap<_, _>>();
+        Ok(Statement { sql, caller, settings, timeout, ..Statement::default() })
     }
 }
 
 /// Who asks: all connections of a machine are one caller.
-fn caller_of<T>(request: &Request<T>) -> String {
+pub(crate) fn caller_of<T>(request: &Request<T>) -> String {
     request.extensions().get::<Peer>().map_or_else(String::new, |peer| peer.0.ip().to_string())
 }
 

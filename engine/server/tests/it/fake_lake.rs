@@ -5,15 +5,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use arrow::array::{Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use async_trait::async_trait;
 use futures::{StreamExt, stream};
 use model::{Command, PointBatch, WriterSequence};
 use server::error::Position;
 use server::service::{
-    Appended, Flushed, LakeStatus, PendingAppend, Problem, QueryAnswer, QueryPart, Readiness, Statement,
-    Verified,
+    Appended, Description, Flushed, LakeStatus, PendingAppend, Problem, QueryAnswer, QueryPart, Readiness,
+    Statement, TableEntry, Verified, WantsColumns,
 };
 use server::{LakeService, ServiceError};
 use tokio::sync::watch;
@@ -37,6 +37,8 @@ pub(crate) struct FakeLake {
     pub(crate) readiness: Mutex<Readiness>,
     /// Once true, the lake has failed for good.
     pub(crate) broken: watch::Sender<bool>,
+    /// Every statement that was asked.
+    pub(crate) statements: Mutex<Vec<Statement>>,
     seen: Mutex<HashSet<Place>>,
 }
 
@@ -51,6 +53,7 @@ impl Default for FakeLake {
             full_for: AtomicUsize::default(),
             readiness: Mutex::new(Readiness::Ready),
             broken: watch::Sender::new(false),
+            statements: Mutex::default(),
             seen: Mutex::default(),
         }
     }
@@ -106,8 +109,17 @@ impl LakeService for FakeLake {
         Ok(())
     }
 
-    /// `rows N`: N numbered rows; `endless`; `stuck`; `panic`; `corrupt`; `internal`; anything else is a syntax error.
+    /// `rows N`: N numbered rows; `given`: the parameters as texts; `endless`; `stuck`; `panic`; `corrupt`; `internal`;
+    /// SET of a key that begins with `runlake.` but for `runlake.none`; anything else is a syntax error.
     async fn query(&self, statement: Statement) -> Result<QueryAnswer, ServiceError> {
+        self.statements.lock().unwrap().push(statement.clone());
+        if statement.sql == "given" {
+            return Ok(given(&statement.parameters));
+        }
+        if statement.sql.starts_with("SET runlake.") && !statement.sql.contains("none") {
+            let schema = Arc::new(Schema::empty());
+            return Ok(QueryAnswer { schema, parts: stream::empty().boxed() });
+        }
         let words: Vec<&str> = statement.sql.split_whitespace().collect();
         let rows: i64 = match words.as_slice() {
             ["rows", count] => count.parse().unwrap(),
@@ -131,10 +143,7 @@ impl LakeService for FakeLake {
                 });
             }
         };
-        let schema = Arc::new(Schema::new(vec![
-            Field::new("number", DataType::Int64, false),
-            Field::new("text", DataType::Utf8, false),
-        ]));
+        let schema = numbered();
         let running = Running::begin(&self.queries);
         let of = schema.clone();
         let batches = stream::unfold((0_i64, running), move |(begin, running)| {
@@ -149,6 +158,37 @@ impl LakeService for FakeLake {
         });
         let notice = stream::iter([Ok(QueryPart::Notice("one file was skipped".into()))]);
         Ok(QueryAnswer { schema, parts: batches.chain(notice).boxed() })
+    }
+
+    /// `given` takes what is declared, two texts when nothing is.
+    async fn describe(
+        &self,
+        statement: Statement,
+        declared: Vec<Option<DataType>>,
+    ) -> Result<Description, ServiceError> {
+        if statement.sql == "given" {
+            let count = declared.len().max(2);
+            let of = |at: usize| declared.get(at).cloned().flatten().unwrap_or(DataType::Utf8);
+            let parameters: Vec<DataType> = (0..count).map(of).collect();
+            return Ok(Description { columns: Some(texts(count)), parameters });
+        }
+        let known = ["rows", "endless", "stuck"].iter().any(|word| statement.sql.starts_with(word));
+        if !known {
+            return self
+                .query(statement)
+                .await
+                .map(|answer| Description { columns: Some(answer.schema), parameters: Vec::new() });
+        }
+        Ok(Description { columns: Some(numbered()), parameters: Vec::new() })
+    }
+
+    async fn tables(&self, columns: WantsColumns<'_>) -> Result<Vec<TableEntry>, ServiceError> {
+        let entry = |(schema, name): (&str, &str)| TableEntry {
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+            columns: columns(schema, name).then(numbered),
+        };
+        Ok([("public", "points"), ("public", "runs"), ("system", "limits")].map(entry).to_vec())
     }
 
     async fn flush(&self) -> Result<Flushed, ServiceError> {
@@ -186,6 +226,34 @@ impl LakeService for FakeLake {
         self.closed.store(true, Ordering::SeqCst);
         Ok(())
     }
+}
+
+fn numbered() -> Arc<Schema> {
+    Arc::new(Schema::new(vec![
+        Field::new("number", DataType::Int64, false),
+        Field::new("text", DataType::Utf8, false),
+    ]))
+}
+
+fn texts(count: usize) -> Arc<Schema> {
+    Arc::new(Schema::new(
+        (0..count).map(|at| Field::new(format!("p{at}"), DataType::Utf8, true)).collect::<Vec<_>>(),
+    ))
+}
+
+/// One row with the values of the parameters.
+fn given(parameters: &[ArrayRef]) -> QueryAnswer {
+    let schema = texts(parameters.len());
+    let shown = |value: &ArrayRef| -> ArrayRef {
+        let text = arrow::compute::cast(value, &DataType::Utf8).unwrap();
+        Arc::new(text.as_string::<i32>().clone())
+    };
+    let columns = parameters.iter().map(shown).collect();
+    let parts = match RecordBatch::try_new(schema.clone(), columns) {
+        Ok(batch) => stream::iter([Ok(QueryPart::Rows(batch))]).boxed(),
+        Err(_) => stream::empty().boxed(),
+    };
+    QueryAnswer { schema, parts }
 }
 
 /// Counts a query as long as it lives.

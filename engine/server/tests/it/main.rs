@@ -6,8 +6,11 @@ mod calls;
 mod connections;
 mod descriptors;
 mod fake_lake;
+mod flight;
 mod halves;
 mod http;
+mod postgres;
+mod postgres_hostile;
 mod queries;
 mod stop;
 mod streams;
@@ -26,6 +29,8 @@ use tokio::task::JoinHandle;
 /// A server that runs in this process.
 struct Running {
     address: SocketAddr,
+    /// For clients of PostgreSQL.
+    postgres: SocketAddr,
     lake: Arc<FakeLake>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<(), StartError>>,
@@ -34,14 +39,16 @@ struct Running {
 impl Running {
     async fn start(config: ServerConfig) -> Self {
         let lake = Arc::new(FakeLake::default());
-        let config = ServerConfig { listen: "127.0.0.1:0".parse().unwrap(), ..config };
+        let any = "127.0.0.1:0".parse().unwrap();
+        let config = ServerConfig { listen: any, postgres: Some(any), ..config };
         let server = Server::bind(config, lake.clone()).await.unwrap();
         let address = server.local_addr();
+        let postgres = server.postgres_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async move {
             let _ = stopped.await;
         };
-        Self { address, lake, stop, task: tokio::spawn(server.serve(shutdown)) }
+        Self { address, postgres, lake, stop, task: tokio::spawn(server.serve(shutdown)) }
     }
 
     fn url(&self) -> String {

@@ -111,7 +111,7 @@ fn kill_while_it_starts(lake: &dyn LakePlace, after: Duration) {
     let mut prepared = command();
     lake.prepare(&mut prepared);
     let mut child = prepared
-        .args(["serve", "--listen", "127.0.0.1:0"])
+        .args(["serve", "--listen", "127.0.0.1:0", "--postgres", "off"])
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
         .spawn()

@@ -4,6 +4,7 @@
 
 mod cli;
 mod cookbook;
+mod clients;
 mod delta;
 mod expected;
 mod gate;

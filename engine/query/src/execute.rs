@@ -132,19 +132,13 @@ pub(crate) fn run_with<'a>(
         };
         let Running { resources, arrived: started, held } = running;
         let notices = Notices::default();
-        let view = EngineView {
-            engine: Arc::clone(factory.engine()),
-            caller: options.caller.as_str().into(),
-            limits: options.limits.clone(),
-            all: factory.resources().sizes(),
-        };
         let dialect = options.dialect;
         let (state, catalog) = factory.state(
             snapshot,
             &options.access,
             dialect,
             options.settings,
-            Some((&resources, view)),
+            Some((&resources, view_of(factory, &options))),
             notices.clone(),
         );
         let words = Arc::new(Words {
@@ -152,8 +146,8 @@ pub(crate) fn run_with<'a>(
             state,
             catalog,
             memory_limit: options.limits.memory,
-            dialect,
             resources: Arc::clone(&resources),
+            dialect,
         });
 
         let mut work: JoinSet<()> = JoinSet::new();
@@ -317,8 +311,8 @@ async fn open(
     parameters: &[ArrayRef],
 ) -> std::result::Result<datafusion::execution::SendableRecordBatchStream, DataFusionError> {
     let (plan, _) = plan(words, statement).await?;
-    let plan = parameters::bind(plan, parameters)?;
     words.resources.note_repeatable(is_repeatable(&plan));
+    let plan = parameters::bind(plan, parameters)?;
     let plan = words.state.create_physical_plan(&plan).await?;
     let plan = stoppable(plan, words.resources.stop())?;
     execute_stream(plan, words.state.task_ctx())
@@ -379,13 +373,19 @@ pub fn describe<'a>(
         let Some(handle) = factory.handle() else {
             return Err(QueryError::Internal { message: "the engine is stopping".to_owned() });
         };
-        let dialect = options.dialect;
         let resources = Arc::new(factory.resources().statement(&options.limits));
-        let notices = Notices::default();
-        let (state, catalog) =
-            factory.state(snapshot, &options.access, dialect, options.settings, None, notices);
+        let dialect = options.dialect;
+        let statement = Some((resources.as_ref(), view_of(factory, &options)));
+        let (state, catalog) = factory.state(
+            snapshot,
+            &options.access,
+            dialect,
+            options.settings,
+            statement,
+            Notices::default(),
+        );
         let memory_limit = options.limits.memory;
-        let words = Words { sql: sql.to_owned(), state, catalog, memory_limit, dialect, resources };
+        let words = Words { sql: sql.to_owned(), state, catalog, memory_limit, resources, dialect };
         let limits = options.limits;
         let time = limits.time;
         let mut settings = options.settings;
@@ -421,6 +421,19 @@ pub fn describe<'a>(
     .boxed()
 }
 
+/// What a statement sees of the engine.
+fn view_of(factory: &SessionFactory, options: &QueryOptions) -> EngineView {
+    EngineView {
+        engine: Arc::clone(factory.engine()),
+        caller: options.caller.as_str().into(),
+        limits: options.limits.clone(),
+        all: factory.resources().sizes(),
+    }
+}
+
+/// A table by its schema and its name, with its columns where they were asked for.
+pub type ListedTable = (String, String, Option<SchemaRef>);
+
 /// The tables that a caller sees, by schema and name, each with its columns when `columns` says so for it.
 ///
 /// # Errors
@@ -430,7 +443,7 @@ pub fn list_tables<'a>(
     snapshot: &'a Snapshot,
     access: &'a Access,
     columns: &'a (dyn Fn(&str, &str) -> bool + Send + Sync),
-) -> BoxFuture<'a, Result<Vec<(String, String, Option<SchemaRef>)>>> {
+) -> BoxFuture<'a, Result<Vec<ListedTable>>> {
     async move {
         let (dialect, settings) = (Dialect::Runlake, Settings::default());
         let (_, catalog) = factory.state(snapshot, access, dialect, settings, None, Notices::default());

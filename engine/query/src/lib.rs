@@ -10,15 +10,15 @@ mod execute;
 mod explain_error;
 pub mod functions;
 mod guard;
-mod service;
 mod parameters;
 pub mod postgres;
+mod service;
 mod session;
 mod tables;
 pub mod text;
 
 pub use error::{Located, Place, QueryError, Result};
-pub use execute::{Answer, Description, QueryOptions, describe, list_tables, run};
+pub use execute::{Answer, Description, ListedTable, QueryOptions, describe, list_tables, run};
 pub use guard::QueryLimits;
 pub use service::{
     JobReport, LakeState, LogFile, QueryService, ServiceConfig, ServiceMetrics, StatementReport,

@@ -2,8 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use arrow::array::ArrayRef;
+use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::DataType;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::expr::{Cast, Placeholder};
@@ -160,6 +161,20 @@ pub(crate) fn bind(plan: LogicalPlan, parameters: &[ArrayRef]) -> Result<Logical
     }
     let values = parameters.iter().map(|value| ScalarValue::try_from_array(value, 0));
     plan.with_param_values(values.collect::<Result<Vec<_>>>()?)
+}
+
+/// The values as a text that no other values have.
+pub(crate) fn shown(parameters: &[ArrayRef]) -> String {
+    let options = FormatOptions::default();
+    let one = |value: &ArrayRef| {
+        let formatted = ArrayFormatter::try_new(value.as_ref(), &options);
+        let text = match formatted {
+            Ok(formatter) if value.len() == 1 && value.is_valid(0) => Some(formatter.value(0).to_string()),
+            _ => None,
+        };
+        format!("{:?} {:?};", value.data_type(), text)
+    };
+    parameters.iter().map(one).collect()
 }
 
 #[cfg(test)]

@@ -232,16 +232,8 @@ impl SessionFactory {
             .enable_all()
             .build()
             .map_err(|error| internal(&error))?;
-        Ok(Self {
-            base,
-            postgres: OnceLock::new(),
-            environment,
-            resources,
-            engine: Arc::default(),
-            keys: Arc::default(),
-            partitions,
-            threads: Some(threads),
-        })
+        let (engine, keys, postgres) = (Arc::default(), Arc::default(), OnceLock::new());
+        Ok(Self { base, postgres, environment, resources, engine, keys, partitions, threads: Some(threads) })
     }
 
     /// A session over all of one snapshot, for the owner of the lake: an engine's context to use as one likes, without

@@ -31,11 +31,12 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, future, stream};
 use prost::Message;
 use tonic::metadata::MetadataMap;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use crate::error::ServiceError;
-use crate::grpc::{Shared, caller_of};
+use crate::grpc::Shared;
 use crate::metrics::add;
+use crate::server::Peer;
 use crate::service::{QueryPart, Statement};
 use crate::statements;
 use prepared::{Prepared, PreparedStatements};
@@ -98,7 +99,7 @@ impl Flight {
     }
 
     /// A statement of this call.
-    fn statement(&self, sql: &str, headers: &MetadataMap) -> Result<Statement, ServiceError> {
+    fn statement(&self, sql: &str, call: &Call<'_>) -> Result<Statement, ServiceError> {
         let config = &self.shared.config;
         if sql.len() > config.sql_bytes {
             let message =
@@ -109,7 +110,7 @@ impl Flight {
             return Err(ServiceError::field("sql.empty", "query", "is empty; give one statement"));
         }
         let mut settings = BTreeMap::new();
-        for entry in headers.iter() {
+        for entry in call.headers.iter() {
             if let tonic::metadata::KeyAndValueRef::Ascii(key, value) = entry
                 && key.as_str().starts_with(SETTINGS)
             {
@@ -119,8 +120,8 @@ impl Flight {
                 settings.insert(key.as_str().to_owned(), value.to_owned());
             }
         }
-        let sql = sql.to_owned();
-        Ok(Statement { sql, settings, timeout: config.statement_time, ..Statement::default() })
+        let (sql, caller, timeout) = (sql.to_owned(), call.peer.clone(), config.statement_time);
+        Ok(Statement { sql, caller, settings, timeout, ..Statement::default() })
     }
 
     fn no_transaction(&self, transaction: Option<&Bytes>) -> Result<(), Status> {
@@ -131,19 +132,19 @@ impl Flight {
     }
 
     /// The columns of a command's answer, and what its ticket stands for.
-    async fn plan(&self, command: Command, headers: &MetadataMap) -> Result<(SchemaRef, Content), Status> {
+    async fn plan(&self, command: Command, call: &Call<'_>) -> Result<(SchemaRef, Content), Status> {
         let refuse = |error: ServiceError| self.refuse(&error);
         match command {
             Command::CommandStatementQuery(query) => {
                 self.no_transaction(query.transaction_id.as_ref())?;
-                let statement = self.statement(&query.query, headers).map_err(refuse)?;
+                let statement = self.statement(&query.query, call).map_err(refuse)?;
                 let described =
                     statements::describe(&self.shared, statement, Vec::new()).await.map_err(refuse)?;
                 let columns = open(&described.columns.unwrap_or_else(|| Arc::new(Schema::empty())));
                 Ok((columns, Content::Statement(query.query)))
             }
             Command::CommandPreparedStatementQuery(query) => {
-                let id = self.prepared_id(&query.prepared_statement_handle, headers)?;
+                let id = self.prepared_id(&query.prepared_statement_handle, call)?;
                 let columns =
                     self.prepared.with(id, |prepared| Arc::clone(&prepared.columns)).map_err(refuse)?;
                 Ok((columns, Content::Prepared(id)))
@@ -159,8 +160,8 @@ impl Flight {
         }
     }
 
-    fn prepared_id(&self, handle: &[u8], headers: &MetadataMap) -> Result<u128, Status> {
-        let caller = caller(headers);
+    fn prepared_id(&self, handle: &[u8], call: &Call<'_>) -> Result<u128, Status> {
+        let caller = call.rights();
         match self.tickets.open(handle, &caller).map_err(|error| self.refuse(&error))? {
             Content::Prepared(id) => Ok(id),
             _ => Err(self.malformed(&"this is no handle of a prepared statement")),
@@ -198,18 +199,18 @@ impl Flight {
     async fn create_prepared(
         &self,
         request: ActionCreatePreparedStatementRequest,
-        headers: &MetadataMap,
+        call: &Call<'_>,
     ) -> Result<ActionCreatePreparedStatementResult, Status> {
         self.no_transaction(request.transaction_id.as_ref())?;
         let refuse = |error: ServiceError| self.refuse(&error);
-        let statement = self.statement(&request.query, headers).map_err(refuse)?;
+        let statement = self.statement(&request.query, call).map_err(refuse)?;
         let described = statements::describe(&self.shared, statement, Vec::new()).await.map_err(refuse)?;
         let columns = open(&described.columns.unwrap_or_else(|| Arc::new(Schema::empty())));
         let parameters = parameter_schema(&described.parameters);
         let prepared = Prepared::new(request.query, Arc::clone(&columns));
         let id = self.prepared.add(prepared).map_err(refuse)?;
         Ok(ActionCreatePreparedStatementResult {
-            prepared_statement_handle: self.tickets.handle(id, &caller(headers)).into(),
+            prepared_statement_handle: self.tickets.handle(id, &call.rights()).into(),
             dataset_schema: ipc(&columns).map_err(refuse)?,
             parameter_schema: ipc(&parameters).map_err(refuse)?,
         })
@@ -222,7 +223,7 @@ impl Flight {
         request: Request<impl Stream<Item = Result<FlightData, Status>> + Send + 'static>,
     ) -> Result<Answer<PutResult>, Status> {
         let refuse = |error: ServiceError| self.refuse(&error);
-        let id = self.prepared_id(&handle, request.metadata())?;
+        let id = self.prepared_id(&handle, &Call::of(&request))?;
         let data = request.into_inner().map_err(FlightError::from);
         let mut batches = FlightRecordBatchStream::new_from_flight_data(data);
         let mut values: Option<Vec<ArrayRef>> = None;
@@ -247,9 +248,28 @@ impl Flight {
     }
 }
 
-/// Who calls, as far as it is known: what the call says of itself to prove its rights.
-fn caller(headers: &MetadataMap) -> Vec<u8> {
-    headers.get("authorization").map(|value| value.as_encoded_bytes().to_vec()).unwrap_or_default()
+/// A call: what it says of itself, and where it comes from.
+struct Call<'a> {
+    headers: &'a MetadataMap,
+    /// For turns and `system.queries`: all connections of a machine are one caller.
+    peer: String,
+}
+
+impl<'a> Call<'a> {
+    fn of<T>(request: &'a Request<T>) -> Self {
+        Self::new(request.metadata(), request.extensions())
+    }
+
+    fn new(headers: &'a MetadataMap, extensions: &Extensions) -> Self {
+        let peer = extensions.get::<Peer>().map_or_else(String::new, |peer| peer.0.ip().to_string());
+        Self { headers, peer }
+    }
+
+    /// What the call says to prove its rights: tickets are bound to it.
+    fn rights(&self) -> Vec<u8> {
+        let rights = self.headers.get("authorization");
+        rights.map(|value| value.as_encoded_bytes().to_vec()).unwrap_or_default()
+    }
 }
 
 /// The schema under which rows are announced and sent: whether a column may hold NULL is known for sure only when the
@@ -309,8 +329,9 @@ impl FlightService for Flight {
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
         let command = self.command(&request.get_ref().cmd)?;
-        let (columns, content) = self.plan(command, request.metadata()).await?;
-        let handle = self.tickets.issue(&content, &caller(request.metadata()));
+        let call = Call::of(&request);
+        let (columns, content) = self.plan(command, &call).await?;
+        let handle = self.tickets.issue(&content, &call.rights());
         let ticket = TicketStatementQuery { statement_handle: handle.into() };
         let endpoint = FlightEndpoint::new().with_ticket(Ticket::new(ticket.as_any().encode_to_vec()));
         let info = FlightInfo::new()
@@ -323,7 +344,7 @@ impl FlightService for Flight {
 
     async fn get_schema(&self, request: Request<FlightDescriptor>) -> Result<Response<SchemaResult>, Status> {
         let command = self.command(&request.get_ref().cmd)?;
-        let (columns, _) = self.plan(command, request.metadata()).await?;
+        let (columns, _) = self.plan(command, &Call::of(&request)).await?;
         let options = IpcWriteOptions::default();
         let result: Result<SchemaResult, _> = SchemaAsIpc::new(&columns, &options).try_into();
         result.map(Response::new).map_err(|error| self.refuse(&encoding(&error)))
@@ -331,24 +352,20 @@ impl FlightService for Flight {
 
     async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
         let refuse = |error: ServiceError| self.refuse(&error);
-        let headers = request.metadata();
-        let asks = caller_of(&request);
+        let call = &Call::of(&request);
         let handle = match self.command(&request.get_ref().ticket)? {
             Command::TicketStatementQuery(ticket) => ticket.statement_handle,
             _ => return Err(self.malformed(&"a ticket comes from GetFlightInfo")),
         };
-        let answer = match self.tickets.open(&handle, &caller(headers)).map_err(refuse)? {
-            Content::Statement(sql) => {
-                let statement = self.statement(&sql, headers).map_err(refuse)?;
-                self.run(Statement { caller: asks, ..statement }).await?
-            }
+        let answer = match self.tickets.open(&handle, &call.rights()).map_err(refuse)? {
+            Content::Statement(sql) => self.run(self.statement(&sql, call).map_err(refuse)?).await?,
             Content::Prepared(id) => {
                 let (sql, parameters) = self
                     .prepared
                     .with(id, |prepared| (prepared.sql.clone(), prepared.parameters.clone()))
                     .map_err(refuse)?;
-                let statement = self.statement(&sql, headers).map_err(refuse)?;
-                self.run(Statement { caller: asks, parameters, ..statement }).await?
+                let statement = self.statement(&sql, call).map_err(refuse)?;
+                self.run(Statement { parameters, ..statement }).await?
             }
             Content::Metadata(command) => self.metadata(self.command(&command)?).await?,
         };
@@ -379,7 +396,8 @@ impl FlightService for Flight {
     }
 
     async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
-        let (metadata, _, action) = request.into_parts();
+        let (metadata, extensions, action) = request.into_parts();
+        let call = Call::new(&metadata, &extensions);
         let unpack = |error: &dyn std::fmt::Display| self.malformed(error);
         let body = || Any::decode(&*action.body).map_err(|error| unpack(&error));
         match action.r#type.as_str() {
@@ -387,7 +405,7 @@ impl FlightService for Flight {
                 let created: Option<ActionCreatePreparedStatementRequest> =
                     body()?.unpack().map_err(|error| unpack(&error))?;
                 let created = created.ok_or_else(|| unpack(&"another message is in it"))?;
-                let created = self.create_prepared(created, &metadata).await?;
+                let created = self.create_prepared(created, &call).await?;
                 let result = arrow_flight::Result::new(created.as_any().encode_to_vec());
                 Ok(Response::new(stream::iter([Ok(result)]).boxed()))
             }
@@ -395,7 +413,7 @@ impl FlightService for Flight {
                 let closed: Option<ActionClosePreparedStatementRequest> =
                     body()?.unpack().map_err(|error| unpack(&error))?;
                 let closed = closed.ok_or_else(|| unpack(&"another message is in it"))?;
-                let id = self.prepared_id(&closed.prepared_statement_handle, &metadata)?;
+                let id = self.prepared_id(&closed.prepared_statement_handle, &call)?;
                 self.prepared.remove(id);
                 Ok(Response::new(stream::empty().boxed()))
             }

@@ -8,8 +8,6 @@ mod query;
 pub mod status;
 mod stream;
 
-pub(crate) use query::caller_of;
-
 use std::sync::Arc;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
@@ -17,7 +15,7 @@ use axum::Router;
 use proto::v1::admin_server::AdminServer;
 use proto::v1::ingest_server::IngestServer;
 use proto::v1::query_server::QueryServer;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 use tonic::Status;
 use tonic::service::Routes;
@@ -30,6 +28,9 @@ use crate::service::{LakeService, Readiness};
 use budget::Budget;
 pub(crate) use gate::panicked;
 
+/// Statements that are described at once.
+const DESCRIPTIONS: usize = 8;
+
 /// What all handlers share.
 pub(crate) struct Shared {
     pub(crate) config: ServerConfig,
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) started: Instant,
     budget: Budget,
+    descriptions: Arc<Semaphore>,
     stop: watch::Sender<bool>,
 }
 
@@ -44,6 +46,7 @@ impl Shared {
     pub(crate) fn new(config: ServerConfig, lake: Arc<dyn LakeService>) -> Self {
         Self {
             budget: Budget::new(&config),
+            descriptions: Arc::new(Semaphore::new(DESCRIPTIONS)),
             lake,
             metrics: Metrics::default(),
             started: Instant::now(),
@@ -83,6 +86,19 @@ impl Shared {
                 reason: "lake.read_only",
                 message: format!("the lake takes no writes: {why}"),
                 retry_after,
+            }),
+        }
+    }
+
+    /// A place among the statements that are described: they are planned without a turn among those that run.
+    pub(crate) async fn description_place(&self) -> Result<OwnedSemaphorePermit, ServiceError> {
+        let wait = self.config.permit_wait;
+        match tokio::time::timeout(wait, Arc::clone(&self.descriptions).acquire_owned()).await {
+            Ok(Ok(place)) => Ok(place),
+            _ => Err(ServiceError::Busy {
+                reason: "server.busy",
+                message: format!("{DESCRIPTIONS} statements are being described; try again"),
+                retry_after: wait,
             }),
         }
     }

@@ -15,8 +15,8 @@ use runlake::{Error, Lake};
 
 use crate::error::{Position, ServiceError};
 use crate::service::{
-    Appended, Description, Flushed, LakeService, LakeStatus, PendingAppend, Problem, QueryAnswer, QueryMetrics,
-    QueryPart, Readiness, Statement, TableEntry, Verified, WantsColumns,
+    Appended, Description, Flushed, LakeService, LakeStatus, PendingAppend, Problem, QueryAnswer,
+    QueryMetrics, QueryPart, Readiness, Statement, TableEntry, Verified, WantsColumns,
 };
 
 /// When a client should try again what the lake could not do now.

@@ -11,7 +11,7 @@
 //! | [`translate`] | nothing but checked values of `model` gets past it; the one place where the wire meets the model |
 //! | `flight` | a ticket is ours, its caller's, and young, or it is refused |
 //! | `postgres` | a message is bounded before it is read; one statement, its answer and nothing more is in memory |
-//! | `statements` | every door runs statements through it: a deadline, a caught panic |
+//! | `statements` | what both run: a deadline, a caught panic, nothing kept for a reader that is gone |
 //! | [`client`] | what is not answered is sent again with the same number, in order |
 
 pub mod client;

@@ -1,4 +1,5 @@
-//! One statement for any door: its deadline, and what waits for a reader. Its turn is the lake's to give.
+//! One statement for Flight SQL or PostgreSQL: its deadline, its panics, and what waits for a reader. Whose turn it is is
+//! the lake's to say.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -30,7 +31,7 @@ pub(crate) struct Running {
     shared: Arc<Shared>,
 }
 
-/// Begins a statement: waits for its place and for its plan.
+/// Begins a statement: waits for its turn and for its plan.
 pub(crate) async fn begin(shared: &Arc<Shared>, statement: Statement) -> Result<Running, ServiceError> {
     if shared.stopping() {
         return Err(ServiceError::stopping());
@@ -52,6 +53,7 @@ pub(crate) async fn describe(
     if shared.stopping() {
         return Err(ServiceError::stopping());
     }
+    let _place = shared.description_place().await?;
     let timeout = statement.timeout;
     caught(shared, Instant::now() + timeout, timeout, shared.lake.describe(statement, declared)).await
 }

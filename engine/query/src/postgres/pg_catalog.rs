@@ -416,7 +416,7 @@ fn procedures() -> Result<RecordBatch, ArrowError> {
             ("prosecdef", false.into()),
             ("proleakproof", false.into()),
             ("proisstrict", false.into()),
-            ("proretset", false.into()),
+            ("proretset", (function.kind == FunctionKind::Table).into()),
             ("provolatile", "i".into()),
             ("proparallel", "s".into()),
             ("pronargs", i64::try_from(parameters.len()).unwrap_or(0).into()),

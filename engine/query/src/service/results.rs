@@ -17,6 +17,7 @@ use datafusion::execution::cache::lru_queue::LruQueue;
 use parking_lot::Mutex;
 
 use crate::execute::QueryOptions;
+use crate::parameters;
 
 /// What an entry takes beside its rows and its key.
 const ENTRY_BYTES: usize = 512;
@@ -30,7 +31,8 @@ impl Key {
         // Taken apart by name, so that a new field does not compile until it is judged here. The limits are checked when
         // an answer is given, and who asks changes no answer: what it may see does.
         let QueryOptions { access, limits: _, settings, caller: _, dialect, parameters } = options;
-        Self(format!("{access:?}\n{settings:?}\n{dialect:?}\n{parameters:?}\n{}", sql.trim()).into())
+        let given = parameters::shown(parameters);
+        Self(format!("{access:?}\n{settings:?}\n{dialect:?}\n{given}\n{}", sql.trim()).into())
     }
 }
 

@@ -109,7 +109,7 @@ impl QueryService {
 }
 
 /// Who asks: all connections of a machine are one caller.
-pub(crate) fn caller_of<T>(request: &Request<T>) -> String {
+fn caller_of<T>(request: &Request<T>) -> String {
     request.extensions().get::<Peer>().map_or_else(String::new, |peer| peer.0.ip().to_string())
 }
 

@@ -91,10 +91,9 @@ fn sqlstate(error: &ServiceError) -> &'static str {
         (ServiceError::NotFound { .. }, _) => "42P01",
         (ServiceError::TooLarge { .. }, _) => "54000",
         (ServiceError::Busy { .. }, _) => "53300",
-        (ServiceError::TimedOut { .. }, _) => "57014",
+        (ServiceError::TimedOut { .. } | ServiceError::Cancelled { .. }, _) => "57014",
         (ServiceError::Unavailable { .. }, _) => "57P03",
         (ServiceError::DataLoss { .. }, _) => "XX001",
-        (ServiceError::Cancelled { .. }, _) => "57014",
         (ServiceError::Internal { .. }, _) => "XX000",
     }
 }

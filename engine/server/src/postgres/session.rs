@@ -53,7 +53,7 @@ type Done<T = ()> = Result<T, Stop>;
 
 /// Serves a session to its end.
 pub(super) async fn run(started: Started, door: Arc<Door>) {
-    let Started { incoming, outgoing, settings, cancellable, caller } = started;
+    let Started { incoming, outgoing, settings, cancellable, peer } = started;
     let (sender, messages) = mpsc::channel(MESSAGES);
     let (gone, is_gone) = watch::channel(false);
     let shared = Arc::clone(&door.shared);
@@ -63,7 +63,7 @@ pub(super) async fn run(started: Started, door: Arc<Door>) {
         outgoing,
         settings,
         cancellable,
-        caller,
+        peer,
         gone: is_gone,
         transaction: Transaction::None,
         skipping: false,
@@ -98,7 +98,7 @@ struct Session {
     outgoing: Outgoing,
     settings: ConnectionSettings,
     cancellable: Cancellable,
-    caller: String,
+    peer: String,
     gone: watch::Receiver<bool>,
     transaction: Transaction,
     /// After an error, everything up to the next Sync is left out.
@@ -278,12 +278,11 @@ impl Session {
     fn statement(&self, sql: &str, parameters: Vec<ArrayRef>) -> Statement {
         Statement {
             sql: sql.to_owned(),
-            caller: self.caller.clone(),
+            caller: self.peer.clone(),
             settings: self.settings.ours().clone(),
             timeout: self.settings.time(self.shared.config.statement_time),
             dialect: Dialect::Postgres,
             parameters,
-            ..Statement::default()
         }
     }
 

@@ -29,8 +29,8 @@ pub(super) struct Started {
     pub(super) outgoing: Outgoing,
     pub(super) settings: ConnectionSettings,
     pub(super) cancellable: Cancellable,
-    /// Who asks: all connections of a machine are one caller.
-    pub(super) caller: String,
+    /// Where the client is: all connections of a machine are one caller.
+    pub(super) peer: String,
 }
 
 /// Reads what a client says first. `None` when there is nothing more to do.
@@ -135,7 +135,7 @@ fn begin(version: u32, rest: &[u8]) -> Result<Beginning, PgError> {
 }
 
 async fn accept(stream: TcpStream, beginning: Beginning, door: &Arc<Door>) -> Option<Started> {
-    let caller = stream.peer_addr().map_or_else(|_| String::new(), |peer| peer.ip().to_string());
+    let peer = stream.peer_addr().map_or_else(|_| String::new(), |address| address.ip().to_string());
     let (incoming, half) = stream.into_split();
     let mut outgoing = Outgoing::new(half);
     let deadline = Instant::now() + door.shared.config.header_deadline;
@@ -159,7 +159,7 @@ async fn accept(stream: TcpStream, beginning: Beginning, door: &Arc<Door>) -> Op
     outgoing.key(cancellable.process, cancellable.secret);
     outgoing.ready(Transaction::None);
     outgoing.send(deadline).await.ok()?;
-    Some(Started { incoming, outgoing, settings, cancellable, caller })
+    Some(Started { incoming, outgoing, settings, cancellable, peer })
 }
 
 #[cfg(test)]

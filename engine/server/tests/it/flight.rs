@@ -228,10 +228,7 @@ async fn what_writes_and_plans_of_other_engines_are_refused() {
 
 #[tokio::test]
 async fn readers_that_stop_or_go_away_end_their_statements() {
-    let config = ServerConfig {
-        statement_time: Duration::from_millis(1_500),
-        ..ServerConfig::default()
-    };
+    let config = ServerConfig { statement_time: Duration::from_millis(1_500), ..ServerConfig::default() };
     let running = Running::start(config).await;
     let mut client = running.flight().await;
     let info = soon(client.execute("endless".to_owned(), None)).await.unwrap();

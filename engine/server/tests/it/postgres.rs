@@ -264,10 +264,7 @@ async fn an_answer_without_end_is_cut_with_an_error() {
 
 #[tokio::test]
 async fn a_reader_that_goes_away_or_stops_reading_ends_its_statement() {
-    let config = ServerConfig {
-        statement_time: Duration::from_millis(1_500),
-        ..ServerConfig::default()
-    };
+    let config = ServerConfig { statement_time: Duration::from_millis(1_500), ..ServerConfig::default() };
     let running = Running::start(config).await;
     let (gone, connection) = running.session_and_task().await;
     let (slow, third) = (running.session().await, running.session().await);
@@ -277,23 +274,21 @@ async fn a_reader_that_goes_away_or_stops_reading_ends_its_statement() {
     let of_slow = soon(slow.query_raw("endless", Vec::<i64>::new())).await.unwrap();
     let mut of_slow = Box::pin(of_slow);
     assert!(soon(of_slow.next()).await.unwrap().is_ok());
+    assert_eq!(running.lake.queries.load(Ordering::SeqCst), 2);
     connection.abort();
     eventually("the statement of the one that went away is gone", || {
         running.lake.queries.load(Ordering::SeqCst) == 1
     })
     .await;
     assert_eq!(simple(&third, "rows 1").await.unwrap().0.len(), 1);
-    // The other one goes on until its time is over, and no longer.
+    // The other one holds its place until its time is over, and no longer.
     eventually("the slow one is gone", || running.lake.queries.load(Ordering::SeqCst) == 0).await;
     running.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_portal_that_nobody_fetches_is_given_up() {
-    let config = ServerConfig {
-        statement_time: Duration::from_millis(400),
-        ..ServerConfig::default()
-    };
+async fn a_portal_that_nobody_fetches_ends_with_its_time() {
+    let config = ServerConfig { statement_time: Duration::from_millis(400), ..ServerConfig::default() };
     let running = Running::start(config).await;
     let (mut client, other) = (running.session().await, running.session().await);
     let transaction = soon(client.transaction()).await.unwrap();

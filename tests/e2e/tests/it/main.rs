@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod cli;
-mod cookbook;
 mod clients;
+mod cookbook;
 mod delta;
 mod expected;
 mod gate;

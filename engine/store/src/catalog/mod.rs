@@ -375,7 +375,14 @@ impl Catalog {
                 }
             }
             delta = DeltaTable::new(self.log_store(table)?);
-            delta.load().await.map_err(|error| CatalogError::delta(table.name(), error))?;
+            if let Err(error) = delta.load().await {
+                // All other commits have a checksum, which fitted.
+                self.check_creation(table, self.store(table).as_ref()).await?.map_err(|reason| {
+                    let file = log::commit_path(0).to_string();
+                    CatalogError::LogDamaged { table: table.name(), file, reason, last: false }
+                })?;
+                return Err(CatalogError::delta(table.name(), error));
+            }
         }
         self.delta.lock().await.insert(table, delta);
         Ok(done)

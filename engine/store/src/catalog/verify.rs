@@ -243,7 +243,7 @@ impl Catalog {
     }
 
     /// The commit that creates a table has no checksum: it is compared with what it must say.
-    async fn check_creation(
+    pub(super) async fn check_creation(
         &self,
         table: Table,
         store: &dyn ObjectStore,
@@ -451,6 +451,18 @@ impl Catalog {
     }
 }
 
+/// What the metadata of a table may say.
+const METADATA_KEYS: [&str; 8] = [
+    "id",
+    "name",
+    "description",
+    "format",
+    "schemaString",
+    "partitionColumns",
+    "createdTime",
+    "configuration",
+];
+
 /// Whether the commit that creates a table says what it must: our schema, and nothing that changes how rows are read.
 fn created_as(bytes: &[u8], table: Table) -> std::result::Result<(), String> {
     use deltalake_core::kernel::StructType;
@@ -461,6 +473,16 @@ fn created_as(bytes: &[u8], table: Table) -> std::result::Result<(), String> {
         let at = |what: &dyn std::fmt::Display| format!("line {}: {what}", number + 1);
         let action: serde_json::Value = serde_json::from_str(line).map_err(|error| at(&error))?;
         if let Some(metadata) = action.get("metaData") {
+            let known = |key: &String| METADATA_KEYS.contains(&key.as_str());
+            let strange = metadata.as_object().and_then(|keys| keys.keys().find(|key| !known(key)));
+            if let Some(key) = strange {
+                return Err(at(&format!(
+                    "the metadata of the table have a key {key:?} that does not belong there"
+                )));
+            }
+            if !metadata.get("configuration").is_some_and(serde_json::Value::is_object) {
+                return Err(at(&"the metadata of the table have no configuration"));
+            }
             let schema: StructType = metadata
                 .get("schemaString")
                 .and_then(serde_json::Value::as_str)

@@ -224,3 +224,23 @@ async fn damage_to_any_file_is_named_and_never_gives_a_wrong_value() {
     assert!(failures.is_empty(), "seed {seed}: {} of {trial}\n{}", failures.len(), failures.join("\n"));
     assert!(trial >= figures.len());
 }
+
+#[tokio::test]
+async fn a_key_of_the_first_commit_that_changed_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("lake");
+    sample::build(&root).await;
+    let name = "00000000000000000000.json";
+    let file = root.join("tables/points/_delta_log").join(name);
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("\"configuration\""));
+    std::fs::write(&file, text.replace("\"configuration\"", "\"configuratinn\"")).unwrap();
+    let report = verify(&root).await.unwrap();
+    assert!(
+        report.findings.iter().any(|finding| finding.to_string().contains(name)),
+        "{:?}",
+        report.findings
+    );
+    let refused = Store::open(sample::sample_config(&root)).await.unwrap_err();
+    assert!(refused.to_string().contains(name), "{refused}");
+}

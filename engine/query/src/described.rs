@@ -63,6 +63,10 @@ pub const TABLES: [TableDescription; 9] = [
                 "config_hash",
                 "A hash of all params but the seed: runs that differ only in the seed have the same one.",
             ),
+            (
+                "config_hash_with_seed",
+                "A hash of all params: equal ones are the same configuration with the same seed.",
+            ),
             ("deleted", "Whether it was deleted and can still be restored."),
             (
                 "params",

@@ -43,7 +43,9 @@ fn write_table(text: &mut String, lake: &Lake, schema: &str, described: &TableDe
     let shown =
         if schema == "public" { described.name.to_owned() } else { format!("{schema}.{}", described.name) };
     writeln!(text, "\n### {shown}\n\n{}\n\n| column | type | |\n|---|---|---|", described.summary).unwrap();
-    for (row, (_, sentence)) in columns(lake, schema, described.name).iter().zip(described.columns) {
+    let columns = columns(lake, schema, described.name);
+    assert_eq!(columns.len(), described.columns.len(), "{shown}: describe its columns in src/described.rs");
+    for (row, (_, sentence)) in columns.iter().zip(described.columns) {
         let nullable = if row[2] == "YES" { "" } else { ", never NULL" };
         writeln!(text, "| `{}` | {}{nullable} | {sentence} |", row[0], in_words(&row[1])).unwrap();
     }

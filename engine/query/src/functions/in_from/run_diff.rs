@@ -25,11 +25,14 @@ const ATTRIBUTES: [&str; 5] = ["experiment", "status", "user", "source", "git_co
 
 pub(super) fn sql(call: &Call<'_>) -> Result<String> {
     let (a, b) = (facts(call.run("a")?), facts(call.run("b")?));
+    // All names differ: where the engine swaps the sides of a join it takes columns of one name for one column.
     Ok(format!(
-        "SELECT coalesce(x.kind, y.kind) AS kind, coalesce(x.key, y.key) AS key, x.text AS a, y.text AS b,
-            y.number - x.number AS difference
-        FROM ({a}) AS x FULL JOIN ({b}) AS y ON x.kind = y.kind AND x.key = y.key
-        WHERE (x.text IS DISTINCT FROM y.text) AND ((x.number = y.number) IS NOT TRUE)
+        "SELECT coalesce(kind_a, kind_b) AS kind, coalesce(key_a, key_b) AS key, text_a AS a, text_b AS b,
+            number_b - number_a AS difference
+        FROM (SELECT kind AS kind_a, key AS key_a, text AS text_a, number AS number_a FROM ({a}))
+        FULL JOIN (SELECT kind AS kind_b, key AS key_b, text AS text_b, number AS number_b FROM ({b}))
+        ON kind_a = kind_b AND key_a = key_b
+        WHERE (text_a IS DISTINCT FROM text_b) AND ((number_a = number_b) IS NOT TRUE)
         ORDER BY 1, 2"
     ))
 }

@@ -8,6 +8,7 @@ pub mod described;
 mod error;
 mod execute;
 mod explain_error;
+mod filters_by_name;
 pub mod functions;
 mod guard;
 mod parameters;

@@ -22,6 +22,7 @@ use store::Snapshot;
 use url::Url;
 
 use crate::error::{Located, QueryError, Result};
+use crate::filters_by_name::UnlessNamesRepeat;
 use crate::functions;
 use crate::guard::{guarded_scalar_functions, guarded_table_functions};
 use crate::postgres;
@@ -331,7 +332,13 @@ impl SessionFactory {
 /// The engine's own rules; before them, joins on run ids become joins on ordinals.
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = vec![Arc::new(JoinOnOrdinals)];
-    rules.extend(PhysicalOptimizer::new().rules);
+    for rule in PhysicalOptimizer::new().rules {
+        rules.push(if rule.name().starts_with("FilterPushdown") {
+            Arc::new(UnlessNamesRepeat(rule))
+        } else {
+            rule
+        });
+    }
     rules
 }
 

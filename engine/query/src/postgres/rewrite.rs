@@ -619,7 +619,7 @@ mod tests {
             ("SELECT pg_catalog.version()", "SELECT version() AS \"version\""),
             ("SELECT current_schema AS s", "SELECT current_schema() AS s"),
             ("SELECT a COLLATE pg_catalog.default FROM t", "SELECT a AS \"a\" FROM t"),
-            ("SELECT a OPERATOR(pg_catalog.~) 'x' FROM t", "SELECT a ~ 'x' FROM t"),
+            ("SELECT a OPERATOR(pg_catalog.~) 'x' FROM t", "SELECT a ~ 'x' AS \"?column?\" FROM t"),
             ("SELECT $1::regclass AS x", "SELECT to_regclass($1) AS x"),
             (
                 "SELECT a WHERE a NOT LIKE $1 || '%' ESCAPE '/'",

@@ -5,7 +5,7 @@ use model::{
     ProjectName, SeriesPoints,
 };
 
-use crate::lake::{Lake, block_on, run_id};
+use crate::lake::{Kept, Lake, block_on, run_id};
 
 /// 300 runs in three experiments, with two metrics of 40 points each.
 fn many() -> Lake {
@@ -161,4 +161,32 @@ fn joins_on_run_ids_give_the_same_on_ordinals() {
     let both = "SELECT r.run_id, s.run_id AS other, s.last, r.params.lr FROM runs r JOIN series s ON s.run_id = r.run_id \
                 WHERE s.metric = 'acc' AND r.run_id < s.experiment || 'z' ORDER BY 1 LIMIT 3";
     assert_eq!(lake.rows(both)[0][..2], [run_id(1).to_string(), run_id(1).to_string()]);
+}
+
+#[test]
+fn a_filter_over_an_outer_join_of_equal_names_is_asked_of_the_right_side() {
+    let lake = Lake::small(Kept::Flushed);
+    let of = |run: u128| {
+        let keys = |table: &str| format!("SELECT key, text FROM {table} WHERE run_id = '{}'", run_id(run));
+        format!("{} UNION ALL {}", keys("params"), keys("tags"))
+    };
+    let count = |join: &str| {
+        lake.cell(&format!(
+            "SELECT count(*) FROM ({}) x {join} ({}) y ON x.key = y.key WHERE x.text IS DISTINCT FROM y.text",
+            of(1),
+            of(2)
+        ))
+    };
+    let renamed = |join: &str| {
+        lake.cell(&format!(
+            "SELECT count(*) FROM ({}) x {join} (SELECT key AS other, text AS said FROM ({})) y \
+             ON x.key = y.other WHERE x.text IS DISTINCT FROM y.said",
+            of(1),
+            of(2)
+        ))
+    };
+    for join in ["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"] {
+        assert_eq!(count(join), renamed(join), "{join}");
+    }
+    assert_ne!(count("RIGHT JOIN"), "0");
 }

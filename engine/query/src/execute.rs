@@ -1,5 +1,6 @@
 //! From a text to rows: guard, plan, run, all on the threads of the factory.
 
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +9,10 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
-use datafusion::execution::FunctionRegistry;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::SessionState;
+use datafusion::execution::{FunctionRegistry, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::sql::parser::Statement;
@@ -138,9 +141,10 @@ pub(crate) fn run_with<'a>(
             &options.access,
             dialect,
             options.settings,
-            Some((&resources, view_of(factory, &options))),
+            Some(view_of(factory, &options)),
             notices.clone(),
         );
+        let environment = factory.environment(&resources);
         let words = Arc::new(Words {
             sql: sql.to_owned(),
             state,
@@ -157,7 +161,7 @@ pub(crate) fn run_with<'a>(
         let (settings, parameters) = (options.settings, options.parameters);
         let told = Arc::clone(&resources);
         let answering = async move {
-            match prepare(&words, &limits, settings, &parameters, started).await {
+            match prepare(&words, environment, &limits, settings, &parameters, started).await {
                 Err(error) => drop(planned.send(Err(error))),
                 Ok(Prepared::Settings(settings)) => drop(planned.send(Ok((empty_schema(), Some(settings))))),
                 Ok(Prepared::Rows(mut stream)) => {
@@ -282,6 +286,7 @@ enum Prepared {
 
 async fn prepare(
     words: &Arc<Words>,
+    environment: Arc<RuntimeEnv>,
     limits: &QueryLimits,
     mut settings: Settings,
     parameters: &[ArrayRef],
@@ -293,7 +298,7 @@ async fn prepare(
             Ok(Prepared::Settings(settings))
         }
         Request::Read(statement) => {
-            let planning = open(words, *statement, parameters);
+            let planning = open(words, environment, *statement, parameters);
             let stream = match tokio::time::timeout_at(started + limits.time, planning).await {
                 Ok(stream) => stream.map_err(|error| words.explain(error))?,
                 Err(_) => return Err(QueryError::Time { seconds: limits.time.as_secs() }),
@@ -307,15 +312,57 @@ async fn prepare(
 
 async fn open(
     words: &Words,
+    environment: Arc<RuntimeEnv>,
     statement: Statement,
     parameters: &[ArrayRef],
 ) -> std::result::Result<datafusion::execution::SendableRecordBatchStream, DataFusionError> {
     let (plan, _) = plan(words, statement).await?;
     words.resources.note_repeatable(is_repeatable(&plan));
     let plan = parameters::bind(plan, parameters)?;
+    let context = context(&words.state, environment, lists_functions(&plan)?);
     let plan = words.state.create_physical_plan(&plan).await?;
     let plan = stoppable(plan, words.resources.stop())?;
-    execute_stream(plan, words.state.task_ctx())
+    execute_stream(plan, context)
+}
+
+/// What a statement runs in. The engine looks for functions in it only to list them; they are copied only for that, which
+/// costs as much as to plan a small statement.
+fn context(state: &SessionState, environment: Arc<RuntimeEnv>, functions: bool) -> Arc<TaskContext> {
+    let (id, config) = (state.session_id().to_owned(), state.config().clone());
+    Arc::new(match functions {
+        true => TaskContext::new(
+            None,
+            id,
+            config,
+            state.scalar_functions().clone(),
+            state.higher_order_functions().clone(),
+            state.aggregate_functions().clone(),
+            state.window_functions().clone(),
+            environment,
+        ),
+        false => TaskContext::new(
+            None,
+            id,
+            config,
+            HashMap::new(),
+            HashMap::new(),
+            HashMap::new(),
+            HashMap::new(),
+            environment,
+        ),
+    })
+}
+
+/// Whether a plan reads the tables in which the engine lists its functions.
+fn lists_functions(plan: &LogicalPlan) -> std::result::Result<bool, DataFusionError> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            found |= scan.table_name.schema() == Some("information_schema");
+        }
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(found)
 }
 
 /// The checked plan of a statement, its parameters not bound yet, and how many are written in it.
@@ -375,13 +422,12 @@ pub fn describe<'a>(
         };
         let resources = Arc::new(factory.resources().statement(&options.limits));
         let dialect = options.dialect;
-        let statement = Some((resources.as_ref(), view_of(factory, &options)));
         let (state, catalog) = factory.state(
             snapshot,
             &options.access,
             dialect,
             options.settings,
-            statement,
+            Some(view_of(factory, &options)),
             Notices::default(),
         );
         let memory_limit = options.limits.memory;

@@ -247,19 +247,24 @@ impl SessionFactory {
         SessionContext::new_with_state(state)
     }
 
-    /// The state for one statement, and the catalog in it. Without a statement's own resources it is for an embedder's
-    /// session.
+    /// The memory and the temporary files of a statement.
+    pub(crate) fn environment(&self, resources: &Resources) -> Arc<RuntimeEnv> {
+        let mut environment = self.environment.as_ref().clone();
+        resources.give_to(&mut environment);
+        Arc::new(environment)
+    }
+
+    /// The state for one statement, and the catalog in it. Without a view of the engine it is for an embedder's session.
     pub(crate) fn state(
         &self,
         snapshot: &Snapshot,
         access: &Access,
         dialect: Dialect,
         settings: Settings,
-        statement: Option<(&Resources, EngineView)>,
+        view: Option<EngineView>,
         notices: Notices,
     ) -> (SessionState, SnapshotCatalog) {
         let reading = Reading { on_corrupt: settings.on_corrupt, notices };
-        let (resources, view) = statement.unzip();
         let view = view.unwrap_or_else(|| EngineView {
             engine: Arc::clone(&self.engine),
             all: self.resources.sizes(),
@@ -271,14 +276,9 @@ impl SessionFactory {
             SnapshotCatalog::new(snapshot.clone(), access.clone(), keys, reading, view, for_postgres);
         let catalogs = MemoryCatalogProviderList::new();
         catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog.clone()));
-        let mut environment = self.environment.as_ref().clone();
-        if let Some(resources) = resources {
-            resources.give_to(&mut environment);
-        }
-        let mut state = SessionStateBuilder::new_from_existing(self.base_of(dialect).clone())
-            .with_catalog_list(Arc::new(catalogs))
-            .with_runtime_env(Arc::new(environment))
-            .build();
+        // A clone: to build a state anew costs as much as to plan a small statement.
+        let mut state = self.base_of(dialect).clone();
+        state.register_catalog_list(Arc::new(catalogs));
         // What `now()` and the current date are, for all of the statement.
         state.mark_start_execution();
         // By itself each part of a sort keeps ten mebibytes, which may be all that a statement has.

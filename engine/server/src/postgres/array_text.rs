@@ -1,10 +1,14 @@
-//! Arrays in their text form: `{1,NULL,"a b"}`.
+//! Arrays in their text form: `{1,NULL,"a b"}`. Blanks are those of ASCII, as with PostgreSQL: any other is a character.
 
 use bytes::BytesMut;
 
+/// What may stand around elements.
+const BLANKS: [char; 6] = [' ', '\t', '\n', '\r', '\u{b}', '\u{c}'];
+
 /// Adds one element, with quotes where it needs them.
 pub(super) fn put_element(out: &mut BytesMut, element: &[u8]) {
-    let special = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'{' | b'}' | b',' | b'"' | b'\\');
+    let special =
+        |byte: &u8| BLANKS.contains(&char::from(*byte)) || matches!(byte, b'{' | b'}' | b',' | b'"' | b'\\');
     if !element.is_empty() && !element.eq_ignore_ascii_case(b"null") && !element.iter().any(special) {
         out.extend(element);
         return;
@@ -21,15 +25,15 @@ pub(super) fn put_element(out: &mut BytesMut, element: &[u8]) {
 
 /// The elements of an array of one dimension; `None` when the text is none.
 pub(super) fn elements(text: &str) -> Option<Vec<Option<String>>> {
-    let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
-    if inner.trim().is_empty() {
+    let inner = text.trim_matches(BLANKS).strip_prefix('{')?.strip_suffix('}')?;
+    if inner.trim_matches(BLANKS).is_empty() {
         return Some(Vec::new());
     }
     let mut elements = Vec::new();
     let mut characters = inner.chars().peekable();
     loop {
         let (mut element, mut quoted) = (String::new(), false);
-        while characters.next_if(|c| c.is_whitespace()).is_some() {}
+        while characters.next_if(|c| BLANKS.contains(c)).is_some() {}
         if characters.next_if_eq(&'"').is_some() {
             quoted = true;
             loop {
@@ -39,7 +43,7 @@ pub(super) fn elements(text: &str) -> Option<Vec<Option<String>>> {
                     other => element.push(other),
                 }
             }
-            while characters.next_if(|c| c.is_whitespace()).is_some() {}
+            while characters.next_if(|c| BLANKS.contains(c)).is_some() {}
         } else {
             while let Some(c) = characters.next_if(|c| *c != ',') {
                 match c {
@@ -48,7 +52,7 @@ pub(super) fn elements(text: &str) -> Option<Vec<Option<String>>> {
                     other => element.push(other),
                 }
             }
-            element.truncate(element.trim_end().len());
+            element.truncate(element.trim_end_matches(BLANKS).len());
             if element.is_empty() {
                 return None;
             }
@@ -86,6 +90,10 @@ mod tests {
 
     #[test]
     fn quotes_stand_where_they_must() {
+        assert_eq!(
+            elements(&written(&[Some("\u{2000}".to_owned())])).unwrap(),
+            [Some("\u{2000}".to_owned())]
+        );
         let all = ["a", "", "null", "a b", "a\"b\\", "{}"].map(|e| Some(e.to_owned()));
         assert_eq!(written(&all), "{a,\"\",\"null\",\"a b\",\"a\\\"b\\\\\",\"{}\"}");
         assert_eq!(

@@ -8,12 +8,10 @@ mod best;
 mod bootstrap;
 mod bootstrap_ci;
 mod changepoint;
-mod cliffs_delta;
-mod cohens_d;
 mod collect;
 mod definition;
-mod downsample_lttb;
-mod downsample_minmax;
+mod downsample;
+mod effect_size;
 mod ema;
 mod in_from;
 mod iqm;
@@ -26,12 +24,10 @@ mod mean_ci;
 mod outcome;
 mod paired_test;
 mod permutation_test;
-mod prob_improvement;
 mod quantile_ci;
 mod rolling_median;
 mod slope;
 mod spike;
-mod thinned;
 mod tost;
 mod trimmed_mean;
 mod welch_test;
@@ -48,6 +44,8 @@ pub use definition::{ArgumentKind, Definition, FunctionKind, Parameter};
 use arg_extreme::ArgExtreme;
 use bootstrap::Draws;
 use collect::Collecting;
+use downsample::Downsample;
+use effect_size::EffectSize;
 use kept::Keeping;
 use windowed::Windowed;
 
@@ -60,10 +58,10 @@ pub(crate) fn aggregates(device: kernels::Policy, seed: u64) -> Vec<Arc<Aggregat
         Arc::new(Collecting::new(auc::Auc).into()),
         Arc::new(Keeping::new(best::Best).into()),
         Arc::new(Collecting::new(bootstrap_ci::BootstrapCi { draws }).into()),
-        Arc::new(Collecting::new(cliffs_delta::CliffsDelta).into()),
-        Arc::new(Collecting::new(cohens_d::CohensD).into()),
-        Arc::new(Collecting::new(downsample_lttb::DownsampleLttb).into()),
-        Arc::new(Collecting::new(downsample_minmax::DownsampleMinmax).into()),
+        Arc::new(Collecting::new(EffectSize::CliffsDelta).into()),
+        Arc::new(Collecting::new(EffectSize::CohensD).into()),
+        Arc::new(Collecting::new(Downsample::Lttb).into()),
+        Arc::new(Collecting::new(Downsample::Minmax).into()),
         Arc::new(Collecting::new(iqm::Iqm).into()),
         Arc::new(Collecting::new(iqm_ci::IqmCi { draws }).into()),
         Arc::new(Keeping::new(last_by_step::LastByStep).into()),
@@ -71,7 +69,7 @@ pub(crate) fn aggregates(device: kernels::Policy, seed: u64) -> Vec<Arc<Aggregat
         Arc::new(Collecting::new(mean_ci::MeanCi).into()),
         Arc::new(Collecting::new(paired_test::PairedTest { seed }).into()),
         Arc::new(Collecting::new(permutation_test::PermutationTest { seed }).into()),
-        Arc::new(Collecting::new(prob_improvement::ProbImprovement).into()),
+        Arc::new(Collecting::new(EffectSize::ProbImprovement).into()),
         Arc::new(Collecting::new(quantile_ci::QuantileCi { draws }).into()),
         Arc::new(Collecting::new(slope::Slope).into()),
         Arc::new(Collecting::new(tost::Tost).into()),
@@ -109,10 +107,10 @@ pub fn definitions() -> Vec<&'static Definition> {
         &best::DEFINITION,
         &bootstrap_ci::DEFINITION,
         &changepoint::DEFINITION,
-        &cliffs_delta::DEFINITION,
-        &cohens_d::DEFINITION,
-        &downsample_lttb::DEFINITION,
-        &downsample_minmax::DEFINITION,
+        &effect_size::CLIFFS_DELTA,
+        &effect_size::COHENS_D,
+        &downsample::LTTB,
+        &downsample::MINMAX,
         &ema::DEFINITION,
         &iqm::DEFINITION,
         &iqm_ci::DEFINITION,
@@ -122,7 +120,7 @@ pub fn definitions() -> Vec<&'static Definition> {
         &mean_ci::DEFINITION,
         &paired_test::DEFINITION,
         &permutation_test::DEFINITION,
-        &prob_improvement::DEFINITION,
+        &effect_size::PROB_IMPROVEMENT,
         &quantile_ci::DEFINITION,
         &rolling_median::DEFINITION,
         &slope::DEFINITION,

@@ -12,7 +12,7 @@ use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::{AggregateOrderSensitivity, format_state_name};
 use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, Documentation, Signature};
 
-use super::definition::{ArgumentKind, Definition, FunctionKind, Parameter, required};
+use super::definition::{ArgumentKind, Definition, Described, FunctionKind, Parameter, required};
 
 const PARAMETERS: [Parameter; 2] = [
     required("value", ArgumentKind::Any, "what is given back"),
@@ -40,61 +40,40 @@ pub(super) static ARG_MIN: Definition = Definition {
 };
 
 /// One of the two functions.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct ArgExtreme {
-    definition: &'static Definition,
     wanted: Ordering,
-    signature: Signature,
-    documentation: Arc<Documentation>,
+    described: Described,
 }
 
 impl ArgExtreme {
-    fn new(definition: &'static Definition, wanted: Ordering) -> Self {
-        let (signature, documentation) = (definition.signature(), Arc::new(definition.documentation()));
-        Self { definition, wanted, signature, documentation }
-    }
-
     pub(super) fn largest() -> Self {
-        Self::new(&ARG_MAX, Ordering::Greater)
+        Self { wanted: Ordering::Greater, described: (&ARG_MAX).into() }
     }
 
     pub(super) fn smallest() -> Self {
-        Self::new(&ARG_MIN, Ordering::Less)
-    }
-}
-
-impl PartialEq for ArgExtreme {
-    fn eq(&self, other: &Self) -> bool {
-        self.wanted == other.wanted
-    }
-}
-
-impl Eq for ArgExtreme {}
-
-impl std::hash::Hash for ArgExtreme {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.definition.name.hash(state);
+        Self { wanted: Ordering::Less, described: (&ARG_MIN).into() }
     }
 }
 
 impl AggregateUDFImpl for ArgExtreme {
     fn name(&self) -> &str {
-        self.definition.name
+        self.described.definition.name
     }
 
     fn signature(&self) -> &Signature {
-        &self.signature
+        &self.described.signature
     }
 
     fn return_type(&self, argument_types: &[DataType]) -> Result<DataType> {
         match argument_types.first() {
             Some(value) => Ok(value.clone()),
-            None => plan_err!("{} takes a value and what decides", self.definition.name),
+            None => plan_err!("{} takes a value and what decides", self.described.definition.name),
         }
     }
 
     fn coerce_types(&self, argument_types: &[DataType]) -> Result<Vec<DataType>> {
-        self.definition.coerce(argument_types)
+        self.described.definition.coerce(argument_types)
     }
 
     fn accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
@@ -115,7 +94,7 @@ impl AggregateUDFImpl for ArgExtreme {
     }
 
     fn documentation(&self) -> Option<&Documentation> {
-        Some(&self.documentation)
+        Some(&self.described.documentation)
     }
 }
 

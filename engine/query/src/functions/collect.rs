@@ -17,9 +17,8 @@ use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{
     Accumulator, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator, Signature,
 };
-use datafusion::physical_expr::expressions::Literal;
 
-use super::definition::{ArgumentKind, Constants, Definition};
+use super::definition::{ArgumentKind, Constants, Definition, Described, constants_of};
 
 /// What tells the rows of one group apart, beside their values.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,21 +107,15 @@ pub(super) trait CollectingFunction:
 }
 
 /// Makes a [`CollectingFunction`] an aggregate of DataFusion.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Collecting<F> {
     function: F,
-    signature: Signature,
-    documentation: Arc<Documentation>,
+    described: Described,
 }
 
 impl<F: CollectingFunction> Collecting<F> {
     pub(super) fn new(function: F) -> Self {
-        let definition = function.definition();
-        Self {
-            signature: definition.signature(),
-            documentation: Arc::new(definition.documentation()),
-            function,
-        }
+        Self { described: function.definition().into(), function }
     }
 
     fn position(&self, kinds: &[ArgumentKind]) -> Option<usize> {
@@ -136,11 +129,7 @@ impl<F: CollectingFunction> Collecting<F> {
                 "{name}(DISTINCT ...) beside other aggregates is not supported: ask for it by itself"
             );
         }
-        let constants: Vec<Option<ScalarValue>> = arguments
-            .exprs
-            .iter()
-            .map(|expression| expression.downcast_ref::<Literal>().map(|l| l.value().clone()))
-            .collect();
+        let constants = constants_of(arguments.exprs);
         let finish = self.function.prepare(&Constants::new(self.function.definition(), &constants)?)?;
         let Some(value_at) = self.position(&[ArgumentKind::Value]) else {
             return internal_err!("{name} has no column of values");
@@ -156,27 +145,13 @@ const KEYS: [ArgumentKind; 3] = [ArgumentKind::Step, ArgumentKind::Position, Arg
 /// Arguments whose values are kept as texts.
 const LABELS: [ArgumentKind; 1] = [ArgumentKind::Pair];
 
-impl<F: PartialEq> PartialEq for Collecting<F> {
-    fn eq(&self, other: &Self) -> bool {
-        self.function == other.function
-    }
-}
-
-impl<F: Eq> Eq for Collecting<F> {}
-
-impl<F: Hash> Hash for Collecting<F> {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.function.hash(state);
-    }
-}
-
 impl<F: CollectingFunction> AggregateUDFImpl for Collecting<F> {
     fn name(&self) -> &str {
         self.function.definition().name
     }
 
     fn signature(&self) -> &Signature {
-        &self.signature
+        &self.described.signature
     }
 
     fn return_type(&self, _argument_types: &[DataType]) -> Result<DataType> {
@@ -231,7 +206,7 @@ impl<F: CollectingFunction> AggregateUDFImpl for Collecting<F> {
     }
 
     fn documentation(&self) -> Option<&Documentation> {
-        Some(&self.documentation)
+        Some(&self.described.documentation)
     }
 }
 

@@ -1,12 +1,15 @@
 //! What a function is called, takes and returns: one description for the planner, the documentation,
 //! `system.functions` and named arguments.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Field};
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::{DocSection, Documentation, Signature, Volatility};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Literal;
 
 /// Whether a function folds rows or looks along them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -222,6 +225,47 @@ impl Definition {
         }
         Ok(types)
     }
+}
+
+/// A definition with what the engine asks of it again and again. Two are equal when they have one name, which is what
+/// the engine compares calls by.
+#[derive(Debug, Clone)]
+pub(super) struct Described {
+    pub(super) definition: &'static Definition,
+    pub(super) signature: Signature,
+    pub(super) documentation: Arc<Documentation>,
+}
+
+impl From<&'static Definition> for Described {
+    fn from(definition: &'static Definition) -> Self {
+        Self {
+            definition,
+            signature: definition.signature(),
+            documentation: Arc::new(definition.documentation()),
+        }
+    }
+}
+
+impl PartialEq for Described {
+    fn eq(&self, other: &Self) -> bool {
+        self.definition.name == other.definition.name
+    }
+}
+
+impl Eq for Described {}
+
+impl Hash for Described {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.definition.name.hash(state);
+    }
+}
+
+/// The arguments of a call that are constants, `None` for the others.
+pub(super) fn constants_of(arguments: &[Arc<dyn PhysicalExpr>]) -> Vec<Option<ScalarValue>> {
+    let constant = |argument: &Arc<dyn PhysicalExpr>| {
+        argument.downcast_ref::<Literal>().map(|literal| literal.value().clone())
+    };
+    arguments.iter().map(constant).collect()
 }
 
 /// The constant arguments of one call; a NULL counts as not given.

@@ -13,9 +13,8 @@ use datafusion::logical_expr::utils::{AggregateOrderSensitivity, format_state_na
 use datafusion::logical_expr::{
     Accumulator, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator, Signature,
 };
-use datafusion::physical_expr::expressions::Literal;
 
-use super::definition::{ArgumentKind, Constants, Definition};
+use super::definition::{ArgumentKind, Constants, Definition, Described, constants_of};
 
 /// A point that may be kept.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -56,21 +55,15 @@ pub(super) trait KeepingFunction:
 }
 
 /// Makes a [`KeepingFunction`] an aggregate of DataFusion.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Keeping<F> {
     function: F,
-    signature: Signature,
-    documentation: Arc<Documentation>,
+    described: Described,
 }
 
 impl<F: KeepingFunction> Keeping<F> {
     pub(super) fn new(function: F) -> Self {
-        let definition = function.definition();
-        Self {
-            signature: definition.signature(),
-            documentation: Arc::new(definition.documentation()),
-            function,
-        }
+        Self { described: function.definition().into(), function }
     }
 
     fn kept(&self, arguments: &AccumulatorArgs<'_>) -> Result<Kept> {
@@ -81,11 +74,7 @@ impl<F: KeepingFunction> Keeping<F> {
                 definition.name
             );
         }
-        let constants: Vec<Option<ScalarValue>> = arguments
-            .exprs
-            .iter()
-            .map(|expression| expression.downcast_ref::<Literal>().map(|l| l.value().clone()))
-            .collect();
+        let constants = constants_of(arguments.exprs);
         let choice = self.function.prepare(&Constants::new(definition, &constants)?)?;
         let at = |kind| definition.parameters.iter().position(|p| p.kind == kind);
         let (Some(value_at), Some(step_at)) = (at(ArgumentKind::Value), at(ArgumentKind::Step)) else {
@@ -96,27 +85,13 @@ impl<F: KeepingFunction> Keeping<F> {
     }
 }
 
-impl<F: PartialEq> PartialEq for Keeping<F> {
-    fn eq(&self, other: &Self) -> bool {
-        self.function == other.function
-    }
-}
-
-impl<F: Eq> Eq for Keeping<F> {}
-
-impl<F: Hash> Hash for Keeping<F> {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.function.hash(state);
-    }
-}
-
 impl<F: KeepingFunction> AggregateUDFImpl for Keeping<F> {
     fn name(&self) -> &str {
         self.function.definition().name
     }
 
     fn signature(&self) -> &Signature {
-        &self.signature
+        &self.described.signature
     }
 
     fn return_type(&self, _argument_types: &[DataType]) -> Result<DataType> {
@@ -157,7 +132,7 @@ impl<F: KeepingFunction> AggregateUDFImpl for Keeping<F> {
     }
 
     fn documentation(&self) -> Option<&Documentation> {
-        Some(&self.documentation)
+        Some(&self.described.documentation)
     }
 }
 

@@ -13,9 +13,8 @@ use datafusion::common::{Result, ScalarValue, internal_err};
 use datafusion::logical_expr::function::{PartitionEvaluatorArgs, WindowUDFFieldArgs};
 use datafusion::logical_expr::{Documentation, LimitEffect, PartitionEvaluator, Signature, WindowUDFImpl};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::Literal;
 
-use super::definition::{Constants, Definition};
+use super::definition::{Constants, Definition, Described, constants_of};
 
 /// A function along a window.
 pub(super) trait WindowFunction:
@@ -32,32 +31,15 @@ pub(super) trait WindowFunction:
 }
 
 /// Makes a [`WindowFunction`] a window function of DataFusion.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Windowed<F> {
     function: F,
-    signature: Signature,
-    documentation: Documentation,
+    described: Described,
 }
 
 impl<F: WindowFunction> Windowed<F> {
     pub(super) fn new(function: F) -> Self {
-        let definition = function.definition();
-        Self { signature: definition.signature(), documentation: definition.documentation(), function }
-    }
-}
-
-impl<F: PartialEq> PartialEq for Windowed<F> {
-    fn eq(&self, other: &Self) -> bool {
-        self.function == other.function
-    }
-}
-
-impl<F: Eq> Eq for Windowed<F> {}
-
-impl<F: WindowFunction> Hash for Windowed<F> {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.function.definition().name.hash(state);
-        self.function.hash(state);
+        Self { described: function.definition().into(), function }
     }
 }
 
@@ -67,7 +49,7 @@ impl<F: WindowFunction> WindowUDFImpl for Windowed<F> {
     }
 
     fn signature(&self) -> &Signature {
-        &self.signature
+        &self.described.signature
     }
 
     fn coerce_types(&self, argument_types: &[DataType]) -> Result<Vec<DataType>> {
@@ -82,16 +64,12 @@ impl<F: WindowFunction> WindowUDFImpl for Windowed<F> {
         &self,
         arguments: PartitionEvaluatorArgs<'_>,
     ) -> Result<Box<dyn PartitionEvaluator>> {
-        let values: Vec<Option<ScalarValue>> = arguments
-            .input_exprs()
-            .iter()
-            .map(|expression| expression.downcast_ref::<Literal>().map(|l| l.value().clone()))
-            .collect();
+        let values = constants_of(arguments.input_exprs());
         self.function.evaluator(&Constants::new(self.function.definition(), &values)?)
     }
 
     fn documentation(&self) -> Option<&Documentation> {
-        Some(&self.documentation)
+        Some(&self.described.documentation)
     }
 
     fn limit_effect(&self, _arguments: &[Arc<dyn PhysicalExpr>]) -> LimitEffect {

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use datafusion::common::Result;
@@ -12,10 +12,10 @@ use model::{Context, MetricName, RunId};
 use store::Snapshot;
 use store::segment::SegmentError;
 use store::segment::chunk_index::IndexedSeries;
-use store::segment::points::{Reader, Scan, SeriesSelection, TextColumns};
+use store::segment::points::Reader;
 
 use super::constraints::Constraints;
-use super::points_scan::{Order, Part, Piece, PointsExec, Selected};
+use super::points_scan::{Order, Part, Piece, PointsExec, Positions, Selected, Source};
 use super::reading::lost_with;
 use super::{Access, SnapshotTable, series, storage};
 
@@ -33,10 +33,11 @@ pub(super) async fn scan(
     let columns = projection.cloned().unwrap_or_else(|| (0..shown.schema.fields().len()).collect());
     let wanted = Wanted::new(shown, constraints);
     shown.reading.check(&shown.snapshot, &[Table::Points])?;
-    let mut chosen = Vec::new();
+    let mut chosen: Vec<Chosen> = Vec::new();
+    let mut order = Order::both();
     let mut skips = false;
     let mut selected = Selected { files: shown.snapshot.point_files().len(), ..Selected::default() };
-    for file in shown.snapshot.point_files() {
+    for (number, file) in shown.snapshot.point_files().iter().enumerate() {
         let reader = match shown.snapshot.open_segment(file).await {
             Ok(reader) => reader,
             Err(store::StoreError::Segment(
@@ -69,44 +70,14 @@ pub(super) async fn scan(
         selected.files_read += 1;
         let damaged = shown.reading.damaged_rows(&reader).await?;
         skips = skips || !damaged.is_empty();
-        chosen.push((reader, positions, damaged));
-    }
-    let rows =
-        |reader: &Reader, position: usize| reader.series().get(position).map_or(0, |series| series.rows.rows);
-    let total: u64 =
-        chosen.iter().flat_map(|(reader, positions, _)| positions.iter().map(|p| rows(reader, *p))).sum();
-    selected.rows = total;
-    let rows_each = (total / partitions.max(1) as u64).max(PARTITION_ROWS);
-
-    let mut order = Order::both();
-    let mut pieces: Vec<(u64, Piece)> = Vec::new();
-    for (reader, positions, damaged) in chosen {
         order = order.and(order_of(&reader, &positions));
-        let mut current: Vec<usize> = Vec::new();
-        let mut current_rows = 0;
-        let finish = |positions: Vec<usize>, rows: u64, pieces: &mut Vec<(u64, Piece)>| {
-            if !positions.is_empty() {
-                let scan = Scan {
-                    selection: SeriesSelection::Positions(positions),
-                    projection: columns.clone(),
-                    steps: constraints.steps(),
-                    texts: TextColumns::Utf8View,
-                    without: damaged.clone(),
-                    ..Scan::all()
-                };
-                pieces.push((rows, Piece { reader: reader.clone(), scan }));
-            }
-        };
-        for position in positions {
-            current.push(position);
-            current_rows += rows(&reader, position);
-            if current_rows >= rows_each {
-                finish(std::mem::take(&mut current), current_rows, &mut pieces);
-                current_rows = 0;
-            }
-        }
-        finish(current, current_rows, &mut pieces);
+        let of_file = Chosen::new(number, &reader, &positions, damaged);
+        selected.rows += of_file.parts.iter().map(|(_, rows)| rows).sum::<u64>();
+        chosen.push(of_file);
     }
+    let rows_each = (selected.rows / partitions.max(1) as u64).max(PARTITION_ROWS);
+    let pieces: Vec<(u64, Piece)> =
+        chosen.into_iter().flat_map(|of_file| of_file.into_pieces(rows_each)).collect();
     // One file a partition keeps its order; very many small files are read one after another instead.
     let mut parts: Vec<Part> = Vec::new();
     let most = 4 * partitions.max(1);
@@ -134,7 +105,48 @@ pub(super) async fn scan(
         selected.memtable_points = shown.snapshot.memtable_points();
     }
     selected.exact = constraints.steps().is_none() && selected.memtable_points == 0 && !skips;
-    Ok(Arc::new(PointsExec::new(&shown.schema, columns, parts, order, selected, constraints, limit)?))
+    let source = Source { snapshot: shown.snapshot.clone(), steps: constraints.steps(), columns };
+    Ok(Arc::new(PointsExec::new(&shown.schema, source, parts, order, selected, constraints, limit)?))
+}
+
+/// What is read of one segment, cut where a partition may end. The segment is not kept open: with series that all go on,
+/// every segment has an index of all of them, which together are more than what is read.
+struct Chosen {
+    file: usize,
+    positions: Positions,
+    /// Ends of parts as numbers of positions, and the rows of each.
+    parts: Vec<(usize, u64)>,
+    damaged: Vec<Range<u64>>,
+}
+
+impl Chosen {
+    fn new(file: usize, reader: &Reader, positions: &[usize], damaged: Vec<Range<u64>>) -> Self {
+        let mut parts = Vec::new();
+        let mut rows = 0;
+        for (number, position) in positions.iter().enumerate() {
+            rows += reader.series().get(*position).map_or(0, |series| series.rows.rows);
+            if rows >= PARTITION_ROWS || number + 1 == positions.len() {
+                parts.push((number + 1, std::mem::take(&mut rows)));
+            }
+        }
+        Self { file, positions: Positions::new(positions), parts, damaged }
+    }
+
+    /// Pieces of about as many rows, with the rows of each.
+    fn into_pieces(self, rows_each: u64) -> Vec<(u64, Piece)> {
+        let mut pieces = Vec::new();
+        let (mut start, mut rows) = (0, 0);
+        for (number, (end, of_part)) in self.parts.iter().enumerate() {
+            rows += of_part;
+            if rows >= rows_each || number + 1 == self.parts.len() {
+                let positions = self.positions.part(start..*end);
+                let piece = Piece { file: self.file, positions, without: self.damaged.clone() };
+                pieces.push((rows, piece));
+                (start, rows) = (*end, 0);
+            }
+        }
+        pieces
+    }
 }
 
 /// Which series are read.

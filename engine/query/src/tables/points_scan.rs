@@ -1,7 +1,7 @@
 //! The plan node that reads points from segments and from memory.
 
 use std::fmt;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use arrow::array::{
@@ -28,7 +28,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
-use store::segment::points::{Reader, Scan, SeriesSelection, SortedSeries};
+use store::segment::points::{Scan, SeriesSelection, SortedSeries, TextColumns};
 use store::{SeriesEntry, Snapshot};
 
 use super::constraints::Constraints;
@@ -71,11 +71,65 @@ impl Order {
     }
 }
 
-/// Part of one segment.
+/// Part of one segment, which is opened when it is read.
 #[derive(Debug, Clone)]
 pub(super) struct Piece {
-    pub(super) reader: Reader,
-    pub(super) scan: Scan,
+    /// Which of the segments of the snapshot.
+    pub(super) file: usize,
+    /// Its series.
+    pub(super) positions: Positions,
+    /// Rows to leave out, rising.
+    pub(super) without: Vec<Range<u64>>,
+}
+
+/// Positions of series in the index of a segment.
+#[derive(Debug, Clone)]
+pub(super) enum Positions {
+    /// All in a range.
+    Range(Range<u32>),
+    /// These.
+    List(Vec<u32>),
+}
+
+impl Positions {
+    /// Takes rising positions.
+    pub(super) fn new(positions: &[usize]) -> Self {
+        // A segment has fewer than 2^32 rows, and a series at least one.
+        let narrow = |position: usize| u32::try_from(position).unwrap_or(u32::MAX);
+        match (positions.first(), positions.last()) {
+            (Some(first), Some(last)) if last - first + 1 == positions.len() => {
+                Self::Range(narrow(*first)..narrow(*last) + 1)
+            }
+            _ => Self::List(positions.iter().copied().map(narrow).collect()),
+        }
+    }
+
+    /// Those with numbers in a range.
+    pub(super) fn part(&self, numbers: Range<usize>) -> Self {
+        match self {
+            Self::Range(all) => {
+                let at = |number: usize| all.start + u32::try_from(number).unwrap_or(u32::MAX);
+                Self::Range(at(numbers.start)..at(numbers.end))
+            }
+            Self::List(all) => Self::List(all[numbers].to_vec()),
+        }
+    }
+
+    fn to_vec(&self) -> Vec<usize> {
+        match self {
+            Self::Range(all) => all.clone().map(|position| position as usize).collect(),
+            Self::List(all) => all.iter().map(|position| *position as usize).collect(),
+        }
+    }
+}
+
+/// What all pieces are read from.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub(super) snapshot: Snapshot,
+    pub(super) steps: Option<RangeInclusive<i64>>,
+    /// Positions in the schema of `points`.
+    pub(super) columns: Vec<usize>,
 }
 
 /// One partition.
@@ -107,7 +161,7 @@ pub(super) struct Selected {
 /// Reads points.
 pub(super) struct PointsExec {
     schema: SchemaRef,
-    columns: Vec<usize>,
+    source: Source,
     parts: Vec<Part>,
     selected: Selected,
     described: String,
@@ -121,14 +175,14 @@ pub(super) struct PointsExec {
 impl PointsExec {
     pub(super) fn new(
         table: &SchemaRef,
-        columns: Vec<usize>,
+        source: Source,
         parts: Vec<Part>,
         order: Order,
         selected: Selected,
         constraints: &Constraints,
         limit: Option<usize>,
     ) -> Result<Self> {
-        let schema = Arc::new(table.project(&columns)?);
+        let schema = Arc::new(table.project(&source.columns)?);
         let column = |name: &str| -> Option<Arc<dyn PhysicalExpr>> {
             let position = schema.index_of(name).ok()?;
             Some(Arc::new(Column::new(name, position)))
@@ -169,7 +223,7 @@ impl PointsExec {
         );
         Ok(Self {
             schema,
-            columns,
+            source,
             parts,
             selected,
             described: constraints.describe(),
@@ -263,7 +317,7 @@ impl ExecutionPlan for PointsExec {
         }
         let filters = pushed.parent_filters.iter();
         let found: Vec<SeriesFilter> =
-            filters.filter_map(|filter| SeriesFilter::new(&filter.filter, &self.columns)).collect();
+            filters.filter_map(|filter| SeriesFilter::new(&filter.filter, &self.source.columns)).collect();
         if found.is_empty() {
             return Ok(FilterPushdownPropagation::all_unsupported(pushed));
         }
@@ -271,7 +325,7 @@ impl ExecutionPlan for PointsExec {
         let answers = vec![PushedDown::No; pushed.parent_filters.len()];
         let node = Self {
             schema: Arc::clone(&self.schema),
-            columns: self.columns.clone(),
+            source: self.source.clone(),
             parts: self.parts.clone(),
             selected: Selected { exact: false, ..self.selected },
             described: self.described.clone(),
@@ -300,13 +354,14 @@ impl ExecutionPlan for PointsExec {
                     pages_total: counter("pages_total"),
                     rows: counter("rows_selected"),
                 };
-                let later = self.later.clone();
+                let opening = Opening { source: self.source.clone(), later: self.later.clone(), counters };
                 // Opened one after another, when the filters of joins are known.
                 stream::iter(pieces.clone())
-                    .flat_map(move |piece| match open(piece, &later, &counters) {
-                        Ok(batches) => batches,
-                        Err(error) => stream::once(std::future::ready(Err(error))).boxed(),
+                    .then(move |piece| {
+                        let opening = opening.clone();
+                        async move { opening.open(piece).await }
                     })
+                    .try_flatten()
                     .boxed()
             }
             Part::Memory { snapshot, fits, steps } => {
@@ -316,7 +371,7 @@ impl ExecutionPlan for PointsExec {
                     steps: steps.clone(),
                     later: self.later.clone(),
                     schema: Arc::clone(&self.schema),
-                    columns: self.columns.clone(),
+                    columns: self.source.columns.clone(),
                 };
                 stream::iter(std::iter::once_with(move || memory.batches()).flatten()).boxed()
             }
@@ -368,31 +423,49 @@ struct ReadCounters {
     rows: Count,
 }
 
-/// Begins to read the series of a piece that the filters take.
-fn open(
-    mut piece: Piece,
-    later: &[SeriesFilter],
-    counters: &ReadCounters,
-) -> Result<BoxStream<'static, Result<RecordBatch>>> {
-    if let SeriesSelection::Positions(positions) = &mut piece.scan.selection {
+/// How the pieces of a partition are opened.
+#[derive(Clone)]
+struct Opening {
+    source: Source,
+    later: Vec<SeriesFilter>,
+    counters: ReadCounters,
+}
+
+impl Opening {
+    /// Begins to read the series of a piece that the filters take.
+    async fn open(self, piece: Piece) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let Source { snapshot, steps, columns } = self.source;
+        let Some(file) = snapshot.point_files().get(piece.file) else {
+            return internal_err!("there is no segment {}", piece.file);
+        };
+        let reader = snapshot.open_segment(file).await.map_err(storage)?;
+        let mut positions = piece.positions.to_vec();
         let before = positions.len();
-        for filter in later {
-            *positions = filter.keep(piece.reader.series(), std::mem::take(positions))?;
+        for filter in &self.later {
+            positions = filter.keep(reader.series(), positions)?;
         }
+        let counters = self.counters;
         counters.series_skipped.add(before - positions.len());
         if positions.is_empty() {
             return Ok(stream::empty().boxed());
         }
+        let scan = Scan {
+            selection: SeriesSelection::Positions(positions),
+            projection: columns,
+            steps,
+            texts: TextColumns::Utf8View,
+            without: piece.without,
+            ..Scan::all()
+        };
+        let (batches, pruning) = reader.scan(&scan).map_err(storage)?;
+        counters.series.add(pruning.series_read as usize);
+        counters.row_groups.add(pruning.row_groups_read as usize);
+        counters.row_groups_total.add(pruning.row_groups as usize);
+        counters.pages.add(pruning.pages_read as usize);
+        counters.pages_total.add(pruning.pages as usize);
+        counters.rows.add(pruning.rows_read as usize);
+        Ok(batches.map_err(move |error| with_rows(error, &reader)).boxed())
     }
-    let (batches, pruning) = piece.reader.scan(&piece.scan).map_err(storage)?;
-    counters.series.add(pruning.series_read as usize);
-    counters.row_groups.add(pruning.row_groups_read as usize);
-    counters.row_groups_total.add(pruning.row_groups as usize);
-    counters.pages.add(pruning.pages_read as usize);
-    counters.pages_total.add(pruning.pages as usize);
-    counters.rows.add(pruning.rows_read as usize);
-    let reader = piece.reader.clone();
-    Ok(batches.map_err(move |error| with_rows(error, &reader)).boxed())
 }
 
 /// The points in memory, as batches.

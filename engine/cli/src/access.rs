@@ -1,6 +1,7 @@
 //! Opening what a command works on: a lake for reading, a lake for writing, or a server.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
@@ -23,6 +24,17 @@ pub(crate) struct Rows {
     pub(crate) batches: BoxStream<'static, anyhow::Result<RecordBatch>>,
     /// What to tell beside the rows; complete when they are taken.
     pub(crate) notices: Notices,
+}
+
+impl Rows {
+    /// No rows and no columns.
+    pub(crate) fn none() -> Self {
+        Self {
+            schema: Arc::new(arrow::datatypes::Schema::empty()),
+            batches: stream::empty().boxed(),
+            notices: Notices::default(),
+        }
+    }
 }
 
 /// Where SQL is asked. Clones ask the same.

@@ -37,7 +37,7 @@ impl Arguments {
 }
 
 /// Where the lake is.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Place {
     /// The lake: a folder, or a URL: file:///folder, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix
     #[arg(long, global = true, env = "RUNLAKE_LAKE", default_value = "./lake", value_name = "DIR_OR_URL")]

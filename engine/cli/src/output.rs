@@ -69,6 +69,8 @@ pub(crate) async fn write(rows: Rows, style: Style) -> anyhow::Result<u64> {
     let out = std::io::BufWriter::new(out);
     let notices = rows.notices.clone();
     let written = match format {
+        // What has no columns is no answer to a question.
+        Format::Table | Format::Markdown | Format::Csv if rows.schema.fields().is_empty() => Ok(0),
         Format::Table if style.expanded => write_expanded(rows, out).await,
         Format::Table | Format::Markdown => write_table(rows, format, out).await,
         Format::Csv => csv::write(rows, out).await,

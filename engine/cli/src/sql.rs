@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use runlake::query::{QueryLimits, QueryOptions, Settings, text};
+use runlake::query::{QueryLimits, QueryOptions, Settings, ViewChange, text, view_change};
 
-use crate::access::{Rows, Source};
+use crate::access::{self, Rows, Source};
 use crate::arguments::{FormatArgument, Place};
 use crate::exit::UsageError;
 use crate::output::{Format, Style};
@@ -34,7 +34,7 @@ pub(crate) struct SqlArguments {
 }
 
 pub(crate) async fn run(place: &Place, arguments: SqlArguments) -> anyhow::Result<u8> {
-    let mut session = Session::new(Source::open(place).await?);
+    let mut session = Session::new(Source::open(place).await?, place.clone());
     for text in &arguments.settings {
         let (key, value) = text.split_once('=').ok_or_else(|| {
             UsageError(format!("--set takes KEY=VALUE, such as runlake.on_corrupt=skip, not {text:?}"))
@@ -131,14 +131,16 @@ impl Script<'_> {
 /// Where statements are asked, and what was set for them.
 pub(crate) struct Session {
     pub(crate) source: Source,
+    /// Where views are kept.
+    place: Place,
     settings: Settings,
     /// The same as texts, for a server.
     told: Vec<(String, String)>,
 }
 
 impl Session {
-    pub(crate) fn new(source: Source) -> Self {
-        Self { source, settings: Settings::default(), told: Vec::new() }
+    pub(crate) fn new(source: Source, place: Place) -> Self {
+        Self { source, place, settings: Settings::default(), told: Vec::new() }
     }
 
     /// Sets a key for the statements that follow.
@@ -156,10 +158,35 @@ impl Session {
 
     /// Begins to answer a statement that is no `SET`.
     pub(crate) async fn ask(&self, statement: &str) -> anyhow::Result<Rows> {
+        if let Some(change) = view_change(statement).map_err(runlake::Error::from)? {
+            return self.change_views(statement, change).await;
+        }
         let told: Vec<(&str, &str)> =
             self.told.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         let options = QueryOptions { settings: self.settings, ..local_options() };
         self.source.query_with(statement, options, &told).await
+    }
+}
+
+impl Session {
+    /// Keeps a view or lets go of one, in the lake or through its server, and tells so.
+    async fn change_views(&self, statement: &str, change: ViewChange) -> anyhow::Result<Rows> {
+        let told = match &change {
+            ViewChange::Save { name, .. } => format!("view {name} is kept"),
+            ViewChange::Drop { name, .. } => format!("view {name} is gone"),
+        };
+        match &self.source {
+            Source::Server(client) => client.change_views(statement).await?,
+            Source::Lake(_) => {
+                let lake = access::write_existing(&self.place, "runlake sql").await?;
+                let outcome = lake.change_views(change).await;
+                lake.close().await;
+                outcome?;
+            }
+        }
+        let rows = Rows::none();
+        rows.notices.add(told);
+        Ok(rows)
     }
 }
 

@@ -12,6 +12,7 @@ use crate::limits;
 use crate::name::{ExperimentName, Key, ProjectName, check_length, check_text};
 use crate::param::{ParamValue, TagValue};
 use crate::run::RunStatus;
+use crate::view::{View, ViewName};
 
 /// The place of a batch in the sequence of one writer. A batch whose number was seen before is acknowledged again
 /// and not applied again.
@@ -218,6 +219,13 @@ pub enum Command {
         #[serde(default)]
         days: Option<u32>,
     },
+    /// Keeps a view, in place of the one that has its name.
+    SaveView(View),
+    /// Lets go of a view.
+    DropView {
+        /// Its name.
+        name: ViewName,
+    },
 }
 
 impl Command {
@@ -283,11 +291,13 @@ impl Command {
                     return Err(ModelError::Empty { what: "the number of days" });
                 }
             }
+            Self::SaveView(view) => view.check()?,
             Self::SetParams { .. }
             | Self::SetTags { .. }
             | Self::DeleteTags { .. }
             | Self::DeleteRuns { .. }
-            | Self::DeleteProject { .. } => {}
+            | Self::DeleteProject { .. }
+            | Self::DropView { .. } => {}
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ pub mod run;
 pub mod schema;
 pub mod series;
 mod text;
+pub mod view;
 
 pub use batch::{PointBatch, SeriesPoints};
 pub use command::{Command, ImportRecord, NewRun, RunUpdate, WriterSequence};
@@ -30,3 +31,4 @@ pub use param::{ParamValue, TagValue};
 pub use point::{Point, PointColumns};
 pub use run::{Run, RunStatus, SEED_KEYS, seed_of};
 pub use series::{SeriesKey, SeriesStatistics};
+pub use view::{View, ViewName};

@@ -14,6 +14,12 @@ pub const PROJECT_CHARACTERS: usize = 64;
 pub const CLIENT_ID_CHARACTERS: usize = 128;
 /// Longest free text: hypothesis, note, reason.
 pub const TEXT_CHARACTERS: usize = 100_000;
+/// Longest name of a view.
+pub const VIEW_NAME_CHARACTERS: usize = 64;
+/// Longest query of a view.
+pub const VIEW_SQL_CHARACTERS: usize = 20_000;
+/// Most views of a lake.
+pub const VIEWS: usize = 1_000;
 /// Longest context in canonical form.
 pub const CONTEXT_CHARACTERS: usize = 2_000;
 /// Deepest nesting of a context.

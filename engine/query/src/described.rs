@@ -312,7 +312,7 @@ const fn limit(name: &'static str, scope: LimitScope, summary: &'static str) -> 
 }
 
 /// All limits.
-pub const LIMITS: [LimitDescription; 18] = {
+pub const LIMITS: [LimitDescription; 19] = {
     use LimitScope::{Engine, Queue, Statement};
     [
         limit("sql.text", Statement, "The text of a statement."),
@@ -321,6 +321,11 @@ pub const LIMITS: [LimitDescription; 18] = {
         limit("sql.nesting", Statement, "Parentheses, brackets and CASE within each other."),
         limit("sql.joins", Statement, "Joins."),
         limit("sql.unions", Statement, "UNION, INTERSECT and EXCEPT."),
+        limit(
+            "sql.keys",
+            Statement,
+            "Keys of `params`, `tags` or `metrics` in a row that shows them whole: those that most runs have.",
+        ),
         limit("sql.memory", Statement, "Memory of one statement; sorts and joins beyond it go to disk."),
         limit("sql.memory_all", Engine, "Memory of all statements together."),
         limit("sql.spill", Engine, "Temporary files of one statement."),

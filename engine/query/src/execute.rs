@@ -31,7 +31,8 @@ use crate::parameters;
 use crate::postgres;
 use crate::service::{EngineView, Place, Resources, is_repeatable, stoppable};
 use crate::session::{Dialect, SessionFactory, Settings};
-use crate::tables::{Access, Notices, SnapshotCatalog};
+use crate::tables::{Access, Notices, SnapshotCatalog, show_commonest_keys};
+use crate::views;
 
 /// Who asks, and what it may cost.
 #[derive(Debug, Clone, Default)]
@@ -69,6 +70,16 @@ impl std::fmt::Debug for Answer {
 }
 
 impl Answer {
+    /// The answer to a statement that has no rows.
+    pub fn empty() -> Self {
+        Self {
+            schema: empty_schema(),
+            batches: Box::pin(futures::stream::empty()),
+            settings: None,
+            notices: Notices::default(),
+        }
+    }
+
     /// All rows at once.
     ///
     /// # Errors
@@ -150,6 +161,8 @@ pub(crate) fn run_with<'a>(
             state,
             catalog,
             memory_limit: options.limits.memory,
+            keys_limit: options.limits.keys,
+            notices: notices.clone(),
             resources: Arc::clone(&resources),
             dialect,
         });
@@ -252,6 +265,8 @@ struct Words {
     state: SessionState,
     catalog: SnapshotCatalog,
     memory_limit: usize,
+    keys_limit: usize,
+    notices: Notices,
     resources: Arc<Resources>,
     dialect: Dialect,
 }
@@ -297,6 +312,7 @@ async fn prepare(
             settings.set(&key, &value)?;
             Ok(Prepared::Settings(settings))
         }
+        Request::View(_) => Err(only_the_owner()),
         Request::Read(statement) => {
             let planning = open(words, environment, *statement, parameters);
             let stream = match tokio::time::timeout_at(started + limits.time, planning).await {
@@ -374,9 +390,18 @@ async fn plan(
     if words.dialect == Dialect::Postgres {
         say_for_the_engine(&mut statement, &words.catalog);
     }
+    views::plan_views(&words.state, &words.catalog, &statement).await?;
     let plan = words.state.statement_to_plan(statement).await?;
     check_plan(&plan)?;
+    let tell = &mut |text| words.notices.add(text);
+    let plan = show_commonest_keys(plan, words.catalog.snapshot(), words.keys_limit, tell)?;
     Ok((plan, written))
+}
+
+/// A change of views where statements only read.
+fn only_the_owner() -> QueryError {
+    let what = "CREATE VIEW and DROP VIEW through this door".to_owned();
+    QueryError::ReadOnly { what }
 }
 
 fn number_marks(statement: &mut Statement) -> usize {
@@ -430,8 +455,16 @@ pub fn describe<'a>(
             Some(view_of(factory, &options)),
             Notices::default(),
         );
-        let memory_limit = options.limits.memory;
-        let words = Words { sql: sql.to_owned(), state, catalog, memory_limit, resources, dialect };
+        let words = Words {
+            sql: sql.to_owned(),
+            state,
+            catalog,
+            memory_limit: options.limits.memory,
+            keys_limit: options.limits.keys,
+            notices: Notices::default(),
+            resources,
+            dialect,
+        };
         let limits = options.limits;
         let time = limits.time;
         let mut settings = options.settings;
@@ -442,6 +475,7 @@ pub fn describe<'a>(
                     settings.set(&key, &value)?;
                     Ok(Description { columns: None, parameters: Vec::new() })
                 }
+                Request::View(_) => Err(only_the_owner()),
                 Request::Read(statement) => {
                     let described = async {
                         let (plan, written) = plan(&words, *statement).await?;
@@ -492,7 +526,9 @@ pub fn list_tables<'a>(
 ) -> BoxFuture<'a, Result<Vec<ListedTable>>> {
     async move {
         let (dialect, settings) = (Dialect::Runlake, Settings::default());
-        let (_, catalog) = factory.state(snapshot, access, dialect, settings, None, Notices::default());
+        let (state, catalog) = factory.state(snapshot, access, dialect, settings, None, Notices::default());
+        let planned = views::plan_all_views(&state, &catalog).await;
+        planned.map_err(|error| QueryError::Internal { message: error.to_string() })?;
         let mut tables = Vec::new();
         for (schema, names) in catalog.listing() {
             for name in names {

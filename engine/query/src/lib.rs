@@ -17,6 +17,7 @@ mod service;
 mod session;
 mod tables;
 pub mod text;
+mod views;
 
 pub use error::{Located, Place, QueryError, Result};
 pub use execute::{Answer, Description, ListedTable, QueryOptions, describe, list_tables, run};
@@ -27,3 +28,4 @@ pub use service::{
 };
 pub use session::{Device, Dialect, SessionConfig, SessionFactory, Settings};
 pub use tables::{Access, Notices, OnCorrupt};
+pub use views::{ViewChange, WhenPresent, check_view, view_change};

@@ -15,6 +15,7 @@ mod runs;
 mod series;
 mod series_filter;
 mod system;
+mod wide_structs;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub(crate) use keys_needed::{NameNeededKeys, NeededKeys};
 pub(crate) use reading::Reading;
 pub use reading::{Notices, OnCorrupt};
 pub(crate) use run_keys::JoinOnOrdinals;
+pub(crate) use wide_structs::show_commonest_keys;
 
 use crate::service::EngineView;
 

@@ -8,10 +8,10 @@ use arrow::array::RecordBatch;
 use datafusion::prelude::SessionContext;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use model::{Command, PointBatch, ProjectName, RunId, WriterSequence};
+use model::{Command, PointBatch, ProjectName, RunId, View, ViewName, WriterSequence};
 use query::{
-    Access as Visible, Answer, JobReport, LakeState, LogFile, QueryOptions, QueryService, ServiceConfig,
-    SessionConfig, SessionFactory,
+    Access as Visible, Answer, JobReport, LakeState, Located, LogFile, QueryError, QueryOptions,
+    QueryService, ServiceConfig, SessionConfig, SessionFactory, ViewChange, WhenPresent,
 };
 use store::disk::RealDisk;
 use store::{
@@ -229,18 +229,54 @@ impl Lake {
     }
 
     /// Runs one SQL statement and streams its rows. It waits for its turn among the other statements of this process;
-    /// dropping the answer ends its work.
+    /// dropping the answer ends its work. `CREATE VIEW` and `DROP VIEW` are for the owner of the lake: the options name
+    /// no caller.
     ///
     /// # Errors
     /// As [`Self::sql`]; the stream gives the errors of running.
     pub fn query<'a>(&'a self, sql: &'a str, options: QueryOptions) -> BoxFuture<'a, Result<Answer>> {
         async move {
+            if options.caller.is_empty()
+                && let Some(change) = query::view_change(sql)?
+            {
+                self.change_views(change).await?;
+                return Ok(Answer::empty());
+            }
             // A reader has to read the log to know how far the lake is, so nothing is gained by keeping its answers.
             let newest = match &self.inner.access {
                 Access::Write(store) => Some(store.snapshot().last_seq()),
                 Access::Read => None,
             };
             self.inner.queries.run(sql, options, newest, self.readable().boxed()).await
+        }
+        .boxed()
+    }
+
+    /// Keeps a view or lets go of one.
+    ///
+    /// # Errors
+    /// [`Error::Query`] when the query of a view cannot be planned; when the name is taken or not there, unless the change
+    /// says that this is fine; [`Error::ReadOnly`] on a lake that is open for reading.
+    pub fn change_views(&self, change: ViewChange) -> BoxFuture<'_, Result<()>> {
+        async move {
+            let snapshot = self.store()?.snapshot();
+            let there = |name: &ViewName| snapshot.registry().view(name.as_str()).is_some();
+            let command = match change {
+                ViewChange::Save { name, present: WhenPresent::Keep, .. } if there(&name) => return Ok(()),
+                ViewChange::Save { name, present: WhenPresent::Refuse, .. } if there(&name) => {
+                    let message = format!("there is a view {name} already");
+                    let hint = Some(format!("Write CREATE OR REPLACE VIEW {name} to put this in its place."));
+                    return Err(QueryError::Invalid(Located { message, place: None, hint }).into());
+                }
+                ViewChange::Save { name, sql, .. } => {
+                    query::check_view(&self.inner.sessions, &snapshot, &name, &sql).await?;
+                    Command::SaveView(View { name, sql, author: None, time: now_micros() })
+                }
+                ViewChange::Drop { name, if_exists: true } if !there(&name) => return Ok(()),
+                ViewChange::Drop { name, .. } => Command::DropView { name },
+            };
+            self.apply(vec![command], None).await?;
+            Ok(())
         }
         .boxed()
     }

@@ -156,6 +156,15 @@ impl Client {
         .boxed()
     }
 
+    /// Does what a `CREATE VIEW` or a `DROP VIEW` says, and returns when it is durable.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn change_views(&self, sql: &str) -> Result<(), ClientError> {
+        let message = v1::ChangeViewsRequest { sql: sql.to_owned() };
+        self.admin.clone().change_views(message).await.map(drop).map_err(ClientError::from_status)
+    }
+
     /// Attempts an idempotent call until it succeeds, is refused for good, or the policy ends.
     async fn repeat<M, R, F>(&self, message: &M, attempt: impl Fn(M) -> F) -> Result<R, ClientError>
     where

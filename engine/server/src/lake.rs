@@ -91,6 +91,13 @@ impl LakeService for Lake {
         Ok(Description { columns, parameters })
     }
 
+    async fn change_views(&self, sql: &str) -> Result<(), ServiceError> {
+        match query::view_change(sql).map_err(error_from_query)? {
+            Some(change) => Lake::change_views(self, change).await.map_err(error_from_lake),
+            None => Err(ServiceError::field("view.no_change", "sql", "this is no CREATE VIEW or DROP VIEW")),
+        }
+    }
+
     async fn tables(&self, columns: WantsColumns<'_>) -> Result<Vec<TableEntry>, ServiceError> {
         let snapshot = self.snapshot().await.map_err(error_from_lake)?;
         let tables = query::list_tables(self.sessions(), &snapshot, &Access::All, columns);

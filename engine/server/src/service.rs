@@ -217,6 +217,9 @@ pub trait LakeService: Send + Sync + 'static {
         declared: Vec<Option<DataType>>,
     ) -> Result<Description, ServiceError>;
 
+    /// Does what a `CREATE VIEW` or a `DROP VIEW` says.
+    async fn change_views(&self, sql: &str) -> Result<(), ServiceError>;
+
     /// All tables, in the order of their schemas.
     async fn tables(&self, columns: WantsColumns<'_>) -> Result<Vec<TableEntry>, ServiceError>;
 

@@ -223,6 +223,8 @@ impl StoreError {
             Self::Registry(RegistryError::RunUnknown { .. }) => "run.unknown",
             Self::Registry(RegistryError::ExperimentUnknown { .. }) => "experiment.unknown",
             Self::Registry(RegistryError::ProjectUnknown { .. }) => "project.unknown",
+            Self::Registry(RegistryError::ViewUnknown { .. }) => "view.unknown",
+            Self::Registry(RegistryError::TooManyViews { .. }) => "view.too_many",
             Self::Registry(RegistryError::ParamConflict { .. }) => "param.conflict",
             Self::Registry(RegistryError::RunElsewhere { .. }) => "run.elsewhere",
             Self::SequenceTooOld { .. } => "writer.too_old",

@@ -257,14 +257,15 @@ fn encode_rows(
         Table::Series | Table::Points => tables::series(registry, series.entries().range(series_ordinals())),
     };
     let batch = batch.map_err(|source| StoreError::Encode { table, source })?;
-    if batch.num_rows() == 0 {
-        return Ok(None);
-    }
     let extra = match table {
         Table::Runs => Extra::of_runs(registry, run_ordinals()),
         Table::Experiments => Extra::of_experiments(registry),
         _ => Extra::default(),
     };
+    // Views are kept also where there is no experiment.
+    if batch.num_rows() == 0 && extra.views.is_empty() {
+        return Ok(None);
+    }
     Ok(Some(rows::write_batch_with(table, &batch, extra.to_metadata(table))?))
 }
 

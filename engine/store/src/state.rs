@@ -80,7 +80,7 @@ pub(crate) fn table_of(command: &Command) -> Table {
         Command::Decide(_) => Table::Decisions,
         Command::AddNote(_) => Table::Notes,
         Command::RecordImport(_) => Table::Imports,
-        Command::SetRetention { .. } => Table::Experiments,
+        Command::SetRetention { .. } | Command::SaveView(_) | Command::DropView { .. } => Table::Experiments,
         _ => Table::Runs,
     }
 }

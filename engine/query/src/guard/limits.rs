@@ -17,6 +17,8 @@ pub struct QueryLimits {
     pub joins: usize,
     /// UNION, INTERSECT and EXCEPT.
     pub unions: usize,
+    /// Keys of `params`, `tags` or `metrics` in a row that shows them whole.
+    pub keys: usize,
     /// Memory in bytes.
     pub memory: usize,
     /// Temporary files in bytes, for sorts and groupings that do not fit into the memory; 0 for none.
@@ -38,6 +40,7 @@ impl Default for QueryLimits {
             nesting: 64,
             joins: 32,
             unions: 128,
+            keys: 256,
             memory: 512 << 20,
             spill: 4 << 30,
             time: Duration::from_secs(60),

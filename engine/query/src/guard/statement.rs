@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use super::limits::QueryLimits;
 use crate::error::{Located, QueryError, Result};
 use crate::functions::complete_named_arguments;
+use crate::views::{ViewChange, change_of};
 
 /// A statement that may go on.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(crate) enum Request {
         /// The value as text.
         value: String,
     },
+    /// A change of the kept views.
+    View(ViewChange),
 }
 
 /// Reads a text: caps first, then parsing, then the kind of the one statement.
@@ -67,7 +70,10 @@ fn allow(statement: Statement) -> Result<Request> {
             | SqlStatement::ShowVariable { .. }
             | SqlStatement::ExplainTable { .. } => Ok(Request::Read(Box::new(Statement::Statement(sql)))),
             SqlStatement::Set(set) => read_set(set),
-            other => Err(refuse(&first_word(&other.to_string()))),
+            other => match change_of(other) {
+                Some(change) => Ok(Request::View(change?)),
+                None => Err(refuse(&first_word(&other.to_string()))),
+            },
         },
         Statement::Explain(mut explain) => match explain.statement.as_mut() {
             Statement::Statement(sql) if matches!(sql.as_ref(), SqlStatement::Query(_)) => {

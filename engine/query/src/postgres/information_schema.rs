@@ -103,11 +103,12 @@ fn tables(catalog: &SnapshotCatalog) -> Result<RecordBatch, ArrowError> {
          is_typed:t commit_action:t";
     let of_lake = |relation: &Relation| ![PG_CATALOG, INFORMATION_SCHEMA].contains(&relation.schema.as_str());
     let row = |relation: Relation| {
+        let kind = if relation.is_view() { "VIEW" } else { "BASE TABLE" };
         vec![
             ("table_catalog", Cell::from(DATABASE)),
             ("table_schema", relation.schema.into()),
             ("table_name", relation.name.into()),
-            ("table_type", "BASE TABLE".into()),
+            ("table_type", kind.into()),
             ("is_insertable_into", "NO".into()),
             ("is_typed", "NO".into()),
         ]

@@ -55,6 +55,13 @@ pub(super) struct Relation {
     pub(super) name: String,
 }
 
+impl Relation {
+    /// Whether it is a view that a user keeps.
+    pub(super) fn is_view(&self) -> bool {
+        self.schema == PUBLIC && !is_table(PUBLIC, &self.name)
+    }
+}
+
 /// The object id of a schema.
 pub(super) fn namespace_oid(schema: &str) -> u32 {
     match schema {
@@ -199,6 +206,7 @@ async fn classes(catalog: &SnapshotCatalog) -> Result<RecordBatch> {
     let mut rows = Vec::new();
     for relation in relations(catalog.listing()) {
         let width = fields_of(catalog, &relation).await?.map_or(0, |schema| schema.fields().len());
+        let kind = if relation.is_view() { "v" } else { "r" };
         let mut row = vec![
             ("oid", Cell::from(relation.oid)),
             ("relname", relation.name.into()),
@@ -208,7 +216,7 @@ async fn classes(catalog: &SnapshotCatalog) -> Result<RecordBatch> {
             ("relfilenode", relation.oid.into()),
             ("reltuples", Cell::Float(-1.0)),
             ("relpersistence", "p".into()),
-            ("relkind", "r".into()),
+            ("relkind", kind.into()),
             ("relnatts", i64::try_from(width).unwrap_or(0).into()),
             ("relispopulated", true.into()),
             ("relreplident", "n".into()),

@@ -15,6 +15,7 @@ use store::{RunRow, Snapshot};
 use super::{Access, Content, KeyCache, KeyTypes, Reading, SnapshotTable, as_views, runs, system};
 use crate::postgres::{PG_CATALOG, PostgresSchema};
 use crate::service::EngineView;
+use crate::views::PlannedViews;
 
 /// The name of the catalog.
 pub(crate) const CATALOG: &str = "runlake";
@@ -49,6 +50,8 @@ pub(crate) struct SnapshotCatalog {
     view: EngineView,
     /// Whether it also has the schemas that clients of PostgreSQL look into.
     postgres: bool,
+    /// The kept views that the statement needs.
+    views: Arc<PlannedViews>,
 }
 
 impl SnapshotCatalog {
@@ -60,14 +63,27 @@ impl SnapshotCatalog {
         view: EngineView,
         postgres: bool,
     ) -> Self {
-        Self { snapshot, access, keys, reading, view, postgres }
+        Self { snapshot, access, keys, reading, view, postgres, views: Arc::default() }
+    }
+
+    /// What is read.
+    pub(crate) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// The kept views as far as they were planned.
+    pub(crate) fn views(&self) -> &PlannedViews {
+        &self.views
     }
 
     /// All schemas and tables that the caller sees, but for those of PostgreSQL.
     pub(crate) fn listing(&self) -> Listing {
         let tables = |schema: &str| -> &[&str] { if schema == SYSTEM { &SYSTEM_TABLES } else { &TABLES } };
         let named = |schema: String| {
-            let names = tables(&schema).iter().map(|name| (*name).to_owned()).collect();
+            let mut names: Vec<String> = tables(&schema).iter().map(|name| (*name).to_owned()).collect();
+            if schema == PUBLIC {
+                names.extend(self.views.names());
+            }
             (schema, names)
         };
         self.schema_names().into_iter().map(named).collect()
@@ -118,6 +134,7 @@ impl SnapshotCatalog {
     pub(crate) fn table_names(&self) -> Vec<String> {
         let mut names: Vec<String> = TABLES.iter().map(|table| (*table).to_owned()).collect();
         names.extend(SYSTEM_TABLES.iter().map(|table| format!("{SYSTEM}.{table}")));
+        names.extend(self.snapshot.registry().views().map(|view| view.name.to_string()));
         names
     }
 }
@@ -136,14 +153,14 @@ impl CatalogProvider for SnapshotCatalog {
             return Some(Arc::new(schema));
         }
         let shows = match name {
-            PUBLIC => Shows::Tables(self.access.clone()),
+            PUBLIC => Shows::Public,
             SYSTEM => Shows::System,
             _ => {
                 let project = ProjectName::new(name).ok().filter(|project| self.access.allows(project))?;
                 if !self.snapshot.registry().experiments().any(|e| e.project == project) {
                     return None;
                 }
-                Shows::Tables(Access::Projects(Arc::new(BTreeSet::from([project]))))
+                Shows::Project(Access::Projects(Arc::new(BTreeSet::from([project]))))
             }
         };
         Some(Arc::new(SnapshotSchema { catalog: self.clone(), shows }))
@@ -152,7 +169,10 @@ impl CatalogProvider for SnapshotCatalog {
 
 #[derive(Debug, Clone)]
 enum Shows {
-    Tables(Access),
+    /// All that the caller sees, and the views.
+    Public,
+    /// The rows of one project.
+    Project(Access),
     System,
 }
 
@@ -166,15 +186,17 @@ struct SnapshotSchema {
 impl SchemaProvider for SnapshotSchema {
     fn table_names(&self) -> Vec<String> {
         let names: &[&str] = match self.shows {
-            Shows::Tables(_) => &TABLES,
+            Shows::Public | Shows::Project(_) => &TABLES,
             Shows::System => &SYSTEM_TABLES,
         };
-        names.iter().map(|name| (*name).to_owned()).collect()
+        let views = if self.shows_views() { self.catalog.views.names() } else { Vec::new() };
+        names.iter().map(|name| (*name).to_owned()).chain(views).collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
         let (access, found): (Access, Option<(Content, SchemaRef)>) = match &self.shows {
-            Shows::Tables(access) => (access.clone(), self.content(name, access)),
+            Shows::Public => (self.catalog.access.clone(), self.content(name, &self.catalog.access)),
+            Shows::Project(access) => (access.clone(), self.content(name, access)),
             Shows::System => {
                 let view = || self.catalog.view.clone();
                 let found = match name {
@@ -190,6 +212,12 @@ impl SchemaProvider for SnapshotSchema {
             }
         };
         if found.is_none()
+            && self.shows_views()
+            && let Some(view) = self.catalog.views.get(name)
+        {
+            return Ok(Some(view));
+        }
+        if found.is_none()
             && let Some(postgres) = self.postgres()
         {
             return postgres.table(name).await;
@@ -201,22 +229,31 @@ impl SchemaProvider for SnapshotSchema {
     }
 
     async fn table_type(&self, name: &str) -> Result<Option<TableType>, DataFusionError> {
-        Ok(self.table_exist(name).then_some(TableType::Base))
+        let kind = if self.is_view(name) { TableType::View } else { TableType::Base };
+        Ok(self.table_exist(name).then_some(kind))
     }
 
     fn table_exist(&self, name: &str) -> bool {
         let ours = match self.shows {
-            Shows::Tables(_) => TABLES.contains(&name),
+            Shows::Public | Shows::Project(_) => TABLES.contains(&name),
             Shows::System => SYSTEM_TABLES.contains(&name),
         };
-        ours || self.postgres().is_some_and(|postgres| postgres.table_exist(name))
+        ours || self.is_view(name) || self.postgres().is_some_and(|postgres| postgres.table_exist(name))
     }
 }
 
 impl SnapshotSchema {
+    fn shows_views(&self) -> bool {
+        matches!(self.shows, Shows::Public)
+    }
+
+    fn is_view(&self, name: &str) -> bool {
+        self.shows_views() && !TABLES.contains(&name) && self.catalog.views.get(name).is_some()
+    }
+
     /// Where PostgreSQL looks for a table that is written without its schema.
     fn postgres(&self) -> Option<PostgresSchema> {
-        let looks = self.catalog.postgres && matches!(self.shows, Shows::Tables(_));
+        let looks = self.catalog.postgres && !matches!(self.shows, Shows::System);
         looks.then(|| PostgresSchema::new(PG_CATALOG, self.catalog.clone())).flatten()
     }
 

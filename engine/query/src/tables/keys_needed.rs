@@ -13,7 +13,7 @@ use datafusion::optimizer::AnalyzerRule;
 use super::{Content, SnapshotTable};
 
 /// The struct columns of `runs`.
-const STRUCTS: [&str; 3] = ["params", "tags", "metrics"];
+pub(super) const STRUCTS: [&str; 3] = ["params", "tags", "metrics"];
 
 /// For each struct column the keys that are named; a column that is not here is wanted whole.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,14 +38,53 @@ impl NeededKeys {
 
     fn of(plan: &LogicalPlan) -> Result<Self> {
         let mut keys = Self::none();
+        want_whole(plan, &mut keys);
         plan.apply_with_subqueries(|node| {
-            // The columns of a scan are no use of them.
-            if !matches!(node, LogicalPlan::TableScan(_)) {
-                node.apply_expressions(|expression| collect(expression, &mut keys))?;
+            match node {
+                // The columns of a scan are no use of them.
+                LogicalPlan::TableScan(_) => {}
+                // Nor is it one to pass a column on: those above say what they need of it.
+                LogicalPlan::Projection(projection) => {
+                    for expression in projection.expr.iter().filter(|expression| !passes_on(expression)) {
+                        collect(expression, &mut keys)?;
+                    }
+                }
+                LogicalPlan::Filter(_)
+                | LogicalPlan::Sort(_)
+                | LogicalPlan::Limit(_)
+                | LogicalPlan::SubqueryAlias(_)
+                | LogicalPlan::Subquery(_)
+                | LogicalPlan::Join(_)
+                | LogicalPlan::Aggregate(_)
+                | LogicalPlan::Window(_)
+                | LogicalPlan::Union(_)
+                | LogicalPlan::Repartition(_) => {
+                    node.apply_expressions(|expression| collect(expression, &mut keys))?;
+                }
+                // These look at all columns of what they read, or may do so.
+                _ => {
+                    node.inputs().into_iter().for_each(|input| want_whole(input, &mut keys));
+                    node.apply_expressions(|expression| collect(expression, &mut keys))?;
+                }
             }
             Ok(TreeNodeRecursion::Continue)
         })?;
         Ok(Self(keys))
+    }
+}
+
+/// Takes the struct columns that a plan gives as wanted whole.
+fn want_whole(plan: &LogicalPlan, keys: &mut BTreeMap<&'static str, BTreeSet<String>>) {
+    for field in plan.schema().fields() {
+        keys.remove(field.name().as_str());
+    }
+}
+
+/// Whether an expression is a struct column as it is, under its own name.
+fn passes_on(expression: &Expr) -> bool {
+    match expression {
+        Expr::Alias(alias) => struct_column(&alias.expr).is_some_and(|column| column == alias.name),
+        expression => struct_column(expression).is_some(),
     }
 }
 
@@ -72,6 +111,12 @@ fn collect(
         }
         if let Some(column) = struct_column(expression) {
             keys.remove(column);
+        }
+        match expression {
+            Expr::ScalarSubquery(inner) => want_whole(&inner.subquery, keys),
+            Expr::InSubquery(inner) => want_whole(&inner.subquery.subquery, keys),
+            Expr::SetComparison(inner) => want_whole(&inner.subquery.subquery, keys),
+            _ => {}
         }
         Ok(TreeNodeRecursion::Continue)
     })

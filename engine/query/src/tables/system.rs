@@ -148,6 +148,7 @@ pub(super) fn limits(
         ("sql.nesting", of(limits.nesting), "levels"),
         ("sql.joins", of(limits.joins), "joins"),
         ("sql.unions", of(limits.unions), "unions"),
+        ("sql.keys", of(limits.keys), "keys"),
         ("sql.memory", of(limits.memory), "bytes"),
         ("sql.memory_all", of(view.all.0), "bytes"),
         ("sql.spill", Some(limits.spill.min(view.all.1)), "bytes"),

@@ -19,3 +19,5 @@ mod reference;
 mod service;
 mod session;
 mod sql_files;
+mod structs;
+mod views;

@@ -110,6 +110,19 @@ impl Admin for AdminService {
         self.apply(translate::add_note_from_proto(request.into_inner(), now)).await?;
         Ok(Response::new(v1::AddNoteResponse {}))
     }
+
+    async fn change_views(
+        &self,
+        request: Request<v1::ChangeViewsRequest>,
+    ) -> Result<Response<v1::ChangeViewsResponse>, Status> {
+        let sql = request.into_inner().sql;
+        let changed = async {
+            self.shared.check_writable()?;
+            self.shared.lake.change_views(&sql).await
+        };
+        changed.await.map_err(|error| self.shared.refuse(&error))?;
+        Ok(Response::new(v1::ChangeViewsResponse {}))
+    }
 }
 
 fn micros_since(begun: Instant) -> u64 {

@@ -182,6 +182,10 @@ impl LakeService for FakeLake {
         Ok(Description { columns: Some(numbered()), parameters: Vec::new() })
     }
 
+    async fn change_views(&self, sql: &str) -> Result<(), ServiceError> {
+        Err(ServiceError::field("view.no_change", "sql", format!("{sql} changes nothing here")))
+    }
+
     async fn tables(&self, columns: WantsColumns<'_>) -> Result<Vec<TableEntry>, ServiceError> {
         let entry = |(schema, name): (&str, &str)| TableEntry {
             schema: schema.to_owned(),

@@ -22,7 +22,7 @@ use imbl::{OrdMap, Vector};
 use model::schema::Table;
 use model::{
     Command, Decision, Experiment, ExperimentName, ExperimentUpdate, ImportRecord, Key, NewRun, Note,
-    ParamValue, ProjectName, Run, RunId, RunUpdate,
+    ParamValue, ProjectName, Run, RunId, RunUpdate, View, ViewName, limits,
 };
 use thiserror::Error;
 
@@ -70,6 +70,18 @@ pub enum RegistryError {
         present: String,
         /// The value that was given.
         given: ParamValue,
+    },
+    /// There is no view of this name.
+    #[error("there is no view {name:?} in this lake")]
+    ViewUnknown {
+        /// The name.
+        name: ViewName,
+    },
+    /// There are as many views as a lake takes.
+    #[error("there are {limit} views in this lake already: drop one first")]
+    TooManyViews {
+        /// The limit.
+        limit: usize,
     },
     /// Nothing is known of the project.
     #[error("there is no project {project:?} in this lake")]
@@ -120,6 +132,7 @@ pub struct Registry {
     notes: Vector<Arc<Note>>,
     imports: OrdMap<(String, String), Arc<ImportRecord>>,
     retention: OrdMap<ProjectName, u32>,
+    views: OrdMap<ViewName, Arc<View>>,
     deletions: u64,
     /// Of everything but runs.
     bytes: usize,
@@ -144,6 +157,7 @@ pub(crate) fn bytes_of_command(command: &Command) -> usize {
         }
         Command::AddNote(note) => ROW_BYTES + note.text.len(),
         Command::Decide(decision) => ROW_BYTES + decision.reason.as_str().len(),
+        Command::SaveView(view) => ROW_BYTES + view.sql.len(),
         Command::CreateRun(_) | Command::UpdateExperiment(_) | Command::RecordImport(_) => ROW_BYTES,
         // These change what is there, or make it less.
         _ => 0,
@@ -232,6 +246,16 @@ impl Registry {
     /// After how many days from its end a run of each project is deleted, for projects that have such a limit.
     pub fn retention(&self) -> impl Iterator<Item = (&ProjectName, u32)> {
         self.retention.iter().map(|(project, days)| (project, *days))
+    }
+
+    /// All views by name.
+    pub fn views(&self) -> impl Iterator<Item = &Arc<View>> {
+        self.views.values()
+    }
+
+    /// The view of this name.
+    pub fn view(&self, name: &str) -> Option<&Arc<View>> {
+        self.views.get(name)
     }
 
     /// The WAL numbers of the commands that made the runs with ordinals in this range.
@@ -366,6 +390,22 @@ impl Registry {
                 changed(Changed::Experiments);
                 Ok(())
             }
+            Command::SaveView(view) => {
+                if !self.views.contains_key(&view.name) && self.views.len() >= limits::VIEWS {
+                    return Err(RegistryError::TooManyViews { limit: limits::VIEWS });
+                }
+                self.restore_view(view.clone());
+                changed(Changed::Experiments);
+                Ok(())
+            }
+            Command::DropView { name } => {
+                let Some(view) = self.views.remove(name) else {
+                    return Err(RegistryError::ViewUnknown { name: name.clone() });
+                };
+                self.bytes = self.bytes.saturating_sub(ROW_BYTES + view.sql.len());
+                changed(Changed::Experiments);
+                Ok(())
+            }
             // `Command` may gain variants; one that this version does not know cannot have passed the decoder.
             _ => Ok(()),
         }
@@ -424,6 +464,13 @@ impl Registry {
 
     pub(crate) fn restore_retention(&mut self, project: ProjectName, days: u32) {
         self.retention.insert(project, days);
+    }
+
+    pub(crate) fn restore_view(&mut self, view: View) {
+        self.bytes += ROW_BYTES + view.sql.len();
+        if let Some(before) = self.views.insert(view.name.clone(), Arc::new(view)) {
+            self.bytes = self.bytes.saturating_sub(ROW_BYTES + before.sql.len());
+        }
     }
 
     /// Applies a command of the log to the tables that do not have it yet.

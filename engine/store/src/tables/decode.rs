@@ -86,6 +86,9 @@ pub(crate) fn decode_into(
             for (project, days) in &checkpoint.extra.retention {
                 registry.restore_retention(project.clone(), *days);
             }
+            for view in &checkpoint.extra.views {
+                registry.restore_view(view.clone());
+            }
             experiments(batch, registry)
         }
         Table::Decisions => decisions(batch, registry),

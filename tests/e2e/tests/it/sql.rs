@@ -85,6 +85,43 @@ fn structs_are_json_in_csv_and_wide_ones_are_cut_in_tables() {
 }
 
 /// The most memory that a process has had, in bytes.
+#[test]
+fn views_are_kept_in_the_lake_and_through_its_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = small_lake(folder.path());
+    let csv = |sql: &str| run(&lake, ["sql", sql, "--format", "csv"]);
+    let names = csv("SELECT name FROM runs ORDER BY name").expect(0).stdout;
+    let kept = csv("CREATE VIEW mine AS SELECT name FROM runs").expect(0);
+    assert_eq!((kept.stdout.as_str(), kept.stderr.as_str()), ("", "notice: view mine is kept\n"));
+    assert_eq!(csv("SELECT * FROM mine ORDER BY name").expect(0).stdout, names);
+    run(&lake, ["flush"]).expect(0);
+    assert_eq!(csv("SELECT * FROM mine ORDER BY name").expect(0).stdout, names, "a checkpoint has it");
+    let taken = csv("CREATE VIEW mine AS SELECT 1 AS one").expect(2);
+    assert!(taken.stderr.contains("CREATE OR REPLACE VIEW mine"), "{}", taken.stderr);
+    let wrong = csv("CREATE VIEW yours AS SELECT nam FROM runs").expect(2);
+    assert!(wrong.stderr.contains("name"), "{}", wrong.stderr);
+
+    let server = Server::start(&lake);
+    let url = server.url();
+    let remote = |sql: &str| done(command().args(["--url", &url, "sql", sql, "--format", "csv"]));
+    assert_eq!(remote("SELECT * FROM mine ORDER BY name").expect(0).stdout, names);
+    // The lake has a writer, who is named.
+    let owned = csv("DROP VIEW mine").expect(4);
+    assert!(owned.stderr.contains("runlake serve"), "{}", owned.stderr);
+    remote("CREATE OR REPLACE VIEW mine AS SELECT 1 AS one").expect(0);
+    assert_eq!(remote("SELECT * FROM mine").expect(0).stdout, "one\n1\n");
+    remote("DROP VIEW mine").expect(0);
+    remote("DROP VIEW IF EXISTS mine").expect(0);
+    let gone = remote("DROP VIEW mine").expect(2);
+    assert!(gone.stderr.contains("mine"), "{}", gone.stderr);
+    // The door for questions only reads.
+    Runtime::new().unwrap().block_on(async {
+        let client = Client::connect(&url).await.unwrap();
+        let refused = client.sql("CREATE VIEW mine AS SELECT 1 AS one").await.unwrap_err();
+        assert_eq!(refused.remote().unwrap().reason, "sql.read_only");
+    });
+}
+
 fn peak_memory(process: u32) -> Option<usize> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;

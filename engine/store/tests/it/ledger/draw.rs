@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::{
     Command, ExperimentName, Key, NewRun, ParamValue, Point, ProjectName, RunId, RunStatus, RunUpdate,
-    TagValue, WriterSequence,
+    TagValue, View, ViewName, WriterSequence,
 };
 
 use super::Model;
@@ -87,7 +87,7 @@ impl Model {
             for _ in 0..random.below(3) {
                 let run = RunId::from_u128(*random.pick(&runs));
                 let key = Key::new(format!("key{}", random.below(4))).unwrap();
-                commands.push(match random.below(6) {
+                commands.push(match random.below(7) {
                     0 => Command::SetParams {
                         run,
                         params: vec![(
@@ -109,6 +109,7 @@ impl Model {
                         end_time: Some(SOME_TIME + random.below(1_600 * DAY) as i64 - 800 * DAY as i64),
                         ..RunUpdate::of(run)
                     }),
+                    5 => self.change_of_views(number, commands.is_empty(), random),
                     _ => Command::UpdateRun(RunUpdate {
                         name: Some(format!("named by {number}")),
                         status: Some(*random.pick(&[RunStatus::Running, RunStatus::Failed])),
@@ -119,6 +120,16 @@ impl Model {
         }
         commands.push(mark(number));
         Request { number, writer: self.sequence(random), body: Body::Commands(commands) }
+    }
+
+    /// Keeps a view, or lets go of one that was there before this request (only as its first command: a second one
+    /// might let go of the same).
+    fn change_of_views(&self, number: u64, is_first: bool, random: &mut Random) -> Command {
+        let name = ViewName::new(format!("view{}", random.below(3))).unwrap();
+        match is_first && self.registry.views.contains_key(name.as_str()) {
+            true => Command::DropView { name },
+            false => Command::SaveView(View { name, sql: format!("SELECT {number}"), author: None, time: 5 }),
+        }
     }
 
     /// Deletes a run or two, or all runs of the project that comes and goes.

@@ -29,6 +29,8 @@ pub(crate) struct View {
     pub(super) experiments: BTreeSet<(String, String)>,
     /// Days by project.
     pub(super) retention: BTreeMap<String, u32>,
+    /// Queries by name.
+    pub(super) views: BTreeMap<String, String>,
     notes: Vec<String>,
     pub(super) series: BTreeMap<(u128, String), Vec<PointBits>>,
 }
@@ -60,6 +62,7 @@ impl View {
                 .retention()
                 .map(|(project, days)| (project.as_str().to_owned(), days))
                 .collect(),
+            views: registry.views().map(|kept| (kept.name.as_str().to_owned(), kept.sql.clone())).collect(),
             notes: registry.notes().iter().map(|note| note.text.clone()).collect(),
             series: BTreeMap::new(),
         };
@@ -164,6 +167,10 @@ impl View {
                 view.retention.insert(project.as_str().to_owned(), *days);
             }
             Command::SetRetention { project, days: None } => drop(view.retention.remove(project.as_str())),
+            Command::SaveView(kept) => {
+                view.views.insert(kept.name.as_str().to_owned(), kept.sql.clone());
+            }
+            Command::DropView { name } => drop(view.views.remove(name.as_str())),
             Command::AddNote(note) => view.notes.push(note.text.clone()),
             other => panic!("the model does not know {other:?}"),
         }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Fields};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Column, Result};
 use datafusion::functions::core::expr_fn::{get_field, named_struct};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
@@ -49,6 +50,18 @@ fn cut(
     if !plan.schema().fields().iter().any(|field| wide(field.name(), field.data_type()).is_some()) {
         return Ok(plan);
     }
+    let mut of_runs: Vec<DataType> = Vec::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            let fields = scan.source.schema();
+            let structs = fields.fields().iter().filter(|field| STRUCTS.contains(&field.name().as_str()));
+            of_runs.extend(structs.map(|field| field.data_type().clone()));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    // A struct that the statement itself made is the statement's.
+    let wide =
+        |name: &str, data_type: &DataType| wide(name, data_type).filter(|_| of_runs.contains(data_type));
     let shown: Vec<Expr> = plan
         .schema()
         .iter()

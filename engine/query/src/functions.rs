@@ -1,6 +1,7 @@
 //! The SQL functions of Runlake: one file each, every one a thin adapter that checks types and NULLs and calls down.
 
 mod arg_extreme;
+mod arg_extreme_groups;
 mod arguments;
 mod arms;
 mod auc;

@@ -100,7 +100,7 @@ impl MemoryPlan {
             group: (share(6) / 8).min(4 * MIB),
             file,
             encoding: ENCODING + 2 * file,
-            reader_cache: share(2).min(64 * MIB),
+            reader_cache: share(2).min(256 * MIB),
             queries,
             statement: (queries / 2).min(512 * MIB),
             statements,

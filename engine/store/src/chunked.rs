@@ -63,6 +63,28 @@ impl<T: Clone, const N: usize> Chunked<T, N> {
     }
 }
 
+/// Looks at elements one after another; near ones mostly stand in the chunk that it is at.
+pub(crate) struct Cursor<'a, T, const N: usize> {
+    of: &'a Chunked<T, N>,
+    number: usize,
+    chunk: &'a [T],
+}
+
+impl<'a, T: Clone, const N: usize> Cursor<'a, T, N> {
+    pub(crate) fn new(of: &'a Chunked<T, N>) -> Self {
+        Self { of, number: usize::MAX, chunk: &[] }
+    }
+
+    /// The element at a position.
+    pub(crate) fn get(&mut self, position: usize) -> Option<&'a T> {
+        if position / N != self.number {
+            self.chunk = self.of.chunks.get(position / N)?.as_slice();
+            self.number = position / N;
+        }
+        self.chunk.get(position % N)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -89,6 +111,10 @@ mod tests {
                 }
             }
             prop_assert_eq!(chunked.len(), expected.len());
+            let mut cursor = Cursor::new(&chunked);
+            for position in (0..70).chain([end, start, start]) {
+                prop_assert_eq!(cursor.get(position), expected.get(position));
+            }
             let range: Vec<(usize, u8)> = chunked.range(start, end).map(|(at, value)| (at, *value)).collect();
             let all: Vec<(usize, u8)> = expected.iter().copied().enumerate().collect();
             let wanted = all.get(start.min(end).min(all.len())..end.min(all.len())).unwrap_or_default();

@@ -9,7 +9,7 @@ use imbl::Vector;
 use imbl::shared_ptr::DefaultSharedPtr;
 use model::{Context, MetricName, RunId, SeriesKey, SeriesPoints, SeriesStatistics};
 
-use crate::chunked::Chunked;
+use crate::chunked::{Chunked, Cursor};
 use crate::registry::RunOrdinal;
 
 /// The dense number of a series, in order of its first point.
@@ -161,6 +161,42 @@ impl<'a> SeriesEntries<'a> {
         let identity = *self.0.identities.get(ordinal as usize)?;
         let statistics = self.0.statistics.get(ordinal as usize)?.as_ref()?;
         self.0.entry(ordinal, identity, statistics)
+    }
+
+    /// The series of these ordinals, without those of deleted runs.
+    pub fn at(&self, ordinals: &[SeriesOrdinal]) -> Vec<SeriesEntry<'a>> {
+        let index = self.0;
+        let mut identities = Cursor::new(&index.identities);
+        let mut statistics = Cursor::new(&index.statistics);
+        // A table of all names only where more rows ask for them than there are.
+        let names: Vec<&MetricName> = match index.metrics.texts.len() <= ordinals.len() {
+            true => index.metrics.texts.iter().collect(),
+            false => Vec::new(),
+        };
+        let metric_of = |number: MetricNumber| match names.get(number as usize) {
+            Some(name) => Some(*name),
+            None => index.metrics.get(number),
+        };
+        let mut last: Option<(RunOrdinal, RunId)> = None;
+        let mut entry_at = |ordinal: SeriesOrdinal| {
+            let identity = identities.get(ordinal as usize)?;
+            let statistics = statistics.get(ordinal as usize)?.as_ref()?;
+            let run_id = match last {
+                Some((run, id)) if run == identity.run => id,
+                _ => {
+                    let id = index.of_run(identity.run)?.id;
+                    last = Some((identity.run, id));
+                    id
+                }
+            };
+            let context = match identity.context {
+                0 => None,
+                number => Some(index.contexts.get(number - 1)?),
+            };
+            let metric = metric_of(identity.metric)?;
+            Some(SeriesEntry { ordinal, run_id, run: identity.run, metric, context, statistics })
+        };
+        ordinals.iter().filter_map(|ordinal| entry_at(*ordinal)).collect()
     }
 
     /// The run of the series of this ordinal.

@@ -33,8 +33,9 @@ use crate::writer::{Acknowledgement, Control, Write, Writer};
 
 /// Control requests that may wait; one flush and one close at a time make no more than a few.
 const QUEUED_CONTROLS: usize = 16;
-/// Bytes of footers and chunk indexes that readers keep.
-pub(crate) const READER_CACHE_BYTES: usize = 64 << 20;
+/// Bytes of footers and chunk indexes that readers keep: those of some million series. Decoding them again for each
+/// question costs more than the question.
+pub(crate) const READER_CACHE_BYTES: usize = 256 << 20;
 /// The unit in which bytes in flight are counted, and what even an empty write takes.
 const PERMIT_BYTES: usize = 1024;
 /// How long a write waits while the process is near its memory limit before it is refused.

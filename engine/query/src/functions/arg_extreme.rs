@@ -10,8 +10,9 @@ use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::{AggregateOrderSensitivity, format_state_name};
-use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, Documentation, Signature};
+use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, Documentation, GroupsAccumulator, Signature};
 
+use super::arg_extreme_groups::Extremes;
 use super::definition::{ArgumentKind, Definition, Described, FunctionKind, Parameter, required};
 
 const PARAMETERS: [Parameter; 2] = [
@@ -79,6 +80,19 @@ impl AggregateUDFImpl for ArgExtreme {
     fn accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         let null = |at: usize| ScalarValue::try_from(arguments.expr_fields[at].data_type());
         Ok(Box::new(Extreme { wanted: self.wanted, value: null(0)?, by: null(1)? }))
+    }
+
+    fn groups_accumulator_supported(&self, arguments: AccumulatorArgs<'_>) -> bool {
+        let types: Vec<&DataType> = arguments.expr_fields.iter().map(|field| field.data_type()).collect();
+        Extremes::takes(&types)
+    }
+
+    fn create_groups_accumulator(
+        &self,
+        arguments: AccumulatorArgs<'_>,
+    ) -> Result<Box<dyn GroupsAccumulator>> {
+        let data_type = |at: usize| arguments.expr_fields[at].data_type();
+        Ok(Box::new(Extremes::new(self.wanted, data_type(0), data_type(1))?))
     }
 
     fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
+use arrow::buffer::BooleanBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::Result;
@@ -58,8 +59,9 @@ impl ScalarUDFImpl for IsFinite {
             return datafusion::common::exec_err!("isfinite takes one number");
         };
         let numbers = cast(column, &DataType::Float64)?;
-        let finite: BooleanArray =
-            numbers.as_primitive::<Float64Type>().iter().map(|number| number.map(f64::is_finite)).collect();
+        let numbers = numbers.as_primitive::<Float64Type>();
+        let finite = BooleanBuffer::collect_bool(numbers.len(), |row| numbers.values()[row].is_finite());
+        let finite = BooleanArray::new(finite, numbers.nulls().cloned());
         Ok(ColumnarValue::Array(Arc::new(finite) as ArrayRef))
     }
 }

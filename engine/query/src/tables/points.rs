@@ -1,14 +1,15 @@
 //! `points`: which series of which segments a scan reads, decided while planning, and how the work is divided.
 
+use std::cell::{Cell, OnceCell};
 use std::cmp::Ordering;
 use std::collections::HashSet;
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::common::Result;
 use datafusion::physical_plan::ExecutionPlan;
+use model::RunId;
 use model::schema::Table;
-use model::{Context, MetricName, RunId};
 use store::Snapshot;
 use store::segment::SegmentError;
 use store::segment::chunk_index::IndexedSeries;
@@ -17,6 +18,7 @@ use store::segment::points::Reader;
 use super::constraints::Constraints;
 use super::points_scan::{Order, Part, Piece, PointsExec, Positions, Selected, Source};
 use super::reading::lost_with;
+use super::series::WantedSeries;
 use super::{Access, SnapshotTable, series, storage};
 
 /// Rows below which a further partition costs more than it brings.
@@ -155,6 +157,11 @@ struct Wanted<'a> {
     constraints: &'a Constraints,
     projects: Option<HashSet<&'a str>>,
     runs: Option<HashSet<RunId>>,
+    series: WantedSeries,
+    /// By ordinal, once somebody asked.
+    runs_in_time: OnceCell<Vec<bool>>,
+    /// The answer for the run of the last series: those of a run mostly stand together.
+    last_run: Cell<(Option<RunId>, bool)>,
 }
 
 impl<'a> Wanted<'a> {
@@ -166,7 +173,15 @@ impl<'a> Wanted<'a> {
         let runs = constraints
             .texts("run_id")
             .map(|ids| ids.iter().filter_map(|id| id.parse::<RunId>().ok()).collect());
-        Self { snapshot: &shown.snapshot, constraints, projects, runs }
+        Self {
+            snapshot: &shown.snapshot,
+            constraints,
+            projects,
+            runs,
+            series: WantedSeries::new(&shown.snapshot, &shown.access, constraints),
+            runs_in_time: OnceCell::new(),
+            last_run: Cell::new((None, false)),
+        }
     }
 
     /// The positions of the series that are read, in file order.
@@ -193,22 +208,35 @@ impl<'a> Wanted<'a> {
             && self.constraints.steps().is_none_or(|steps| {
                 series.rows.first_step <= *steps.end() && series.rows.last_step >= *steps.start()
             })
-            && self.constraints.times().is_none_or(|times| self.is_in_time(series, &times))
+            && self.is_in_time(series.run)
     }
 
-    /// Whether a series can have points in a range of times: by its statistics, which cover all its segments.
-    fn is_in_time(&self, series: &IndexedSeries<'_>, times: &RangeInclusive<i64>) -> bool {
-        let (Ok(metric), context) = (MetricName::new(series.metric), series.context.map(Context::parse))
-        else {
-            return true;
-        };
-        let Ok(context) = context.transpose() else { return true };
-        let index = self.snapshot.series();
-        let run = self.snapshot.registry().ordinal(series.run);
-        let found = run.and_then(|run| index.ordinal_of(run, &metric, context.as_ref()));
-        found.and_then(|ordinal| index.entries().get(ordinal)).is_none_or(|entry| {
-            entry.statistics.first_time <= *times.end() && entry.statistics.last_time >= *times.start()
-        })
+    /// Whether a run can have points in the range of times: by the statistics of its series that are asked for, which
+    /// cover all segments.
+    fn is_in_time(&self, run: RunId) -> bool {
+        let Some(times) = self.constraints.times() else { return true };
+        let in_time = self.runs_in_time.get_or_init(|| {
+            let mut in_time = Vec::new();
+            for entry in self.series.entries(self.snapshot) {
+                let place = entry.run as usize;
+                if in_time.len() <= place {
+                    in_time.resize(place + 1, false);
+                }
+                in_time[place] |= entry.statistics.first_time <= *times.end()
+                    && entry.statistics.last_time >= *times.start();
+            }
+            in_time
+        });
+        let (last, is_in_time) = self.last_run.get();
+        if last == Some(run) {
+            return is_in_time;
+        }
+        // A run that is not known is left to those who say so.
+        let ordinal = self.snapshot.registry().ordinal(run);
+        let is_in_time =
+            ordinal.is_none_or(|ordinal| in_time.get(ordinal as usize).copied().unwrap_or(false));
+        self.last_run.set((Some(run), is_in_time));
+        is_in_time
     }
 }
 

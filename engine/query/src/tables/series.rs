@@ -2,6 +2,7 @@
 //! reads this and no point.
 
 use std::collections::{BTreeSet, HashSet};
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, UInt32Array};
@@ -112,6 +113,40 @@ impl WantedSeries {
                 || snapshot.registry().runs().get(entry.run).is_some_and(|run| self.is_within(run)))
     }
 
+    /// The series that are asked for, rising: those with ordinals in a range, or all of the runs that are named.
+    fn ordinals(&self, snapshot: &Snapshot, range: Range<SeriesOrdinal>) -> Vec<SeriesOrdinal> {
+        let entries = snapshot.series().entries();
+        let takes = |entry: &SeriesEntry<'_>| self.takes(snapshot, entry);
+        if let Some(runs) = &self.runs {
+            let of_runs = runs.iter().flat_map(|run| entries.of_run(*run)).filter(takes);
+            let mut ordinals: Vec<SeriesOrdinal> = of_runs.map(|entry| entry.ordinal).collect();
+            ordinals.sort_unstable();
+            return ordinals;
+        }
+        let mut ordinals = match &self.metrics {
+            Some(metrics) => match metrics.iter().next() {
+                Some(only) if metrics.len() == 1 => entries.of_metrics(range, |metric| metric == *only),
+                _ => entries.of_metrics(range, |metric| metrics.contains(&metric)),
+            },
+            None => entries.of_metrics(range, |_| true),
+        };
+        if self.projects.is_some() || self.experiments.is_some() {
+            let within = self.runs_within(snapshot);
+            let is_within = |run: RunOrdinal| within.get(run as usize).copied().unwrap_or(false);
+            ordinals.retain(|ordinal| entries.run_of(*ordinal).is_some_and(is_within));
+        }
+        if self.contexts.is_some() {
+            ordinals.retain(|ordinal| entries.get(*ordinal).is_some_and(|entry| takes(&entry)));
+        }
+        ordinals
+    }
+
+    /// All series that are asked for.
+    pub(super) fn entries<'a>(&self, snapshot: &'a Snapshot) -> Vec<SeriesEntry<'a>> {
+        let entries = snapshot.series().entries();
+        entries.at(&self.ordinals(snapshot, 0..entries.end()))
+    }
+
     fn takes_context(&self, context: Option<&Context>) -> bool {
         self.contexts
             .as_ref()
@@ -125,7 +160,7 @@ pub(super) struct Series {
 }
 
 impl Series {
-    fn range(&self, piece: usize) -> std::ops::Range<SeriesOrdinal> {
+    fn range(&self, piece: usize) -> Range<SeriesOrdinal> {
         let first = piece as SeriesOrdinal * PIECE;
         first..first.saturating_add(PIECE).min(self.snapshot.series().entries().end())
     }
@@ -160,32 +195,7 @@ impl ColumnTable for Series {
     }
 
     fn rows(&self, piece: usize) -> Vec<SeriesOrdinal> {
-        let entries = self.snapshot.series().entries();
-        let takes = |entry: &SeriesEntry<'_>| self.wanted.takes(&self.snapshot, entry);
-        if let Some(runs) = &self.wanted.runs {
-            let of_runs = runs.iter().flat_map(|run| entries.of_run(*run)).filter(takes);
-            let mut ordinals: Vec<SeriesOrdinal> = of_runs.map(|entry| entry.ordinal).collect();
-            ordinals.sort_unstable();
-            return ordinals;
-        }
-        let mut ordinals = match &self.wanted.metrics {
-            Some(metrics) => match metrics.iter().next() {
-                Some(only) if metrics.len() == 1 => {
-                    entries.of_metrics(self.range(piece), |metric| metric == *only)
-                }
-                _ => entries.of_metrics(self.range(piece), |metric| metrics.contains(&metric)),
-            },
-            None => entries.of_metrics(self.range(piece), |_| true),
-        };
-        if self.wanted.projects.is_some() || self.wanted.experiments.is_some() {
-            let within = self.wanted.runs_within(&self.snapshot);
-            let is_within = |run: RunOrdinal| within.get(run as usize).copied().unwrap_or(false);
-            ordinals.retain(|ordinal| entries.run_of(*ordinal).is_some_and(is_within));
-        }
-        if self.wanted.contexts.is_some() {
-            ordinals.retain(|ordinal| entries.get(*ordinal).is_some_and(|entry| takes(&entry)));
-        }
-        ordinals
+        self.wanted.ordinals(&self.snapshot, self.range(piece))
     }
 
     fn run_ordinals(&self, _piece: usize, rows: &[SeriesOrdinal]) -> UInt32Array {
@@ -200,8 +210,7 @@ impl ColumnTable for Series {
         columns: &[usize],
         _needed: &NeededKeys,
     ) -> Result<Vec<ArrayRef>> {
-        let entries = self.snapshot.series().entries();
-        let entries: Vec<SeriesEntry<'_>> = rows.iter().filter_map(|row| entries.get(*row)).collect();
+        let entries = self.snapshot.series().entries().at(rows);
         let registry = self.snapshot.registry();
         Ok(columns.iter().map(|column| store::tables::series_column(registry, &entries, *column)).collect())
     }

@@ -1,11 +1,13 @@
 //! From the registry and the series index to batches in the schemas of `model::schema`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
-    StringViewBuilder, TimestampMicrosecondArray,
+    Array, ArrayBuilder, ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch,
+    StringArray, StringViewBuilder, TimestampMicrosecondArray, UInt32Array, new_null_array,
 };
+use arrow::compute::take;
 use arrow::error::ArrowError;
 use model::schema::Table;
 
@@ -214,11 +216,32 @@ pub fn series_column(registry: &Registry, entries: &[SeriesEntry<'_>], column: u
     }
 }
 
-/// Texts as views, each distinct one kept once.
+/// Texts as views, each one kept once for each place that it stands at: names of series and runs are shared.
 fn views<'a>(texts: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {
-    let mut builder = StringViewBuilder::with_capacity(texts.size_hint().0).with_deduplicate_strings();
-    texts.for_each(|text| builder.append_option(text));
-    Arc::new(builder.finish())
+    let mut distinct = StringViewBuilder::new();
+    let mut known: HashMap<*const str, u32, foldhash::fast::RandomState> = HashMap::default();
+    let mut last: Option<(*const str, u32)> = None;
+    let of_texts: UInt32Array = texts
+        .map(|text| {
+            let text = text?;
+            let place = std::ptr::from_ref(text);
+            let number = match last {
+                Some((before, number)) if std::ptr::eq(before, place) => number,
+                _ => *known.entry(place).or_insert_with(|| {
+                    distinct.append_value(text);
+                    (distinct.len() - 1) as u32
+                }),
+            };
+            last = Some((place, number));
+            Some(number)
+        })
+        .collect();
+    let distinct = distinct.finish();
+    match take(&distinct, &of_texts, None) {
+        Ok(array) => array,
+        // Every number is that of a text.
+        Err(_) => new_null_array(distinct.data_type(), of_texts.len()),
+    }
 }
 
 fn batch(table: Table, columns: Vec<ArrayRef>) -> Result<RecordBatch, ArrowError> {

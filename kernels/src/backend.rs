@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::cpu::CpuBackend;
 use crate::error::{KernelError, Reason};
+use crate::importance::{Forest, ForestRequest};
 use crate::request::{BootstrapOutput, BootstrapRequest};
 
 /// A device that answers whole batches. Calls block until the answer is complete.
@@ -23,6 +24,12 @@ pub trait Backend: Send + Sync {
     /// [`KernelError::Invalid`] when the request is malformed or a value is not finite,
     /// [`KernelError::Unsupported`] for a method that the statistic does not have, and device errors.
     fn bootstrap(&self, request: &BootstrapRequest<'_>) -> Result<BootstrapOutput, KernelError>;
+
+    /// Fits a forest, from which importances are made.
+    ///
+    /// # Errors
+    /// [`KernelError::Importance`] when the trials or settings are unsound, and device errors.
+    fn forest(&self, request: &ForestRequest<'_>) -> Result<Forest, KernelError>;
 }
 
 /// Any request, for [`Backend::estimate`].

@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::importance::ImportanceError;
+
 /// Error of a kernel call. [`KernelError::code`] gives a stable identifier for reports.
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
@@ -9,6 +11,9 @@ pub enum KernelError {
     /// The request cannot be answered as it stands; nothing was computed.
     #[error("invalid request: {0}")]
     Invalid(#[from] Invalid),
+    /// Importances cannot be computed from these trials.
+    #[error("importance: {0}")]
+    Importance(#[from] ImportanceError),
     /// This combination of statistic and method has no sound answer.
     #[error("{method} intervals are not available for {statistic}: {advice}")]
     Unsupported {
@@ -52,6 +57,7 @@ impl KernelError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Invalid(invalid) => invalid.code(),
+            Self::Importance(error) => error.code(),
             Self::Unsupported { .. } => "unsupported_method",
             Self::Unavailable(_) => "device_unavailable",
             Self::OutOfMemory { .. } => "out_of_memory",

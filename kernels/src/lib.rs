@@ -21,6 +21,7 @@
 //! - [`request`](BootstrapRequest) and [`backend`](Backend): what callers see.
 //! - `plan`: checks and canonical samples, shared by all backends.
 //! - [`stratified_bootstrap`]: one statistic over several tasks, resampled within each.
+//! - [`importance`]: hyperparameter importance by forests and densities.
 //! - `interval`, `exact`: from resampled sums, or without resampling, to interval ends.
 //! - `cpu`: the CPU backend. [`describe`]: deterministic moments and order statistics.
 
@@ -29,6 +30,7 @@ mod cpu;
 pub mod describe;
 mod error;
 mod exact;
+pub mod importance;
 mod interval;
 mod plan;
 mod request;

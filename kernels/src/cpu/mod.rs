@@ -1,5 +1,6 @@
 //! The CPU backend: rayon over batches, groups and panels of resamples.
 
+mod forest;
 mod resample;
 pub(crate) mod simd;
 mod weights;
@@ -10,6 +11,7 @@ use crate::backend::{Backend, BackendInfo, Cost, Request};
 use crate::error::{KernelError, Reason};
 use crate::exact::multiset::{ENUMERATED_UP_TO, Multisets};
 use crate::exact::order::OrderStatistics;
+use crate::importance::{Forest, ForestRequest};
 use crate::interval::{Interval, Target, sample_flags, trivial};
 use crate::plan::{Batch, Centred, Plan, Shape, check};
 use crate::request::{BootstrapOutput, BootstrapRequest, Provenance, Streams};
@@ -108,6 +110,12 @@ impl Backend for CpuBackend {
         let provenance =
             Provenance { rng_version: RNG_VERSION, backend: "cpu", fallback: self.fallback.clone() };
         Ok(output(&plan, batches?.concat(), provenance))
+    }
+
+    fn forest(&self, request: &ForestRequest<'_>) -> Result<Forest, KernelError> {
+        let provenance =
+            Provenance { rng_version: RNG_VERSION, backend: "cpu", fallback: self.fallback.clone() };
+        Ok(forest::fit(request, provenance)?)
     }
 }
 

@@ -6,6 +6,7 @@
 mod coverage;
 mod edges;
 mod golden;
+mod importance;
 mod invariance;
 mod shared;
 mod stratified;

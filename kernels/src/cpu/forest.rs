@@ -1,7 +1,9 @@
 //! Growing regression trees on the CPU: one tree a task, integer histograms, the best split of all
 //! parameters at each node.
 //!
-//! The count and the sum of a bin share one 64-bit word, so that a trial is one addition. Subtrees
+//! The count and the sum of a bin share one 64-bit word, so that a trial is one addition, and so is
+//! a bin when cuts are compared: the sum is taken from the mean of the node and may be negative.
+//! Subtrees
 //! that fit are copied into a block of their own and grown in the cache. Trials that a tree did not
 //! draw travel along to their leaf, so that the out-of-bag prediction costs no second walk.
 
@@ -17,8 +19,11 @@ use crate::rng::{Stream, Tag};
 const BLOCK: usize = 4_096;
 /// The count of a packed bin stands above its sum.
 const COUNT_SHIFT: u32 = 48;
-/// The largest count of a packed bin.
-const COUNT_MAX: usize = (1 << 16) - 1;
+/// The largest count of a packed bin: the sum of so many targets, less their mean, has its sign in
+/// the 48 bits below.
+const COUNT_MAX: usize = (1 << 15) - 1;
+/// Reciprocals are looked up by any count of a packed bin.
+const RECIPROCALS: usize = 1 << 16;
 /// Below this many trials only the bins that occur are looked at.
 const SPARSE: usize = 160;
 
@@ -27,8 +32,10 @@ pub(crate) fn fit(request: &ForestRequest<'_>, provenance: Provenance) -> Result
     let encoded = request.prepare()?;
     let centre = encoded.centre();
     let trials = encoded.trials();
-    let reciprocals: Vec<f64> =
-        (0..=trials.min(COUNT_MAX)).map(|n| if n == 0 { 0.0 } else { 1.0 / n as f64 }).collect();
+    let mut reciprocals = Box::new([0.0; RECIPROCALS]);
+    for (count, reciprocal) in reciprocals.iter_mut().enumerate().skip(1) {
+        *reciprocal = 1.0 / count as f64;
+    }
     let unseen = Unseen {
         sums: std::iter::repeat_with(AtomicI64::default).take(trials).collect(),
         counts: std::iter::repeat_with(AtomicU32::default).take(trials).collect(),
@@ -79,7 +86,7 @@ struct Shared<'a> {
     encoded: &'a Encoded,
     centre: f64,
     /// 1/n, rounded once: gains multiply by it on every device.
-    reciprocals: &'a [f64],
+    reciprocals: &'a [f64; RECIPROCALS],
     unseen: &'a Unseen,
 }
 
@@ -203,8 +210,7 @@ impl<'a> Grower<'a> {
         let (end, unseen_end) = (self.rows.len(), self.unseen.len());
         let root = Open { node, depth: 0, start: 0, end, unseen_start: 0, unseen_end, path: 1 };
         let columns: Vec<&[u8]> = self.shared.encoded.columns.iter().map(Vec::as_slice).collect();
-        let mut bins = vec![0u64; CODES];
-        let mut wide = vec![(0u64, 0u64); CODES];
+        let mut bins = Bins { packed: [0; CODES], wide: [(0, 0); CODES], centred: Vec::new() };
         let mut open = vec![root];
         let mut block = Vec::new();
         let limit = BLOCK.min(self.rows_per_flush);
@@ -218,7 +224,7 @@ impl<'a> Grower<'a> {
                 });
             } else {
                 self.step(next, &columns, &mut open, |grower, columns, node, totals| {
-                    grower.best_split_wide(columns, node, totals, &mut bins, &mut wide)
+                    grower.best_split_wide(columns, node, totals, &mut bins)
                 });
             }
         }
@@ -226,7 +232,7 @@ impl<'a> Grower<'a> {
     }
 
     /// Grows a subtree whose drawn trials are copied side by side before.
-    fn grow_block(&mut self, root: Open, columns: &[&[u8]], block: &mut Vec<u8>, bins: &mut [u64]) {
+    fn grow_block(&mut self, root: Open, columns: &[&[u8]], block: &mut Vec<u8>, bins: &mut Bins) {
         let rows = &mut self.rows[root.start..root.end];
         block.clear();
         for column in columns {
@@ -267,7 +273,7 @@ impl<'a> Grower<'a> {
     #[inline(always)]
     fn gain(&self, totals: &Totals, count: u64, excess: i64) -> f64 {
         let left = excess as f64;
-        let right = (totals.excess - excess) as f64;
+        let right = totals.excess as f64 - left;
         left * left * self.reciprocal(count) + right * right * self.reciprocal(totals.count - count)
     }
 
@@ -285,6 +291,9 @@ impl<'a> Grower<'a> {
             && totals.count >= 2 * u64::from(self.shared.request.min_leaf)
             && targets.iter().any(|&target| target != targets[0]);
         let split = if splits { best_split(self, columns, &node, &totals) } else { None };
+        if splits {
+            self.tree.additions += (targets.len() * self.order.len()) as u64;
+        }
         let Some(split) = split else {
             self.close(&node, &totals);
             return;
@@ -372,103 +381,104 @@ impl<'a> Grower<'a> {
         ((u64::from(word) * self.order.len() as u64) >> 32) as usize
     }
 
-    fn best_split(&self, columns: &[&[u8]], node: &Open, totals: &Totals, bins: &mut [u64]) -> Option<Split> {
+    /// The best split of a node whose counts fit in packed bins.
+    fn best_split(&self, columns: &[&[u8]], node: &Open, totals: &Totals, bins: &mut Bins) -> Option<Split> {
         if self.order.is_empty() {
             return None;
         }
-        let mut best = None;
-        let first = self.first_tried(node);
         let (rows, packed) = (&self.rows[node.start..node.end], &self.packed[node.start..node.end]);
-        let parameters = self.order[first..].iter().chain(&self.order[..first]).copied();
-        if let (&[a, b], [_, _]) = (rows, packed)
+        let first = self.first_tried(node);
+        let mut parameters = self.order[first..].iter().chain(&self.order[..first]).copied();
+        if let &[a, b] = rows
             && self.shared.request.min_leaf == 1
         {
-            return self.split_two(columns, parameters, a as usize, b as usize, totals, packed[0]);
+            // Any parameter in which the two trials differ takes them apart, and all explain the same.
+            let differs =
+                |&parameter: &usize| columns[parameter][a as usize] != columns[parameter][b as usize];
+            parameters = {
+                let parameter = parameters.find(differs)?;
+                let at = self.order.iter().position(|&other| other == parameter)?;
+                self.order[at..=at].iter().chain(&self.order[..0]).copied()
+            };
         }
+        let Bins { packed: bins, centred, .. } = bins;
+        centred.clear();
+        centred.extend(packed.iter().map(|&drawn| drawn.wrapping_sub((drawn >> COUNT_SHIFT) * totals.base)));
+        let mut best = Best::default();
         for parameter in parameters {
             let column = columns[parameter];
             let axis = &self.shared.encoded.axes[parameter];
-            let mut scan = Scan::new(self, totals, parameter, &mut best);
+            let before = best.gain;
+            let mut cuts = Cuts {
+                grower: self,
+                totals,
+                total: totals.excess as f64,
+                best: &mut best,
+                passed: 0,
+                last: 0,
+            };
             if axis.is_categorical() {
-                for (&row, &packed) in rows.iter().zip(packed) {
+                for (&row, &drawn) in rows.iter().zip(&*centred) {
                     let bin = &mut bins[usize::from(column[row as usize])];
-                    *bin = bin.wrapping_add(packed);
+                    *bin = bin.wrapping_add(drawn);
                 }
                 let codes = axis.codes();
                 let occurring = bins[..codes].iter_mut().enumerate().filter(|(_, bin)| **bin != 0);
-                let occurring = occurring.map(|(code, bin)| (code, unpack(std::mem::take(bin))));
-                scan.levels(codes, occurring);
-            } else if rows.len() < SPARSE {
+                let occurring = occurring.map(|(code, bin)| {
+                    let (count, excess) = unpack_centred(std::mem::take(bin));
+                    (code, count, excess)
+                });
+                self.try_levels(parameter, codes, totals, occurring, &mut best);
+                continue;
+            }
+            if rows.len() < SPARSE {
                 let mut occurring = [0u64; CODES / 64];
-                for (&row, &packed) in rows.iter().zip(packed) {
+                for (&row, &drawn) in rows.iter().zip(&*centred) {
                     let code = column[row as usize];
                     let bin = &mut bins[usize::from(code)];
-                    *bin = bin.wrapping_add(packed);
+                    *bin = bin.wrapping_add(drawn);
                     occurring[usize::from(code >> 6)] |= 1 << (code & 63);
                 }
-                for (mut bits, word) in occurring.into_iter().zip(0..) {
+                for (mut bits, word) in occurring.into_iter().zip(0u8..) {
                     while bits != 0 {
-                        let code = word * 64 + bits.trailing_zeros() as usize;
+                        let code = word * 64 + bits.trailing_zeros() as u8;
                         bits &= bits - 1;
-                        let (count, sum) = unpack(std::mem::take(&mut bins[code]));
-                        scan.ordered(code, count, sum);
+                        cuts.take(code, std::mem::take(&mut bins[usize::from(code)]));
                     }
                 }
             } else {
-                for (&row, &packed) in rows.iter().zip(packed) {
+                for (&row, &drawn) in rows.iter().zip(&*centred) {
                     let bin = &mut bins[usize::from(column[row as usize])];
-                    *bin = bin.wrapping_add(packed);
+                    *bin = bin.wrapping_add(drawn);
                 }
-                for (code, bin) in bins[..axis.codes()].iter_mut().enumerate() {
-                    let (count, sum) = unpack(std::mem::take(bin));
-                    if count > 0 {
-                        scan.ordered(code, count, sum);
+                for (code, bin) in (0..=u8::MAX).zip(bins[..axis.codes()].iter_mut()) {
+                    let bin = std::mem::take(bin);
+                    if bin != 0 {
+                        cuts.take(code, bin);
                     }
                 }
             }
+            if best.gain > before {
+                best.parameter = parameter;
+                best.set = None;
+            }
         }
-        best
+        best.split()
     }
 
-    /// The split of two trials: any parameter in which they differ takes them apart.
-    fn split_two(
-        &self,
-        columns: &[&[u8]],
-        mut parameters: impl Iterator<Item = usize>,
-        a: usize,
-        b: usize,
-        totals: &Totals,
-        first: u64,
-    ) -> Option<Split> {
-        let parameter = parameters.find(|&parameter| columns[parameter][a] != columns[parameter][b])?;
-        let (code_a, code_b) = (columns[parameter][a], columns[parameter][b]);
-        let (count, sum) = unpack(first);
-        let codes = self.shared.encoded.axes[parameter].codes();
-        if self.shared.encoded.axes[parameter].is_categorical() {
-            let all = totals.base * totals.count + totals.excess as u64;
-            let second = (usize::from(code_b), (totals.count - count, all - sum));
-            let mut best = None;
-            let levels = [(usize::from(code_a), (count, sum)), second].into_iter();
-            Scan::new(self, totals, parameter, &mut best).levels(codes, levels);
-            return best;
-        }
-        let gain = self.gain(totals, count, sum as i64 - (count * totals.base) as i64);
-        let cut = Cut::Below(between(usize::from(code_a.min(code_b)), usize::from(code_a.max(code_b))));
-        Some(Split { gain, parameter, cut })
-    }
-
+    /// The best split of a node whose counts need wide bins.
     fn best_split_wide(
         &self,
         columns: &[&[u8]],
         node: &Open,
         totals: &Totals,
-        bins: &mut [u64],
-        wide: &mut [(u64, u64)],
+        bins: &mut Bins,
     ) -> Option<Split> {
         if self.order.is_empty() {
             return None;
         }
-        let mut best = None;
+        let Bins { packed: bins, wide, .. } = bins;
+        let mut best = Best::default();
         let first = self.first_tried(node);
         let (rows, packed) = (&self.rows[node.start..node.end], &self.packed[node.start..node.end]);
         for &parameter in self.order[first..].iter().chain(&self.order[..first]) {
@@ -476,25 +486,162 @@ impl<'a> Grower<'a> {
             let axis = &self.shared.encoded.axes[parameter];
             let codes = axis.codes();
             for (rows, packed) in rows.chunks(self.rows_per_flush).zip(packed.chunks(self.rows_per_flush)) {
-                for (&row, &packed) in rows.iter().zip(packed) {
+                for (&row, &drawn) in rows.iter().zip(packed) {
                     let bin = &mut bins[usize::from(column[row as usize])];
-                    *bin = bin.wrapping_add(packed);
+                    *bin = bin.wrapping_add(drawn);
                 }
                 for (bin, wide) in bins[..codes].iter_mut().zip(wide.iter_mut()) {
                     let (count, sum) = unpack(std::mem::take(bin));
                     *wide = (wide.0 + count, wide.1 + sum);
                 }
             }
-            let mut scan = Scan::new(self, totals, parameter, &mut best);
             let occurring = wide[..codes].iter_mut().enumerate().filter(|(_, bin)| bin.0 > 0);
-            let occurring = occurring.map(|(code, bin)| (code, std::mem::take(bin)));
+            let occurring = occurring.map(|(code, bin)| {
+                let (count, sum) = std::mem::take(bin);
+                (code, count, sum as i64 - (count * totals.base) as i64)
+            });
             if axis.is_categorical() {
-                scan.levels(codes, occurring);
-            } else {
-                occurring.for_each(|(code, (count, sum))| scan.ordered(code, count, sum));
+                self.try_levels(parameter, codes, totals, occurring, &mut best);
+                continue;
+            }
+            let (mut passed, mut passed_excess, mut last) = (0, 0, 0);
+            for (code, count, excess) in occurring {
+                if passed > 0 && self.is_better(totals, passed, passed_excess, &mut best) {
+                    (best.parameter, best.set) = (parameter, None);
+                    // Codes are at most 255.
+                    (best.below, best.above) = (last, code as u8);
+                }
+                passed += count;
+                passed_excess += excess;
+                last = code as u8;
             }
         }
-        best
+        best.split()
+    }
+
+    /// Whether a cut into these counts and sums is the best so far, which it then is.
+    #[inline(always)]
+    fn is_better(&self, totals: &Totals, count: u64, excess: i64, best: &mut Best) -> bool {
+        let gain = self.gain(totals, count, excess);
+        let least = u64::from(self.shared.request.min_leaf);
+        if gain > best.gain && count >= least && totals.count - count >= least {
+            best.gain = gain;
+            return true;
+        }
+        false
+    }
+
+    /// Takes all levels that occur in the node, ascending. Ordered by their means, the best set is
+    /// one of the beginnings (Fisher 1958). Levels that do not occur go where most trials go.
+    fn try_levels(
+        &self,
+        parameter: usize,
+        codes: usize,
+        totals: &Totals,
+        occurring: impl Iterator<Item = (usize, u64, i64)>,
+        best: &mut Best,
+    ) {
+        let mut levels: Vec<(f64, usize, u64, i64)> = occurring
+            .map(|(code, count, excess)| (excess as f64 * self.reciprocal(count), code, count, excess))
+            .collect();
+        levels.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let (mut passed, mut passed_excess, mut cut_at) = (0, 0, None);
+        for (position, &(_, _, count, excess)) in levels.iter().enumerate() {
+            if position > 0 && self.is_better(totals, passed, passed_excess, best) {
+                cut_at = Some((position, passed));
+            }
+            passed += count;
+            passed_excess += excess;
+        }
+        let Some((position, left_count)) = cut_at else { return };
+        let of = |levels: &[(f64, usize, u64, i64)]| {
+            let mut set = CodeSet::default();
+            levels.iter().for_each(|&(_, code, _, _)| set.insert(code as u8));
+            set
+        };
+        let set = if 2 * left_count >= totals.count {
+            CodeSet::below(codes).without(of(&levels[position..]))
+        } else {
+            of(&levels[..position])
+        };
+        (best.parameter, best.set) = (parameter, Some(set));
+    }
+}
+
+/// Histograms of one parameter of one node, empty between two uses.
+struct Bins {
+    packed: [u64; CODES],
+    /// Count and sum.
+    wide: [(u64, u64); CODES],
+    /// The packed trials of a node with their targets taken from its mean.
+    centred: Vec<u64>,
+}
+
+/// The best split so far.
+struct Best {
+    gain: f64,
+    parameter: usize,
+    /// The two neighbouring codes that an ordered parameter is cut between.
+    below: u8,
+    above: u8,
+    /// The codes of a categorical parameter that go left.
+    set: Option<CodeSet>,
+}
+
+impl Default for Best {
+    fn default() -> Self {
+        // Less than any gain: trials that differ are taken apart even where nothing is explained yet.
+        Self { gain: -1.0, parameter: 0, below: 0, above: 0, set: None }
+    }
+}
+
+impl Best {
+    fn split(self) -> Option<Split> {
+        if self.gain < 0.0 {
+            return None;
+        }
+        // Halfway, but a missing value (code 0) stays alone.
+        let middle = if self.below == 0 { 0 } else { self.below + (self.above - self.below) / 2 };
+        let cut = self.set.map_or(Cut::Below(middle), Cut::Set);
+        Some(Split { gain: self.gain, parameter: self.parameter, cut })
+    }
+}
+
+/// Looks for the best cut of one ordered parameter, bin by bin.
+struct Cuts<'a, 'b> {
+    grower: &'a Grower<'a>,
+    totals: &'a Totals,
+    /// Sum of all targets, taken from the mean.
+    total: f64,
+    best: &'b mut Best,
+    /// All bins so far, packed.
+    passed: u64,
+    last: u8,
+}
+
+impl Cuts<'_, '_> {
+    /// Takes the next bin that is not empty.
+    #[inline(always)]
+    fn take(&mut self, code: u8, bin: u64) {
+        if self.passed != 0 {
+            let (count, excess) = unpack_centred(self.passed);
+            let reciprocals = self.grower.shared.reciprocals;
+            let left = excess as f64;
+            let right = self.total - left;
+            let rest = self.totals.count - count;
+            // The operations of `gain`; counts fit in 16 bits here.
+            let gain = left * left * reciprocals[usize::from(count as u16)]
+                + right * right * reciprocals[usize::from(rest as u16)];
+            if gain > self.best.gain {
+                let least = u64::from(self.grower.shared.request.min_leaf);
+                if count >= least && rest >= least {
+                    self.best.gain = gain;
+                    (self.best.below, self.best.above) = (self.last, code);
+                }
+            }
+        }
+        self.passed = self.passed.wrapping_add(bin);
+        self.last = code;
     }
 }
 
@@ -504,92 +651,137 @@ fn unpack(bin: u64) -> (u64, u64) {
     (bin >> COUNT_SHIFT, bin & ((1 << COUNT_SHIFT) - 1))
 }
 
-/// The cut between two neighbouring codes of a node: halfway, but a missing value (code 0) stays
-/// alone.
+/// Count and sum of a packed bin whose sum may be negative.
 #[inline(always)]
-fn between(below: usize, above: usize) -> u8 {
-    // Both are codes, at most 255.
-    if below == 0 { 0 } else { ((below + above) / 2) as u8 }
+fn unpack_centred(bin: u64) -> (u64, i64) {
+    let excess = ((bin << (64 - COUNT_SHIFT)) as i64) >> (64 - COUNT_SHIFT);
+    (bin.wrapping_sub(excess as u64) >> COUNT_SHIFT, excess)
 }
 
-/// Looks for the best cut of one parameter, bin by bin.
-struct Scan<'a, 'b> {
-    grower: &'a Grower<'a>,
-    totals: &'a Totals,
-    parameter: usize,
-    best: &'b mut Option<Split>,
-    best_gain: f64,
-    previous: usize,
-    count: u64,
-    excess: i64,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::importance::{MISSING, Parameter, Trials};
 
-impl<'a, 'b> Scan<'a, 'b> {
-    fn new(
-        grower: &'a Grower<'a>,
-        totals: &'a Totals,
-        parameter: usize,
-        best: &'b mut Option<Split>,
-    ) -> Self {
-        let best_gain = best.as_ref().map_or(-1.0, |best| best.gain);
-        Self { grower, totals, parameter, best, best_gain, previous: 0, count: 0, excess: 0 }
+    struct Data {
+        number: Vec<f64>,
+        coarse: Vec<f64>,
+        codes: Vec<u32>,
+        objective: Vec<f64>,
     }
 
-    /// The gain of a cut before the next bin, when it is the best so far.
-    #[inline(always)]
-    fn better(&mut self) -> bool {
-        let gain = self.grower.gain(self.totals, self.count, self.excess);
-        let least = u64::from(self.grower.shared.request.min_leaf);
-        if gain > self.best_gain && self.count >= least && self.totals.count - self.count >= least {
-            self.best_gain = gain;
-            return true;
+    impl Data {
+        fn new(trials: usize) -> Self {
+            let mut state = 5u64;
+            let mut uniform = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (state >> 11) as f64 / (1u64 << 53) as f64
+            };
+            let number: Vec<f64> = (0..trials).map(|_| uniform()).collect();
+            let coarse: Vec<f64> = (0..trials).map(|_| (uniform() * 4.0).floor()).collect();
+            let codes: Vec<u32> = (0..trials)
+                .map(|_| (uniform() * 5.0) as u32)
+                .map(|c| if c == 4 { MISSING } else { c })
+                .collect();
+            let levels = [3.0, 0.0, 2.0, 7.0];
+            let objective = (0..trials)
+                .map(|row| {
+                    let level = levels.get(codes[row] as usize).copied().unwrap_or(1.0);
+                    number[row] * coarse[row] + level + 0.3 * uniform()
+                })
+                .collect();
+            Self { number, coarse, codes, objective }
         }
-        false
+
+        fn parameters(&self) -> [Parameter<'_>; 3] {
+            let categorical = Parameter::categorical(&self.codes, 4);
+            [Parameter::linear(&self.number), Parameter::integer(&self.coarse), categorical]
+        }
     }
 
-    /// Takes the next bin of an ordered parameter that is not empty.
-    #[inline(always)]
-    fn ordered(&mut self, code: usize, count: u64, sum: u64) {
-        if self.count > 0 && self.better() {
-            let cut = Cut::Below(between(self.previous, code));
-            *self.best = Some(Split { gain: self.best_gain, parameter: self.parameter, cut });
-        }
-        self.count += count;
-        self.excess += sum as i64 - (count * self.totals.base) as i64;
-        self.previous = code;
-    }
-
-    /// Takes all levels that occur in the node, ascending. Ordered by their means, the best set is
-    /// one of the beginnings (Fisher 1958). Levels that do not occur go where most trials go.
-    fn levels(&mut self, codes: usize, occurring: impl Iterator<Item = (usize, (u64, u64))>) {
-        let mut levels: Vec<(f64, usize, u64, i64)> = occurring
-            .map(|(code, (count, sum))| {
-                let excess = sum as i64 - (count * self.totals.base) as i64;
-                (excess as f64 * self.grower.reciprocal(count), code, count, excess)
-            })
-            .collect();
-        levels.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        let mut cut_at = None;
-        for (position, &(_, _, count, excess)) in levels.iter().enumerate() {
-            if position > 0 && self.better() {
-                cut_at = Some((position, self.count));
-            }
-            self.count += count;
-            self.excess += excess;
-        }
-        let Some((position, left_count)) = cut_at else { return };
-        let mut set = CodeSet::default();
-        let insert = |set: &mut CodeSet, levels: &[(f64, usize, u64, i64)]| {
-            levels.iter().for_each(|&(_, code, _, _)| set.insert(code as u8));
+    fn with_grower<T>(data: &Data, then: impl FnOnce(Grower<'_>) -> T) -> T {
+        let parameters = data.parameters();
+        let trials = Trials { parameters: &parameters, objective: &data.objective };
+        let request = ForestRequest::new(trials).seed(3);
+        let encoded = request.prepare().unwrap();
+        let mut reciprocals = Box::new([0.0; RECIPROCALS]);
+        (1..RECIPROCALS).for_each(|count| reciprocals[count] = 1.0 / count as f64);
+        let unseen = Unseen {
+            sums: std::iter::repeat_with(AtomicI64::default).take(encoded.trials()).collect(),
+            counts: std::iter::repeat_with(AtomicU32::default).take(encoded.trials()).collect(),
         };
-        if 2 * left_count >= self.totals.count {
-            let mut right = CodeSet::default();
-            insert(&mut right, &levels[position..]);
-            set = CodeSet::below(codes).without(right);
-        } else {
-            insert(&mut set, &levels[..position]);
+        let shared = Shared {
+            request: &request,
+            encoded: &encoded,
+            centre: encoded.centre(),
+            reciprocals: &reciprocals,
+            unseen: &unseen,
+        };
+        then(Grower::new(&shared, 0))
+    }
+
+    #[test]
+    fn packed_wide_and_blockwise_growth_give_the_same_tree() {
+        let data = Data::new(10_000);
+        let blockwise = with_grower(&data, |grower| grower.grow());
+        for rows_per_flush in [50, 5_000] {
+            let tree = with_grower(&data, |mut grower| {
+                grower.rows_per_flush = rows_per_flush;
+                grower.grow()
+            });
+            assert_eq!(tree.leaves(), blockwise.leaves());
+            assert!(tree == blockwise, "{rows_per_flush}");
         }
-        let cut = Cut::Set(set);
-        *self.best = Some(Split { gain: self.best_gain, parameter: self.parameter, cut });
+    }
+
+    /// Every split of the root by brute force: cuts of the ordered parameters, subsets of the levels.
+    #[test]
+    fn the_root_takes_the_split_that_explains_most() {
+        let data = Data::new(300);
+        with_grower(&data, |grower| {
+            let encoded = grower.shared.encoded;
+            let counts = draw_counts(3, 0, encoded.trials());
+            let explained = |goes_left: &dyn Fn(usize) -> bool| {
+                let mut sides = [(0.0, 0.0); 2];
+                for (row, &count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+                    let side = &mut sides[usize::from(!goes_left(row))];
+                    let target = f64::from(encoded.target[row]) - grower.shared.centre;
+                    *side = (side.0 + f64::from(count), side.1 + f64::from(count) * target);
+                }
+                sides.iter().filter(|side| side.0 > 0.0).map(|side| side.1 * side.1 / side.0).sum::<f64>()
+            };
+            let nothing = explained(&|_| true);
+            let mut most: f64 = 0.0;
+            for (parameter, axis) in encoded.axes.iter().enumerate() {
+                let column = &encoded.columns[parameter];
+                if axis.is_categorical() {
+                    for subset in 0..1u32 << axis.codes() {
+                        most = most.max(explained(&|row| subset >> column[row] & 1 == 1));
+                    }
+                } else {
+                    for cut in 0..axis.codes() {
+                        most = most.max(explained(&|row| usize::from(column[row]) <= cut));
+                    }
+                }
+            }
+            let tree = grower.grow();
+            let parameter = usize::from(tree.parameter[0]);
+            let cut = if tree.sets.is_empty() || !encoded.axes[parameter].is_categorical() {
+                Cut::Below(tree.cut[0] as u8)
+            } else {
+                Cut::Set(tree.sets[tree.cut[0] as usize])
+            };
+            let got = explained(&|row| cut.goes_left(encoded.columns[parameter][row]));
+            assert!((got - most).abs() < 1e-9 * most, "{got} {most}");
+            assert!(got > nothing);
+        });
+    }
+
+    #[test]
+    fn packed_sums_keep_their_sign() {
+        for (count, excess) in [(1u64, -5i64), (32_767, -(1 << 46)), (32_767, 1 << 46), (7, 0)] {
+            let packed = (count << COUNT_SHIFT).wrapping_add(excess as u64);
+            assert_eq!(unpack_centred(packed), (count, excess));
+        }
     }
 }

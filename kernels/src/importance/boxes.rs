@@ -406,3 +406,129 @@ impl Grid {
         variance
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pseudo-random numbers below a bound, the same in every run.
+    struct Numbers(u64);
+
+    impl Numbers {
+        fn below(&mut self, bound: u64) -> u64 {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) % bound
+        }
+    }
+
+    fn axes(numbers: &mut Numbers) -> Vec<AxisMeasure> {
+        let axis = |codes: usize, is_categorical: bool, numbers: &mut Numbers| {
+            let weights: Vec<f64> = (0..codes).map(|_| numbers.below(4) as f64).collect();
+            let total: f64 = weights.iter().sum::<f64>() + 1.0;
+            let mut of_codes: Vec<f64> = weights.iter().map(|weight| weight / total).collect();
+            of_codes[codes - 1] += 1.0 / total;
+            AxisMeasure { of_codes, is_categorical }
+        };
+        vec![axis(6, false, numbers), axis(5, true, numbers), axis(4, false, numbers), axis(3, true, numbers)]
+    }
+
+    fn tree(axes: &[AxisMeasure], splits: usize, numbers: &mut Numbers) -> Tree {
+        let mut tree = Tree::default();
+        tree.push();
+        for _ in 0..splits {
+            let leaves: Vec<usize> =
+                (0..tree.parameter.len()).filter(|&n| tree.parameter[n] == LEAF).collect();
+            let node = leaves[numbers.below(leaves.len() as u64) as usize];
+            let parameter = numbers.below(axes.len() as u64) as usize;
+            tree.parameter[node] = parameter as u16;
+            if axes[parameter].is_categorical {
+                let mut set = CodeSet::default();
+                (0..axes[parameter].of_codes.len())
+                    .filter(|_| numbers.below(2) == 0)
+                    .for_each(|code| set.insert(code as u8));
+                tree.cut[node] = tree.sets.len() as u32;
+                tree.sets.push(set);
+            } else {
+                tree.cut[node] = numbers.below(axes[parameter].of_codes.len() as u64) as u32;
+            }
+            tree.left[node] = tree.push();
+            tree.push();
+        }
+        for node in 0..tree.parameter.len() {
+            tree.value[node] = numbers.below(100) as f64 / 10.0 - 5.0;
+        }
+        tree
+    }
+
+    fn predict(tree: &Tree, axes: &[AxisMeasure], point: &[usize]) -> f64 {
+        let mut node = 0;
+        while tree.parameter[node] != LEAF {
+            let parameter = usize::from(tree.parameter[node]);
+            let cut = tree.cut[node] as usize;
+            let goes_left = if axes[parameter].is_categorical {
+                tree.sets[cut].contains(point[parameter] as u8)
+            } else {
+                point[parameter] <= cut
+            };
+            node = tree.left[node] as usize + usize::from(!goes_left);
+        }
+        tree.value[node]
+    }
+
+    /// Mean and variance, and the variance of the marginal of some axes, over all combinations of codes.
+    fn by_grid(tree: &Tree, axes: &[AxisMeasure], of: &[usize]) -> (f64, f64) {
+        let mut points = vec![(Vec::new(), 1.0)];
+        for axis in axes {
+            let next = points.iter().flat_map(|(point, weight)| {
+                axis.of_codes.iter().enumerate().map(move |(code, measure)| {
+                    let mut point: Vec<usize> = point.clone();
+                    point.push(code);
+                    (point, weight * measure)
+                })
+            });
+            points = next.collect();
+        }
+        let mut marginal = std::collections::BTreeMap::<Vec<usize>, (f64, f64)>::new();
+        for (point, weight) in &points {
+            let key = of.iter().map(|&axis| point[axis]).collect();
+            let cell = marginal.entry(key).or_default();
+            *cell = (cell.0 + weight, cell.1 + weight * predict(tree, axes, point));
+        }
+        let mean: f64 = marginal.values().map(|(_, sum)| sum).sum();
+        let inside = marginal.values().filter(|(weight, _)| *weight > 0.0);
+        (mean, inside.map(|(weight, sum)| weight * (sum / weight - mean).powi(2)).sum())
+    }
+
+    #[test]
+    fn integrals_equal_sums_over_the_full_grid() {
+        let mut numbers = Numbers(7);
+        for splits in [0, 1, 2, 5, 20, 60] {
+            for _ in 0..5 {
+                let axes = axes(&mut numbers);
+                let tree = tree(&axes, splits, &mut numbers);
+                let pairs = [(0, 1), (0, 2), (1, 3), (2, 3)];
+                let parts = decompose(&tree, &axes, &[0, 1, 2, 3], &pairs);
+                let (mean, variance) = by_grid(&tree, &axes, &[0, 1, 2, 3]);
+                assert!((parts.mean - mean).abs() < 1e-12 && (parts.variance - variance).abs() < 1e-11);
+                for (axis, main) in parts.mains.iter().enumerate() {
+                    assert!((main - by_grid(&tree, &axes, &[axis]).1).abs() < 1e-11, "{splits} {axis}");
+                }
+                for (&(a, b), pair) in pairs.iter().zip(&parts.pairs) {
+                    let expected = by_grid(&tree, &axes, &[a, b]).1 - parts.mains[a] - parts.mains[b];
+                    assert!((pair - expected).abs() < 1e-11, "{splits} {a} {b}: {pair} {expected}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn pairs_are_taken_in_parts_that_fit() {
+        let wide = AxisMeasure { of_codes: vec![1.0 / 1_500.0; 1_500], is_categorical: false };
+        let cuts = vec![true; 1_500];
+        let cells: Vec<Cells> = (0..3).map(|_| Cells::new(&wide, &cuts)).collect();
+        let pairs = [(0, 1), (0, 2), (1, 2)];
+        let parts = pairs_at_once(&pairs, &cells);
+        assert_eq!(parts, [&pairs[..1], &pairs[1..2], &pairs[2..]]);
+        assert!(pairs_at_once(&[], &cells).is_empty());
+    }
+}

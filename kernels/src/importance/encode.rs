@@ -109,7 +109,13 @@ pub(crate) struct Encoded {
     pub(crate) target: Vec<u32>,
     /// Trials left out because their objective is not finite.
     pub(crate) failed: usize,
+    /// Whether one or a few extreme trials stretch the range, so that half of the others lie within
+    /// a few steps of the target although they differ.
+    pub(crate) is_squeezed: bool,
 }
+
+/// Steps of the target that half of the trials must spread over.
+const SPREAD_MIN: u32 = 1 << 10;
 
 impl Encoded {
     pub(crate) fn new(checked: &Checked<'_>) -> Self {
@@ -138,8 +144,11 @@ impl Encoded {
             let share = (objective[row as usize] * half - lowest * half) / range;
             libm::rint(share * steps) as u32
         });
-        let target = target.collect();
-        Self { columns, axes, target, failed: checked.failed }
+        let target: Vec<u32> = target.collect();
+        let [lower, upper] = [target.len() / 4, target.len() * 3 / 4];
+        let is_squeezed = target[upper] - target[lower] < SPREAD_MIN
+            && objective[order[lower] as usize] < objective[order[upper] as usize];
+        Self { columns, axes, target, failed: checked.failed, is_squeezed }
     }
 
     pub(crate) fn trials(&self) -> usize {
@@ -150,16 +159,6 @@ impl Encoded {
     pub(crate) fn centre(&self) -> f64 {
         let sum: u64 = self.target.iter().map(|&target| u64::from(target)).sum();
         sum as f64 / self.target.len().max(1) as f64
-    }
-
-    /// Whether more than half of the trials lie within a few steps of the fixed point, because one
-    /// far outlier stretches the range.
-    pub(crate) fn is_squeezed(&self) -> bool {
-        let n = self.target.len();
-        let quartile = |share: f64| self.target.get((share * n as f64) as usize).copied().unwrap_or(0);
-        // The target is ascending.
-        let spread = quartile(0.75) - quartile(0.25);
-        spread < 1 << 10 && self.target.iter().any(|&target| target != 0 && target != u32::MAX)
     }
 }
 

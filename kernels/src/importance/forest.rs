@@ -132,6 +132,8 @@ pub(crate) struct Tree {
     pub(crate) sets: Vec<CodeSet>,
     /// Sum of squared deviations that the splits of each parameter removed.
     pub(crate) decrease: Vec<f64>,
+    /// Trials times parameters that were looked at, over all nodes.
+    pub(crate) additions: u64,
 }
 
 impl Tree {
@@ -189,6 +191,12 @@ impl Forest {
         self.trees.iter().map(Tree::leaves).sum()
     }
 
+    /// Additions of a trial to a bin of a parameter that fitting took, over all nodes of all trees:
+    /// the work that no fit of the same trees can do without.
+    pub fn additions(&self) -> u64 {
+        self.trees.iter().map(|tree| tree.additions).sum()
+    }
+
     /// Share of the objective's variance that trees explain of trials they did not draw. NaN when
     /// every trial was drawn by every tree; negative when the mean would predict better.
     pub fn out_of_bag_r2(&self) -> f64 {
@@ -223,7 +231,7 @@ fn data_warnings(encoded: &Encoded) -> Vec<Warning> {
         let trials = encoded.failed + encoded.trials();
         warnings.push(Warning::FailedTrials { failed: encoded.failed, trials });
     }
-    if encoded.is_squeezed() {
+    if encoded.is_squeezed {
         warnings.push(Warning::Outliers);
     }
     let merged = encoded.axes.iter().enumerate().filter(|(_, axis)| axis.merged_levels > 0);

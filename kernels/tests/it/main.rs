@@ -7,6 +7,7 @@ mod coverage;
 mod edges;
 mod golden;
 mod importance;
+mod importance_edges;
 mod invariance;
 mod shared;
 mod stratified;

@@ -38,6 +38,8 @@ pub trait Backend: Send + Sync {
 pub enum Request<'a> {
     /// A bootstrap.
     Bootstrap(&'a BootstrapRequest<'a>),
+    /// A forest.
+    Forest(&'a ForestRequest<'a>),
 }
 
 /// What a backend runs on.

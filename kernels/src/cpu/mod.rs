@@ -98,9 +98,13 @@ impl Backend for CpuBackend {
     }
 
     fn estimate(&self, request: &Request<'_>) -> Result<Cost, KernelError> {
-        let Request::Bootstrap(request) = request;
-        let shape = check(request)?;
-        Ok(estimate_bootstrap(self.simd.instruction_set(), request, shape))
+        match request {
+            Request::Bootstrap(request) => {
+                let shape = check(request)?;
+                Ok(estimate_bootstrap(self.simd.instruction_set(), request, shape))
+            }
+            Request::Forest(request) => Ok(forest::estimate(request)?),
+        }
     }
 
     fn bootstrap(&self, request: &BootstrapRequest<'_>) -> Result<BootstrapOutput, KernelError> {

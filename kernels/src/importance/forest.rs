@@ -44,8 +44,8 @@ impl<'a> ForestRequest<'a> {
         Self { seed, ..self }
     }
 
-    /// Checks the request and encodes its trials.
-    pub(crate) fn prepare(&self) -> Result<Encoded, ImportanceError> {
+    /// Checks the settings.
+    pub(crate) fn check(&self) -> Result<(), ImportanceError> {
         let setting =
             |name, expected, value: u32| ImportanceError::Setting { name, expected, value: value.into() };
         if self.trees == 0 || self.trees > MAX_TREES {
@@ -57,6 +57,12 @@ impl<'a> ForestRequest<'a> {
         if self.min_leaf == 0 {
             return Err(setting("min_leaf", "at least 1", self.min_leaf));
         }
+        Ok(())
+    }
+
+    /// Checks the request and encodes its trials.
+    pub(crate) fn prepare(&self) -> Result<Encoded, ImportanceError> {
+        self.check()?;
         let checked = Checked::new(&self.trials)?;
         let trials = checked.objective.len();
         let first = checked.objective[0];
@@ -72,14 +78,16 @@ pub(crate) fn draws(seed: u64) -> Stream {
     Stream { seed, stream: 0, tag: Tag::ForestBootstrap, sub: 0 }
 }
 
+/// The largest number of times that a trial counts in one tree.
+const COUNT_MAX: u16 = (1 << 15) - 1;
+
 /// How often a tree draws each trial.
 pub(crate) fn draw_counts(seed: u64, tree: u32, trials: usize) -> Vec<u16> {
     let mut counts = vec![0u16; trials];
     for index in draws(seed).indices(trials as u32, tree).take(trials) {
-        // A trial that is drawn 65,535 times among 2^31 does not exist in practice; if it did, the
-        // count would stay there.
+        // No trial is drawn so often in practice; if one were, the sums of bins must still hold it.
         let count = &mut counts[index as usize];
-        *count = count.saturating_add(1);
+        *count += u16::from(*count < COUNT_MAX);
     }
     counts
 }
@@ -215,8 +223,7 @@ impl Forest {
         if trials < TRIALS_PER_PARAMETER * parameters {
             warnings.push(Warning::FewTrials { trials, advised: TRIALS_PER_PARAMETER * parameters });
         }
-        // Also when it is NaN.
-        if !(self.out_of_bag_r2 >= R2_MIN) {
+        if self.out_of_bag_r2.is_nan() || self.out_of_bag_r2 < R2_MIN {
             warnings.push(Warning::PoorFit { out_of_bag_r2: self.out_of_bag_r2 });
         }
         warnings.extend(data_warnings(&self.encoded));

@@ -27,7 +27,8 @@ impl ParzenGrid {
             }
             CheckedParameter::Numeric { values, scale, low, high, step } => {
                 let cells = match (step, scale) {
-                    _ if !(high > low) => 1,
+                    // Ends are NaN when the parameter has no value in any trial.
+                    _ if low == high || low.is_nan() => 1,
                     (None, _) => STEPS,
                     (Some(step), Scale::Linear) => {
                         (libm::rint((high - low) / step) + 1.0).min(STEPS as f64) as usize

@@ -8,7 +8,7 @@ use kernels::importance::{
     tree_variance,
 };
 use kernels::rng::{Stream, Tag, uniform, words64};
-use kernels::{Backend, CpuBackend, KernelError};
+use kernels::{Backend, CpuBackend, KernelError, Request};
 
 /// Uniform numbers in `[0, 1)`; each column has its own.
 fn column(trials: usize, column: u32) -> Vec<f64> {
@@ -259,6 +259,18 @@ fn answers_do_not_depend_on_threads_order_of_trials_or_units() {
             assert_eq!(bits(everything(&columns, &codes, &moved)), expected);
         }
     }
+}
+
+#[test]
+fn the_cost_of_a_forest_is_foreseen() {
+    let columns: Vec<Vec<f64>> = (0..4).map(|c| column(5_000, c)).collect();
+    let parameters: Vec<_> = columns.iter().map(|column| Parameter::linear(column)).collect();
+    let request = ForestRequest::new(Trials { parameters: &parameters, objective: &columns[0] });
+    let backend = CpuBackend::new();
+    let cost = backend.estimate(&Request::Forest(&request)).unwrap();
+    let additions = backend.forest(&request).unwrap().additions() as f64;
+    assert!((0.5..2.0).contains(&(cost.operations / additions)), "{cost:?} {additions}");
+    assert!(backend.estimate(&Request::Forest(&request.trees(0))).is_err());
 }
 
 #[test]

@@ -78,8 +78,7 @@ fn made_up(trials: usize, parameters: usize) -> Vec<Vec<f64>> {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 11) as f64 / (1u64 << 53) as f64
     };
-    let columns: Vec<Vec<f64>> =
-        (0..parameters).map(|_| (0..trials).map(|_| uniform()).collect()).collect();
+    let columns: Vec<Vec<f64>> = (0..parameters).map(|_| (0..trials).map(|_| uniform()).collect()).collect();
     let objective = (0..trials).map(|row| {
         let at = |parameter: usize| columns[parameter % parameters][row];
         4.0 * at(0) + 2.0 * at(1) + at(2) * at(3) + 0.5 * uniform()

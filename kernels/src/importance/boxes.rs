@@ -8,6 +8,8 @@ use super::forest::{CodeSet, LEAF, Tree};
 
 /// Leaves that are spread over all marginals before the next.
 const BATCH: usize = 2_048;
+/// A variance below this share of the mean square is all rounding.
+const NO_VARIANCE: f64 = 1e-12;
 /// Cells of all two-dimensional marginals that are held at a time.
 const CELLS_AT_ONCE: usize = 1 << 22;
 
@@ -213,9 +215,10 @@ pub(crate) fn decompose(
             pair_variances.push((joint - alone).max(0.0));
         }
     }
+    let variance = squares - mean * mean;
     Parts {
         mean,
-        variance: (squares - mean * mean).max(0.0),
+        variance: if variance > NO_VARIANCE * squares { variance } else { 0.0 },
         mains: mains.iter().map(|&axis| variances[column_of(axis)]).collect(),
         pairs: pair_variances,
     }

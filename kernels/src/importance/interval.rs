@@ -42,6 +42,9 @@ impl Estimate {
     }
 
     fn normal(value: f64, se: f64, level: f64, (lowest, highest): (f64, f64)) -> Self {
+        if se.is_nan() {
+            return Self { value, ..Self::ABSENT };
+        }
         let half = normal_quantile(0.5 + level / 2.0) * se;
         Self { value, se, low: (value - half).max(lowest), high: (value + half).min(highest) }
     }

@@ -58,7 +58,11 @@ pub fn permutation_importance(
         let shares: Vec<f64> =
             shares.filter(|increase| !increase.is_nan()).map(|increase| increase / variance).collect();
         let (estimate, assessment) = if shares.is_empty() {
-            (Estimate::ABSENT, Assessment::Absent)
+            let assessment = match Assessment::of(axis) {
+                Assessment::AllTrials | Assessment::WhereActive => Assessment::NoVariance,
+                other => other,
+            };
+            (Estimate::ABSENT, assessment)
         } else {
             let unbounded = (f64::NEG_INFINITY, f64::INFINITY);
             (Estimate::of_trees(&shares, request.level, unbounded), Assessment::of(axis))

@@ -15,7 +15,8 @@ pub enum Assessment {
     Constant,
     /// The parameter has no value in any trial; its importance is NaN.
     Absent,
-    /// The prediction is constant where the parameter is active; its importance is NaN.
+    /// The prediction is constant where the parameter is active, or too few trials have a value of
+    /// it; its importance is NaN.
     NoVariance,
 }
 

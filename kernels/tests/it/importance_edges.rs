@@ -137,6 +137,43 @@ fn a_conditional_parameter_is_assessed_where_it_is_active() {
 }
 
 #[test]
+fn where_nothing_varies_nothing_is_important() {
+    let model: Vec<u32> = (0..600).map(|row| row % 2).collect();
+    let [rate, uniforms] = [0, 1].map(|c| column(600, c));
+    let active_in = |kind: u32| -> Vec<f64> {
+        uniforms.iter().zip(&model).map(|(&u, &m)| if m == kind { u } else { f64::NAN }).collect()
+    };
+    let (width, kernel) = (active_in(0), active_in(1));
+    let objective: Vec<f64> =
+        (0..600).map(|row| if model[row] == 0 { width[row] + rate[row] } else { 5.3 }).collect();
+    let parameters = [
+        Parameter::linear(&rate),
+        Parameter::linear(&width),
+        Parameter::linear(&kernel),
+        Parameter::categorical(&model, 2),
+    ];
+    let anova = anova(&parameters, &objective);
+    assert_eq!(anova.parameters.assessment[2], Assessment::NoVariance, "{anova:?}");
+    assert!(anova.parameters.importance[2].is_nan() && anova.parameters.low[2].is_nan());
+    assert!(anova.remainder.is_finite());
+    assert_near(&anova.parameters.importance[1..2], &[0.5], 0.05);
+}
+
+#[test]
+fn without_resamples_there_is_no_interval() {
+    let x = column(100, 0);
+    let parameters = [Parameter::linear(&x)];
+    let trials = Trials { parameters: &parameters, objective: &x };
+    let ped = ped_anova(&PedAnovaRequest::new(trials).resamples(0)).unwrap();
+    assert!(ped.parameters.importance[0] > 0.0);
+    let ends = [ped.parameters.se[0], ped.parameters.low[0], ped.parameters.high[0]];
+    assert!(ends.iter().all(|end| end.is_nan()), "{ends:?}");
+    let forest = CpuBackend::new().forest(&ForestRequest::new(trials).trees(1)).unwrap();
+    let table = functional_anova(&forest, &FanovaRequest::default()).unwrap().parameters;
+    assert!(table.importance[0] > 0.9 && table.se[0].is_nan() && table.high[0].is_nan());
+}
+
+#[test]
 fn constant_and_absent_parameters_are_said_to_be_so() {
     let x = column(200, 0);
     let (constant, absent) = (vec![0.5; 200], vec![f64::NAN; 200]);

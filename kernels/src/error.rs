@@ -33,14 +33,16 @@ pub enum KernelError {
         free: u64,
     },
     /// The device reported an error while a kernel ran.
-    #[error("device error {code} ({name}) in kernel {kernel}")]
+    #[error("device error {code} ({name}) on {device}, {call}")]
     Device {
+        /// The device in words.
+        device: String,
         /// The driver's error number.
         code: i32,
         /// The driver's name for it.
         name: String,
-        /// The kernel that was running.
-        kernel: &'static str,
+        /// What was being done, with the kernel that ran last.
+        call: String,
     },
     /// An earlier device error made the device unusable for the rest of this process.
     #[error("the device failed earlier in this process and is not used again")]
@@ -152,6 +154,9 @@ pub enum Invalid {
         /// Groups of the second sample.
         second: usize,
     },
+    /// The environment names a device that there is not.
+    #[error("RUNLAKE_DEVICE is `{0}`; use auto, cpu, cuda or cuda:N")]
+    DeviceName(String),
     /// The number of stream identifiers differs from the number of groups.
     #[error("independent mode needs one stream per group: {streams} streams for {groups} groups")]
     StreamCount {
@@ -177,6 +182,7 @@ impl Invalid {
             Self::SecondMissing { .. } | Self::SecondUnexpected { .. } | Self::GroupCounts { .. } => {
                 "bad_sample_pair"
             }
+            Self::DeviceName(_) => "bad_device_name",
             Self::StreamCount { .. } => "bad_streams",
         }
     }
@@ -189,6 +195,63 @@ pub enum Reason {
     /// This build has no CUDA backend.
     #[error("this build has no CUDA backend; use the cpu policy, or auto, which falls back to the CPU")]
     CudaNotBuilt,
+    /// The environment says `RUNLAKE_DEVICE=cpu`.
+    #[error("RUNLAKE_DEVICE=cpu forbids other devices")]
+    ForbiddenByEnvironment,
+    /// No CUDA driver is installed.
+    #[error("no CUDA driver found ({0}); install the NVIDIA driver, or use the cpu policy")]
+    DriverMissing(String),
+    /// The CUDA driver lacks a function that is needed.
+    #[error("the CUDA driver lacks {0}; install driver 525 or newer")]
+    SymbolMissing(&'static str),
+    /// The CUDA driver refused to start.
+    #[error("the CUDA driver refused {call} with error {code} ({name}); {advice}")]
+    DriverRefused {
+        /// The call.
+        call: &'static str,
+        /// The driver's error number.
+        code: i32,
+        /// The driver's name for it.
+        name: String,
+        /// What may help.
+        advice: &'static str,
+    },
+    /// The CUDA driver is too old.
+    #[error("the CUDA driver supports CUDA {}.{}; 12.0 is needed (driver 525 or newer)", .version / 1000, .version % 1000 / 10)]
+    DriverOld {
+        /// 1000 times the major plus 10 times the minor version.
+        version: i32,
+    },
+    /// There is no device of that number.
+    #[error("there is no CUDA device {ordinal}; there are {count}")]
+    NoSuchDevice {
+        /// The number asked for.
+        ordinal: u32,
+        /// How many there are.
+        count: u32,
+    },
+    /// The device is too old.
+    #[error("{device} has compute capability {major}.{minor}; 7.5 is needed")]
+    CapabilityLow {
+        /// The device in words.
+        device: String,
+        /// Major compute capability.
+        major: i32,
+        /// Minor compute capability.
+        minor: i32,
+    },
+    /// The device computes wrong random numbers.
+    #[error("{device} gives wrong answers to a test with known ones and is not used")]
+    WrongAnswers {
+        /// The device in words.
+        device: String,
+    },
+    /// The device answered the request with an error, and the CPU took over.
+    #[error("the request failed there: {0}")]
+    Failed(String),
+    /// The operation has no device kernel.
+    #[error("there is no device kernel for {0}")]
+    NoKernel(&'static str),
     /// The processor lacks an instruction set that was asked for by name.
     #[error("this processor has no {0}")]
     InstructionSetMissing(&'static str),

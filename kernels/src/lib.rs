@@ -22,11 +22,15 @@
 //! - `plan`: checks and canonical samples, shared by all backends.
 //! - [`stratified_bootstrap`]: one statistic over several tasks, resampled within each.
 //! - `interval`, `exact`: from resampled sums, or without resampling, to interval ends.
-//! - `cpu`: the CPU backend. [`describe`]: deterministic moments and order statistics.
+//! - `cpu`: the CPU backend. `cuda`: the CUDA backend, found at run time or not at all.
+//! - [`describe`]: deterministic moments and order statistics.
 
 mod backend;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 pub mod describe;
+mod environment;
 mod error;
 mod exact;
 mod interval;
@@ -38,6 +42,8 @@ mod stratified;
 
 pub use backend::{Backend, BackendInfo, Cost, Policy, Request, Selection, select};
 pub use cpu::{CpuBackend, InstructionSet};
+#[cfg(feature = "cuda")]
+pub use cuda::{Ceilings, CudaBackend, CudaMemory};
 pub use error::{Invalid, KernelError, Reason};
 pub use request::{
     BootstrapOutput, BootstrapRequest, Computation, Flags, MAX_RESAMPLES, Method, Provenance, Samples,

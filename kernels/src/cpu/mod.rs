@@ -16,6 +16,7 @@ use crate::request::{BootstrapOutput, BootstrapRequest, Provenance, Streams};
 use crate::rng::RNG_VERSION;
 pub use simd::InstructionSet;
 use simd::Simd;
+pub(crate) use weights::COUNTED_UP_TO;
 
 /// Computes on the caller's rayon pool with the best instruction set of the processor.
 #[derive(Debug, Clone)]
@@ -44,42 +45,51 @@ impl CpuBackend {
     }
 
     fn batch(&self, plan: &Plan<'_>, batch: &Batch) -> Result<Vec<(u32, Interval)>, KernelError> {
-        let mut intervals = Vec::with_capacity(batch.groups.len());
-        let mut groups = Vec::with_capacity(batch.groups.len());
-        for &group in &batch.groups {
-            let second = plan.second.as_ref().map(|second| second.group(group as usize));
-            match trivial(plan.first.group(group as usize), second) {
-                Some(interval) => intervals.push((group, interval)),
-                None => groups.push(group),
-            }
-        }
-        if groups.is_empty() {
-            return Ok(intervals);
-        }
-        let method = plan.request.method;
-        let level = plan.request.level;
-        match plan.shape {
-            Shape::Quantile(probability) => {
-                let distribution = OrderStatistics::new(batch.n as usize, probability);
-                intervals.par_extend(groups.par_iter().map(|&group| {
-                    let sorted = plan.first.group(group as usize);
-                    let flags = sample_flags(method, sorted, None);
-                    (group, distribution.interval(sorted, method, level, flags))
-                }));
-            }
-            shape if plan.second.is_none() && batch.n <= ENUMERATED_UP_TO => {
-                let multisets = Multisets::new(batch.n as usize, shape);
-                intervals.par_extend(groups.par_iter().map(|&group| {
-                    let sorted = plan.first.group(group as usize);
-                    let sample = Centred::new(sorted, &[]);
-                    let target = Target::new(&sample, shape, method, level);
-                    (group, multisets.interval(&target, sample_flags(method, sorted, None)))
-                }));
-            }
-            _ => intervals.extend(resample::intervals(self.simd, plan, batch, &groups)?),
+        let (mut intervals, groups) = without_resampling(plan, batch);
+        if !groups.is_empty() {
+            intervals.extend(resample::intervals(self.simd, plan, batch, &groups)?);
         }
         Ok(intervals)
     }
+}
+
+/// The intervals of a batch that need no resampling, and the groups that do.
+pub(crate) fn without_resampling(plan: &Plan<'_>, batch: &Batch) -> (Vec<(u32, Interval)>, Vec<u32>) {
+    let mut intervals = Vec::with_capacity(batch.groups.len());
+    let mut groups = Vec::with_capacity(batch.groups.len());
+    for &group in &batch.groups {
+        let second = plan.second.as_ref().map(|second| second.group(group as usize));
+        match trivial(plan.first.group(group as usize), second) {
+            Some(interval) => intervals.push((group, interval)),
+            None => groups.push(group),
+        }
+    }
+    if groups.is_empty() {
+        return (intervals, groups);
+    }
+    let method = plan.request.method;
+    let level = plan.request.level;
+    match plan.shape {
+        Shape::Quantile(probability) => {
+            let distribution = OrderStatistics::new(batch.n as usize, probability);
+            intervals.par_extend(groups.par_iter().map(|&group| {
+                let sorted = plan.first.group(group as usize);
+                let flags = sample_flags(method, sorted, None);
+                (group, distribution.interval(sorted, method, level, flags))
+            }));
+        }
+        shape if plan.second.is_none() && batch.n <= ENUMERATED_UP_TO => {
+            let multisets = Multisets::new(batch.n as usize, shape);
+            intervals.par_extend(groups.par_iter().map(|&group| {
+                let sorted = plan.first.group(group as usize);
+                let sample = Centred::new(sorted, &[]);
+                let target = Target::new(&sample, shape, method, level);
+                (group, multisets.interval(&target, sample_flags(method, sorted, None)))
+            }));
+        }
+        _ => return (intervals, groups),
+    }
+    (intervals, Vec::new())
 }
 
 impl Default for CpuBackend {
@@ -112,7 +122,7 @@ impl Backend for CpuBackend {
 }
 
 /// Arranges the intervals by group.
-fn output(plan: &Plan<'_>, intervals: Vec<(u32, Interval)>, provenance: Provenance) -> BootstrapOutput {
+pub(crate) fn output(plan: &Plan<'_>, intervals: Vec<(u32, Interval)>, provenance: Provenance) -> BootstrapOutput {
     let groups = plan.request.samples.groups();
     let mut by_group = vec![trivial(&[], None); groups];
     for (group, interval) in intervals {

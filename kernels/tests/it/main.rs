@@ -4,6 +4,13 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod coverage;
+#[cfg(all(feature = "cuda", target_os = "linux"))]
+mod cuda;
+#[cfg(all(feature = "cuda", target_os = "linux"))]
+mod cuda_cases;
+#[cfg(all(feature = "cuda", target_os = "linux"))]
+mod cuda_emulator;
+mod cuda_sources;
 mod edges;
 mod golden;
 mod invariance;

@@ -22,30 +22,44 @@ pub(crate) fn check() -> Result<String, Failure> {
     let kept = std::fs::read_to_string(&file).map_err(Failure::file(&file))?;
     let now = table()?;
     if kept != now {
-        let advice = "if the change is meant, run `cargo run -p device-code -- resources` and commit the table";
-        return Err(Failure::Stale(format!("kernels need other resources than the table says; {advice}\n{now}")));
+        let advice =
+            "if the change is meant, run `cargo run -p device-code -- resources` and commit the table";
+        return Err(Failure::Stale(format!(
+            "kernels need other resources than the table says; {advice}\n{now}"
+        )));
     }
     Ok("resources of the kernels are as in the table; no spills, no stack".to_owned())
 }
 
 fn table() -> Result<String, Failure> {
     let assembler = PTXAS.folder()?.join("nvidia/cuda_nvcc/bin/ptxas");
-    let mut table = format!("# ptxas 12.0.140, {TARGET}: written by `cargo run -p device-code -- resources`\n");
+    let mut table =
+        format!("# ptxas 12.0.140, {TARGET}: written by `cargo run -p device-code -- resources`\n");
     table += &format!("{:<32} {:>9} {:>13}\n", "# kernel", "registers", "shared bytes");
     for family in families()? {
         let out = std::env::temp_dir().join(format!("runlake-{family}-{}.cubin", std::process::id()));
         // Unpacked without its permission to run.
         let mut loader = Command::new("/lib64/ld-linux-x86-64.so.2");
-        let output = loader.arg(&assembler).arg(format!("-arch={TARGET}")).arg("-v").arg(path(&family)).arg("-o").arg(&out);
+        let output = loader
+            .arg(&assembler)
+            .arg(format!("-arch={TARGET}"))
+            .arg("-v")
+            .arg(path(&family))
+            .arg("-o")
+            .arg(&out);
         let output = output.output().map_err(Failure::file(&assembler))?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        let said =
+            String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
         if !output.status.success() {
             return Err(Failure::Refused { tool: "ptxas", said });
         }
         std::fs::remove_file(&out).map_err(Failure::file(&out))?;
         for kernel in kernels(&said) {
             if kernel.spilled {
-                return Err(Failure::Stale(format!("kernel {} spills or needs a stack:\n{said}", kernel.name)));
+                return Err(Failure::Stale(format!(
+                    "kernel {} spills or needs a stack:\n{said}",
+                    kernel.name
+                )));
             }
             table += &format!("{:<32} {:>9} {:>13}\n", kernel.name, kernel.registers, kernel.shared);
         }
@@ -96,8 +110,10 @@ mod tests {
                     ptxas info    : Used 40 registers, 2048 bytes smem, 408 bytes cmem[0]\n\
                     ptxas info    : Function properties for a\n    16 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads\n\
                     ptxas info    : Used 8 registers, 408 bytes cmem[0]\n";
-        let read: Vec<(String, u32, u32, bool)> =
-            kernels(said).into_iter().map(|kernel| (kernel.name, kernel.registers, kernel.shared, kernel.spilled)).collect();
+        let read: Vec<(String, u32, u32, bool)> = kernels(said)
+            .into_iter()
+            .map(|kernel| (kernel.name, kernel.registers, kernel.shared, kernel.spilled))
+            .collect();
         assert_eq!(read, [("a".to_owned(), 8, 0, true), ("b".to_owned(), 40, 2048, false)]);
     }
 }

@@ -80,5 +80,7 @@ fn python(command: &mut Command) -> Result<(), Failure> {
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let last = said.lines().last().unwrap_or("no message").to_owned();
-    Err(Failure::Unreachable(format!("the CUDA tools cannot be fetched from the Python package index ({last})")))
+    Err(Failure::Unreachable(format!(
+        "the CUDA tools cannot be fetched from the Python package index ({last})"
+    )))
 }

@@ -454,13 +454,11 @@ Result cuEventQuery(Event *event) {
     return SUCCESS;
 }
 
-#ifndef RL_EMU_WITHOUT_ELAPSED_TIME
 Result cuEventElapsedTime(float *milliseconds, Event *, Event *) {
     BEGIN_IN_CONTEXT("cuEventElapsedTime");
     *milliseconds = 0.0f;
     return SUCCESS;
 }
-#endif
 
 Result cuGetErrorName(Result code, const char **name) {
     switch (code) {

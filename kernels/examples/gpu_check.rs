@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use kernels::{
-    Backend, BootstrapOutput, BootstrapRequest, Ceilings, CpuBackend, CudaBackend, KernelError, Method, Samples,
-    Statistic, Streams,
+    Backend, BootstrapOutput, BootstrapRequest, Ceilings, CpuBackend, CudaBackend, KernelError, Method,
+    Samples, Statistic, Streams,
 };
 
 /// Runs that do not count, and runs of which the median counts.

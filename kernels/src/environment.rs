@@ -53,7 +53,10 @@ mod tests {
         }
         for text in ["", "gpu", "cuda:", "cuda:-1", "cuda:1.5", "cuda1"] {
             let error = text.parse::<Policy>().unwrap_err();
-            assert_eq!((error.code(), error.clone()), ("bad_device_name", Invalid::DeviceName(text.to_owned())));
+            assert_eq!(
+                (error.code(), error.clone()),
+                ("bad_device_name", Invalid::DeviceName(text.to_owned()))
+            );
         }
     }
 }

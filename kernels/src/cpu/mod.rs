@@ -16,6 +16,7 @@ use crate::request::{BootstrapOutput, BootstrapRequest, Provenance, Streams};
 use crate::rng::RNG_VERSION;
 pub use simd::InstructionSet;
 use simd::Simd;
+#[cfg(feature = "cuda")]
 pub(crate) use weights::COUNTED_UP_TO;
 
 /// Computes on the caller's rayon pool with the best instruction set of the processor.
@@ -122,7 +123,11 @@ impl Backend for CpuBackend {
 }
 
 /// Arranges the intervals by group.
-pub(crate) fn output(plan: &Plan<'_>, intervals: Vec<(u32, Interval)>, provenance: Provenance) -> BootstrapOutput {
+pub(crate) fn output(
+    plan: &Plan<'_>,
+    intervals: Vec<(u32, Interval)>,
+    provenance: Provenance,
+) -> BootstrapOutput {
     let groups = plan.request.samples.groups();
     let mut by_group = vec![trivial(&[], None); groups];
     for (group, interval) in intervals {

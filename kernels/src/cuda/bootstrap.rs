@@ -163,7 +163,12 @@ struct Launches<'a> {
 }
 
 /// Copies a chunk to the device and starts everything up to the moments of its replicates.
-fn submit(device: &Device, lane: &mut Lane, plan: &Plan<'_>, chunk: &Chunk<'_>) -> Result<Submitted, KernelError> {
+fn submit(
+    device: &Device,
+    lane: &mut Lane,
+    plan: &Plan<'_>,
+    chunk: &Chunk<'_>,
+) -> Result<Submitted, KernelError> {
     let groups: Vec<u32> = chunk.pieces.iter().flat_map(|piece| piece.groups).copied().collect();
     let samples: Vec<Centred> = groups
         .par_iter()
@@ -248,7 +253,12 @@ impl Launches<'_> {
             match counted {
                 Some(counted) => counted.add(self, piece.batch.stream, n, row..row + groups, place),
                 None => gathered.extend((0..groups).map(|group| {
-                    (n, piece.batch.stream, self.values.from(place + group * n as usize), (row + group) as u32)
+                    (
+                        n,
+                        piece.batch.stream,
+                        self.values.from(place + group * n as usize),
+                        (row + group) as u32,
+                    )
                 })),
             }
             row += groups;
@@ -311,7 +321,14 @@ impl Launches<'_> {
         Ok(())
     }
 
-    fn gathered(&self, role: Role, n: u32, stream: u32, values: Slice<f64>, row: u32) -> Result<(), KernelError> {
+    fn gathered(
+        &self,
+        role: Role,
+        n: u32,
+        stream: u32,
+        values: Slice<f64>,
+        row: u32,
+    ) -> Result<(), KernelError> {
         let (device, lane) = (self.device, &*self.lane);
         let gather = device.kernel(Family::Boot, "gathered_sums")?;
         let add = device.kernel(Family::Boot, "gathered_replicates")?;
@@ -325,7 +342,17 @@ impl Launches<'_> {
                 [&values, &partial, &n, &stream, &purpose, &first, &stride, &squares, &keys];
             lane.launch(device, &gather, n.div_ceil(DRAWS_PER_CHUNK) as usize * panels, THREADS, &arguments)?;
             let arguments: [&dyn Argument; 11] = [
-                &partial, &replicates, &variances, &n, &row, &role, &first, &count, &stride, &resamples, &squares,
+                &partial,
+                &replicates,
+                &variances,
+                &n,
+                &row,
+                &role,
+                &first,
+                &count,
+                &stride,
+                &resamples,
+                &squares,
             ];
             lane.launch(device, &add, panels, THREADS, &arguments)?;
         }

@@ -17,7 +17,12 @@ const DRAWS_PER_MULTIPLY_ADD: f64 = 3e-2;
 const LEAST: f64 = 2e-4;
 
 /// The cost of a bootstrap; `on_host` is what the CPU would need, for what is computed there anyway.
-pub(crate) fn bootstrap(device: &Device, request: &BootstrapRequest<'_>, shape: Shape, on_host: Cost) -> Cost {
+pub(crate) fn bootstrap(
+    device: &Device,
+    request: &BootstrapRequest<'_>,
+    shape: Shape,
+    on_host: Cost,
+) -> Cost {
     if matches!(shape, Shape::Quantile(_)) {
         return on_host;
     }

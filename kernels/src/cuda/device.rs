@@ -1,5 +1,6 @@
 //! One CUDA device of this process: its context, its modules, and whether it can still be trusted.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +26,7 @@ pub(crate) struct Device {
     multiply_adds_per_second: f64,
     context: sys::CUcontext,
     poisoned: AtomicBool,
-    modules: Mutex<HashMap<Family, Arc<Module>>>,
+    modules: Mutex<HashMap<Family, Module>>,
     /// Lanes that no request uses at the moment.
     idle: Mutex<Vec<Lane>>,
 }
@@ -106,7 +107,8 @@ impl Device {
         let name = result::device::get_name(handle).map_err(unavailable("cuDeviceGetName"))?;
         let attribute = |attribute| {
             // SAFETY: the handle is that of a device.
-            unsafe { result::device::get_attribute(handle, attribute) }.map_err(unavailable("cuDeviceGetAttribute"))
+            unsafe { result::device::get_attribute(handle, attribute) }
+                .map_err(unavailable("cuDeviceGetAttribute"))
         };
         use sys::CUdevice_attribute as Attribute;
         let major = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
@@ -117,11 +119,13 @@ impl Device {
         let processors = attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
         let kilohertz = attribute(Attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE)?;
         // SAFETY: the handle is that of a device. The context is kept until the process ends.
-        let context = unsafe { result::primary_ctx::retain(handle) }.map_err(|error| match error.0 as i32 {
-            OUT_OF_MEMORY => KernelError::OutOfMemory { need: 0, free: 0 },
-            _ => KernelError::Unavailable(probe::refused("cuDevicePrimaryCtxRetain")(error)),
-        })?;
-        let rate = f64::from(doubles_per_clock(major, minor)) * f64::from(processors) * f64::from(kilohertz) * 1e3;
+        let context =
+            unsafe { result::primary_ctx::retain(handle) }.map_err(|error| match error.0 as i32 {
+                OUT_OF_MEMORY => KernelError::OutOfMemory { need: 0, free: 0 },
+                _ => KernelError::Unavailable(probe::refused("cuDevicePrimaryCtxRetain")(error)),
+            })?;
+        let rate =
+            f64::from(doubles_per_clock(major, minor)) * f64::from(processors) * f64::from(kilohertz) * 1e3;
         let device = Self {
             description: format!("CUDA device {ordinal}: {name}, compute capability {major}.{minor}"),
             name,
@@ -145,14 +149,17 @@ impl Device {
             }
             other => other,
         };
-        let stream = Stream { seed: 0x0123_4567_89ab_cdef, stream: 3, tag: crate::rng::Tag::Bootstrap, sub: 1 };
-        let counters: Vec<[u32; 4]> = (0..64).map(|block| [block, 7, stream.stream, stream.purpose()]).collect();
+        let stream =
+            Stream { seed: 0x0123_4567_89ab_cdef, stream: 3, tag: crate::rng::Tag::Bootstrap, sub: 1 };
+        let counters: Vec<[u32; 4]> =
+            (0..64).map(|block| [block, 7, stream.stream, stream.purpose()]).collect();
         let expected: Vec<u64> = (0..64).flat_map(|block| words64(stream.block(block, 7))).collect();
         let answers = || -> Result<Vec<u64>, KernelError> {
             self.enter()?;
             let mut lane = Lane::new(self)?;
             lane.reserve(self, 1 << 20)?;
-            let (questions, keys) = (lane.take::<u32>(4 * counters.len())?, lane.take::<RoundKeys>(counters.len())?);
+            let (questions, keys) =
+                (lane.take::<u32>(4 * counters.len())?, lane.take::<RoundKeys>(counters.len())?);
             let out = lane.take::<u64>(expected.len())?;
             lane.upload(self, questions, counters.as_flattened())?;
             lane.upload(self, keys, &vec![RoundKeys::new(stream.key()); counters.len()])?;
@@ -223,18 +230,14 @@ impl Device {
     /// A kernel; its family is loaded when it is used for the first time.
     pub(crate) fn kernel(&self, family: Family, name: &'static str) -> Result<Kernel, KernelError> {
         let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
-        let module = match modules.get(&family) {
-            Some(module) => Arc::clone(module),
-            None => {
-                let loaded = self.checked(Module::load(family), || format!("loading the kernels {family:?}"))?;
-                let loaded = Arc::new(loaded);
-                modules.insert(family, Arc::clone(&loaded));
-                loaded
+        let module = match modules.entry(family) {
+            Entry::Occupied(loaded) => loaded.into_mut(),
+            Entry::Vacant(place) => {
+                place.insert(self.checked(Module::load(family), || format!("loading the kernels {family:?}"))?)
             }
         };
-        let found = module.kernel(name).cloned();
         // The names are those of the PTX in this program; the test of all kernels uses each of them.
-        found.ok_or_else(|| KernelError::Unavailable(Reason::NoKernel(name)))
+        module.kernel(name).cloned().ok_or(KernelError::Unavailable(Reason::NoKernel(name)))
     }
 
     /// Two lanes for one request: those that lie idle, or new ones.

@@ -57,7 +57,11 @@ impl FastestBackend {
     }
 
     /// The device, when the request is worth it.
-    fn worth_a_device(&self, on_cpu: f64, request: &Request<'_>) -> Result<Option<(CudaBackend, Cost)>, KernelError> {
+    fn worth_a_device(
+        &self,
+        on_cpu: f64,
+        request: &Request<'_>,
+    ) -> Result<Option<(CudaBackend, Cost)>, KernelError> {
         if on_cpu < if Device::is_warm(ORDINAL) { WARM } else { COLD } {
             return Ok(None);
         }

@@ -101,7 +101,14 @@ impl Lane {
     pub(crate) fn new(device: &Device) -> Result<Self, KernelError> {
         let stream = result::stream::create(result::stream::StreamKind::NonBlocking);
         let stream = device.checked(stream, || "creating a stream".to_owned())?;
-        Ok(Self { stream, context: device.context(), base: 0, bytes: 0, used: 0, last: Cell::new("none yet") })
+        Ok(Self {
+            stream,
+            context: device.context(),
+            base: 0,
+            bytes: 0,
+            used: 0,
+            last: Cell::new("none yet"),
+        })
     }
 
     /// Bytes of memory that the lane holds.
@@ -119,10 +126,13 @@ impl Lane {
         self.release();
         // SAFETY: a plain allocation; it is freed once, in `release`.
         let base = unsafe { result::malloc_sync(bytes) };
-        let base = device.checked(base, || format!("allocating {bytes} bytes")).map_err(|error| match error {
-            KernelError::OutOfMemory { free, .. } => KernelError::OutOfMemory { need: bytes as u64, free },
-            other => other,
-        })?;
+        let base =
+            device.checked(base, || format!("allocating {bytes} bytes")).map_err(|error| match error {
+                KernelError::OutOfMemory { free, .. } => {
+                    KernelError::OutOfMemory { need: bytes as u64, free }
+                }
+                other => other,
+            })?;
         (self.base, self.bytes) = (base, bytes);
         Ok(())
     }

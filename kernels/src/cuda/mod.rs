@@ -20,8 +20,8 @@ use std::sync::Arc;
 
 use crate::backend::{Backend, BackendInfo, Cost, Request};
 use crate::cpu::{CpuBackend, output, without_resampling};
-use crate::error::KernelError;
-use crate::plan::{Plan, check};
+use crate::error::{KernelError, Reason};
+use crate::plan::{Plan, Shape, check};
 use crate::request::{BootstrapOutput, BootstrapRequest, Provenance};
 use crate::rng::RNG_VERSION;
 pub use ceiling::Ceilings;
@@ -39,8 +39,8 @@ pub enum CudaMemory {
     AtMost(u64),
 }
 
-/// Computes on one CUDA device. Never falls back to the CPU by itself; what needs no resampling (exact distributions,
-/// constant groups) is computed on the host with every backend.
+/// Computes on one CUDA device, and never falls back to the CPU because of an error. What needs no resampling (exact
+/// distributions, constant groups) is computed on the host with every backend.
 #[derive(Debug, Clone)]
 pub struct CudaBackend {
     device: Arc<Device>,
@@ -86,6 +86,10 @@ impl Backend for CudaBackend {
     fn bootstrap(&self, request: &BootstrapRequest<'_>) -> Result<BootstrapOutput, KernelError> {
         self.device.usable()?;
         let plan = Plan::new(request)?;
+        if !has_kernel(plan.shape) {
+            let reason = Reason::NoKernel(request.statistic.name());
+            return CpuBackend::new().with_fallback(reason).bootstrap(request);
+        }
         let mut intervals = Vec::with_capacity(request.samples.groups());
         let mut drawn = Vec::new();
         for (index, batch) in plan.batches.iter().enumerate() {
@@ -100,5 +104,14 @@ impl Backend for CudaBackend {
         }
         let provenance = Provenance { rng_version: RNG_VERSION, backend: "cuda", fallback: None };
         Ok(output(&plan, intervals, provenance))
+    }
+}
+
+/// Whether the kernels know how to resample this. Statistics without a kernel are computed on the CPU, and the answer
+/// says so.
+fn has_kernel(shape: Shape) -> bool {
+    match shape {
+        // Quantiles are exact, on the host.
+        Shape::Mean | Shape::Trimmed(_) | Shape::Quantile(_) => true,
     }
 }

@@ -13,12 +13,13 @@ use crate::error::Reason;
 /// The oldest driver that reads PTX of CUDA 12.0: 1000 times the major plus 10 times the minor version.
 const DRIVER_VERSION_MIN: i32 = 12_000;
 
-/// Every function of the driver that this crate calls. All exist since CUDA 12.0.
-const SYMBOLS: [&str; 32] = [
+/// Every function of the driver that this crate may call. All exist since CUDA 12.0. The emulated driver of the tests
+/// has these and no others, so a call that is not in this list fails there.
+const SYMBOLS: [&str; 39] = [
     "cuInit",
     "cuDriverGetVersion",
-    "cuDeviceGet",
     "cuDeviceGetCount",
+    "cuDeviceGet",
     "cuDeviceGetName",
     "cuDeviceGetAttribute",
     "cuDeviceTotalMem_v2",
@@ -29,22 +30,29 @@ const SYMBOLS: [&str; 32] = [
     "cuCtxSynchronize",
     "cuMemAlloc_v2",
     "cuMemFree_v2",
+    "cuMemAllocAsync",
+    "cuMemFreeAsync",
     "cuMemGetInfo_v2",
     "cuMemcpyHtoDAsync_v2",
     "cuMemcpyDtoHAsync_v2",
+    "cuMemcpyDtoDAsync_v2",
     "cuMemsetD8Async",
     "cuModuleLoadData",
     "cuModuleUnload",
     "cuModuleGetFunction",
+    "cuFuncSetAttribute",
+    "cuFuncGetAttribute",
     "cuLaunchKernel",
     "cuStreamCreate",
     "cuStreamSynchronize",
     "cuStreamDestroy_v2",
-    "cuStreamWaitEvent",
     "cuEventCreate",
     "cuEventDestroy_v2",
     "cuEventRecord",
+    "cuStreamWaitEvent",
     "cuEventSynchronize",
+    "cuEventQuery",
+    "cuEventElapsedTime",
     "cuGetErrorName",
     "cuGetErrorString",
 ];
@@ -106,7 +114,9 @@ pub(crate) fn refused(call: &'static str) -> impl Fn(DriverError) -> Reason {
         let advice = match code {
             34 => "this library is a stub for linking; the real one comes with the NVIDIA driver",
             100 => "no NVIDIA GPU is visible to this process",
-            802 | 803 => "the driver in the kernel and its library do not fit; restart the machine or reinstall the driver",
+            802 | 803 => {
+                "the driver in the kernel and its library do not fit; restart the machine or reinstall the driver"
+            }
             _ => "see nvidia-smi",
         };
         Reason::DriverRefused { call, code, name: error_name(error), advice }
@@ -116,4 +126,20 @@ pub(crate) fn refused(call: &'static str) -> impl Fn(DriverError) -> Reason {
 /// The driver's name for an error.
 pub(crate) fn error_name(error: DriverError) -> String {
     error.error_name().map_or_else(|_| "unnamed".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_emulated_driver_has_the_functions_that_are_looked_for_and_no_others() {
+        let emulated = include_str!("../../emu/fake_libcuda.cpp").lines();
+        let names: Vec<&str> = emulated
+            .filter_map(|line| line.strip_prefix("Result cu"))
+            .filter_map(|rest| rest.split_once('(').map(|(name, _)| name))
+            .collect();
+        let expected: Vec<&str> = SYMBOLS.iter().filter_map(|symbol| symbol.strip_prefix("cu")).collect();
+        assert_eq!(names, expected);
+    }
 }

@@ -101,7 +101,8 @@ fn a_device_that_fails_mid_way_gives_an_error_or_the_answer_of_the_cpu() {
         let failure = format!("{call}:{code}");
         for order in ORDERS {
             let expected = if code == "2" { "out_of_memory" } else { "device_error" };
-            let environment = [("RL_EMU_FAIL", failure.as_str()), ("EXPECTED", expected), ("RL_EMU_ORDER", order)];
+            let environment =
+                [("RL_EMU_FAIL", failure.as_str()), ("EXPECTED", expected), ("RL_EMU_ORDER", order)];
             emulator.pass("cuda_cases::fails_mid_way", &environment);
         }
     }

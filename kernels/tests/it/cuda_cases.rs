@@ -2,8 +2,8 @@
 //! `RL_EMU_CHILD=1 cargo test -p kernels --test it -- --include-ignored cuda_cases::equal`.
 
 use kernels::{
-    Backend, BootstrapOutput, BootstrapRequest, CpuBackend, CudaBackend, CudaMemory, KernelError, Method, Policy, Samples,
-    Statistic, Streams, select,
+    Backend, BootstrapOutput, BootstrapRequest, CpuBackend, CudaBackend, CudaMemory, KernelError, Method,
+    Policy, Samples, Statistic, Streams, select,
 };
 
 use crate::cuda_emulator::CHILD;
@@ -140,9 +140,16 @@ mod equal {
     #[ignore = "needs a device or the emulator"]
     fn chunks_change_no_bit() {
         let Some(cuda) = cuda() else { return };
-        let sizes: Vec<u32> = [20; 40].into_iter().chain([9, 33, 33, 700, 4_500]).collect();
-        for bytes in [1 << 30, 900_000, 400_000] {
-            all_combinations(&cuda.clone().with_memory(CudaMemory::AtMost(bytes)), &sizes, 600);
+        let many: Vec<u32> = [20; 40].into_iter().chain([9, 33, 33, 700]).collect();
+        for (sizes, bytes) in [
+            (&many[..], 1 << 30),
+            (&many, 900_000),
+            (&many, 500_000),
+            // Counts of large samples need 4.6 MB for one panel: two lanes, and only one.
+            (&[20, 20, 4_500, 4_500, 20], 12_000_000),
+            (&[20, 20, 4_500, 4_500, 20], 6_000_000),
+        ] {
+            all_combinations(&cuda.clone().with_memory(CudaMemory::AtMost(bytes)), sizes, 600);
         }
     }
 
@@ -331,9 +338,9 @@ fn fails_mid_way() {
     if !is_child() {
         return;
     }
-    let (values, offsets) = groups(&[20, 20, 30, 40, 4_100], 3);
+    let (values, offsets) = groups(&[20, 20, 30, 40, 50, 60], 3);
     let samples = Samples { values: &values, offsets: &offsets };
-    let request = BootstrapRequest::new(samples, Statistic::Mean).resamples(10_000);
+    let request = BootstrapRequest::new(samples, Statistic::Mean).resamples(60_000);
     // Several chunks, so that both lanes are used.
     let cuda = CudaBackend::new(0).unwrap().with_memory(CudaMemory::AtMost(4_000_000));
     let error = cuda.bootstrap(&request).unwrap_err();

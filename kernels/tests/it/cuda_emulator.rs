@@ -35,8 +35,10 @@ impl Emulator {
         (version.stdout, flags).hash(&mut hasher);
         let mut sources = Vec::new();
         for folder in ["emu", "cuda"] {
-            let mut files: Vec<PathBuf> =
-                std::fs::read_dir(crate_folder.join(folder)).unwrap().map(|entry| entry.unwrap().path()).collect();
+            let mut files: Vec<PathBuf> = std::fs::read_dir(crate_folder.join(folder))
+                .unwrap()
+                .map(|entry| entry.unwrap().path())
+                .collect();
             files.retain(|path| path.is_file());
             files.sort();
             for file in files {
@@ -46,12 +48,21 @@ impl Emulator {
                 }
             }
         }
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("emulator-{:016x}", hasher.finish()));
+        let folder =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("emulator-{:016x}", hasher.finish()));
         if !folder.is_dir() {
             let unfinished = folder.with_extension(std::process::id().to_string());
             std::fs::create_dir_all(&unfinished).unwrap();
             let output = Command::new(&compiler)
-                .args(["-std=c++17", "-O2", "-march=native", "-ffp-contract=off", "-fPIC", "-shared", "-pthread"])
+                .args([
+                    "-std=c++17",
+                    "-O2",
+                    "-march=native",
+                    "-ffp-contract=off",
+                    "-fPIC",
+                    "-shared",
+                    "-pthread",
+                ])
                 .args(["-Wall", "-Wno-unknown-pragmas", "-Wl,-soname,libcuda.so"])
                 .args(flags)
                 .args(&sources)
@@ -95,5 +106,10 @@ pub(crate) fn passed(tests: &str, environment: &[(&str, &str)], output: &Output)
     let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let ran = out.lines().any(|line| line.starts_with("test result: ok") && !line.contains(" 0 passed"));
     assert!(output.status.success() && ran, "{tests} with {environment:?}:\n{out}\n{error}");
-    print!("{}", out.lines().filter(|line| line.starts_with("emulated:")).fold(String::new(), |all, line| all + line + "\n"));
+    print!(
+        "{}",
+        out.lines()
+            .filter(|line| line.starts_with("emulated:"))
+            .fold(String::new(), |all, line| all + line + "\n")
+    );
 }

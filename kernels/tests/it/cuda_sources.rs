@@ -25,8 +25,13 @@ fn every_ptx_names_the_hash_of_its_source() {
             "{} has changed: run `cargo run -p device-code -- ptx` and commit what it writes",
             path.display()
         );
-        for word in ["rcp.approx", "div.approx", "div.full", "sqrt.approx", ".ftz", "atom.add.f", "red.add.f"] {
-            assert!(!ptx.contains(word), "{} contains {word}: answers would not be those of the CPU", path.display());
+        for word in ["rcp.approx", "div.approx", "div.full", "sqrt.approx", ".ftz", "atom.add.f", "red.add.f"]
+        {
+            assert!(
+                !ptx.contains(word),
+                "{} contains {word}: answers would not be those of the CPU",
+                path.display()
+            );
         }
     }
     assert!(sources > 0);

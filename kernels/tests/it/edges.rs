@@ -1,8 +1,6 @@
 //! Samples at the edges: empty, single, constant, tied, far from zero, near the largest double.
 
-use kernels::{
-    BootstrapOutput, BootstrapRequest, Computation, Flags, Method, Samples, Statistic,
-};
+use kernels::{BootstrapOutput, BootstrapRequest, Computation, Flags, Method, Samples, Statistic};
 
 use crate::shared::backend;
 

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use kernels::describe::{self, Moments};
-use kernels::{
-    BootstrapOutput, BootstrapRequest, Flags, KernelError, Method, Samples, Statistic,
-};
+use kernels::{BootstrapOutput, BootstrapRequest, Flags, KernelError, Method, Samples, Statistic};
 use serde_json::Value;
 
 use crate::shared::{assert_close, backend, number, numbers, tolerances, vectors};
@@ -43,8 +41,7 @@ impl Case<'_> {
         let second = self.second.as_ref().map(|values| Samples { values, offsets: &offsets });
         let request = BootstrapRequest::new(first, self.statistic);
         let request = BootstrapRequest { second, ..request };
-        backend()
-            .bootstrap(&request.method(method).level(level).resamples(resamples).seed(20_260_729))
+        backend().bootstrap(&request.method(method).level(level).resamples(resamples).seed(20_260_729))
     }
 
     fn is_quantile(&self) -> bool {

@@ -44,6 +44,9 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 impl Wheel {
     /// The folder into which the wheel is unpacked, fetched first if need be.
     pub(crate) fn folder(&self) -> Result<PathBuf, Failure> {
+        if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+            return Err(Failure::Unreachable("the CUDA tools run on Linux and x86-64 only".to_owned()));
+        }
         let cache = cache();
         let wheel = cache.join(self.file);
         if !wheel.is_file() {

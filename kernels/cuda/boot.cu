@@ -178,6 +178,8 @@ RL_DEVICE void weighted_sums(const Weight *weights, const Side *sides, const Til
         }
         __syncthreads();
         const u32 rows = side.n - base < TILE_ROWS ? side.n - base : TILE_ROWS;
+        // Unrolled, so that the weights of four rows are on their way together.
+#pragma unroll 4
         for (u32 row = 0; row < rows; ++row) {
             u32 pair[2];
             load_pair(own + (u64)(base + row) * stride, pair);

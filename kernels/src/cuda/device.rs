@@ -232,9 +232,8 @@ impl Device {
         let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
         let module = match modules.entry(family) {
             Entry::Occupied(loaded) => loaded.into_mut(),
-            Entry::Vacant(place) => {
-                place.insert(self.checked(Module::load(family), || format!("loading the kernels {family:?}"))?)
-            }
+            Entry::Vacant(place) => place
+                .insert(self.checked(Module::load(family), || format!("loading the kernels {family:?}"))?),
         };
         // The names are those of the PTX in this program; the test of all kernels uses each of them.
         module.kernel(name).cloned().ok_or(KernelError::Unavailable(Reason::NoKernel(name)))

@@ -89,10 +89,11 @@ fn fallback(error: KernelError) -> Result<Reason, KernelError> {
 impl Backend for FastestBackend {
     fn info(&self) -> BackendInfo {
         let cpu = self.cpu.info();
-        let device = match CudaBackend::new(ORDINAL) {
-            Ok(cuda) => format!("{} for large requests, else {}", cuda.info().device, cpu.device),
-            Err(error) => format!("{} ({error})", cpu.device),
-        };
+        // Asking must not start a device.
+        let open = if Device::is_warm(ORDINAL) { CudaBackend::new(ORDINAL).ok() } else { None };
+        let large =
+            open.map_or_else(|| format!("CUDA device {ORDINAL}, not opened yet,"), |cuda| cuda.info().device);
+        let device = format!("{large} for large requests, {} for others", cpu.device);
         BackendInfo { name: "auto", device, rng_version: cpu.rng_version }
     }
 

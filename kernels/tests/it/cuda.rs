@@ -139,3 +139,23 @@ fn the_emulator_catches_what_a_kernel_must_not_do() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("not all threads reach the barrier"), "{said}");
 }
+
+/// Reads and writes out of bounds, of kernels and of copies.
+#[test]
+#[ignore = "slow; for every night and every change of a kernel"]
+fn the_address_sanitizer_finds_nothing() {
+    let flags = ["-fsanitize=address", "-DRL_EMU_UCONTEXT", "-g"];
+    let Some(emulator) = Emulator::with_flags(&flags) else { return };
+    let found = Command::new("g++").arg("-print-file-name=libasan.so").output().unwrap();
+    let library = String::from_utf8(found.stdout).unwrap();
+    if !library.trim().starts_with('/') {
+        println!("skipped: g++ has no address sanitizer");
+        return;
+    }
+    // Fibers change stacks behind the sanitizer's back.
+    let options = "detect_leaks=0:detect_stack_use_after_return=0";
+    let environment = [("LD_PRELOAD", library.trim()), ("ASAN_OPTIONS", options)];
+    for tests in ["equal::every_size", "equal::many_groups", "equal::crowded"] {
+        emulator.pass(&format!("cuda_cases::{tests}"), &environment);
+    }
+}

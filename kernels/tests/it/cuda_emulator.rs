@@ -7,6 +7,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{Mutex, PoisonError};
 
 /// Set in processes that have the emulator for a driver.
 pub(crate) const CHILD: &str = "RL_EMU_CHILD";
@@ -48,6 +49,9 @@ impl Emulator {
                 }
             }
         }
+        // Tests of this process that want the same emulator wait for the one that compiles it.
+        static COMPILING: Mutex<()> = Mutex::new(());
+        let _compiling = COMPILING.lock().unwrap_or_else(PoisonError::into_inner);
         let folder =
             Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("emulator-{:016x}", hasher.finish()));
         if !folder.is_dir() {
@@ -72,7 +76,7 @@ impl Emulator {
                 .unwrap();
             let said = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "the emulator does not compile:\n{said}");
-            // Two tests may have compiled it at once; either is good.
+            // Another process may have compiled it at the same time; either is good.
             if std::fs::rename(&unfinished, &folder).is_err() {
                 std::fs::remove_dir_all(&unfinished).unwrap();
             }

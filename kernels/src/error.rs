@@ -157,6 +157,43 @@ pub enum Invalid {
     /// The environment names a device that there is not.
     #[error("RUNLAKE_DEVICE is `{0}`; use auto, cpu, cuda or cuda:N")]
     DeviceName(String),
+    /// A pair of a comparison names a group that does not exist.
+    #[error("pair {pair} names group {group}, but there are {groups} groups")]
+    PairGroup {
+        /// Position of the pair.
+        pair: usize,
+        /// The group named.
+        group: u32,
+        /// Groups given.
+        groups: usize,
+    },
+    /// A group begins inside of a stratum or cluster.
+    #[error(
+        "group {group} starts at {start}, which is no start in {sample}; strata and clusters lie inside of groups"
+    )]
+    CutMissing {
+        /// `strata` or `clusters`.
+        sample: &'static str,
+        /// The group.
+        group: usize,
+        /// Where it starts.
+        start: u32,
+    },
+    /// Blocks of no points.
+    #[error("a block must have at least one point")]
+    BlockLength,
+    /// The two sides of a paired sample have different sizes.
+    #[error(
+        "group {group} has {first} values in the first sample and {second} in the second; pairs need equal numbers"
+    )]
+    PairSizes {
+        /// The group.
+        group: usize,
+        /// Values in the first sample.
+        first: u32,
+        /// Values in the second sample.
+        second: u32,
+    },
     /// The number of stream identifiers differs from the number of groups.
     #[error("independent mode needs one stream per group: {streams} streams for {groups} groups")]
     StreamCount {
@@ -178,10 +215,14 @@ impl Invalid {
             Self::OffsetsEmpty { .. }
             | Self::OffsetsStart { .. }
             | Self::OffsetsFall { .. }
-            | Self::OffsetsEnd { .. } => "bad_offsets",
-            Self::SecondMissing { .. } | Self::SecondUnexpected { .. } | Self::GroupCounts { .. } => {
-                "bad_sample_pair"
-            }
+            | Self::OffsetsEnd { .. }
+            | Self::CutMissing { .. } => "bad_offsets",
+            Self::BlockLength => "bad_block_length",
+            Self::SecondMissing { .. }
+            | Self::SecondUnexpected { .. }
+            | Self::GroupCounts { .. }
+            | Self::PairGroup { .. }
+            | Self::PairSizes { .. } => "bad_sample_pair",
             Self::DeviceName(_) => "bad_device_name",
             Self::StreamCount { .. } => "bad_streams",
         }

@@ -2,7 +2,7 @@
 
 use crate::backend::Cost;
 use crate::cuda::device::Device;
-use crate::plan::Shape;
+use crate::plan::{Form, Shape};
 use crate::request::{BootstrapRequest, Streams};
 
 /// Share of the peak rate of multiply-adds that the kernels are expected to reach.
@@ -17,13 +17,8 @@ const DRAWS_PER_MULTIPLY_ADD: f64 = 3e-2;
 const LEAST: f64 = 2e-4;
 
 /// The cost of a bootstrap; `on_host` is what the CPU would need, for what is computed there anyway.
-pub(crate) fn bootstrap(
-    device: &Device,
-    request: &BootstrapRequest<'_>,
-    shape: Shape,
-    on_host: Cost,
-) -> Cost {
-    if matches!(shape, Shape::Quantile(_)) {
+pub(crate) fn bootstrap(device: &Device, request: &BootstrapRequest<'_>, form: Form, on_host: Cost) -> Cost {
+    if !matches!(form, Form::Linear(Shape::Mean | Shape::Trimmed(_))) {
         return on_host;
     }
     let rate = device.multiply_adds_per_second().max(1e9);

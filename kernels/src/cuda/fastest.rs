@@ -8,6 +8,7 @@ use crate::cpu::CpuBackend;
 use crate::cuda::device::Device;
 use crate::cuda::{CudaBackend, probe};
 use crate::error::{KernelError, Reason};
+use crate::permutation::{PermutationOutput, PermutationRequest};
 use crate::request::{BootstrapOutput, BootstrapRequest};
 
 /// The device that is taken.
@@ -124,6 +125,10 @@ impl Backend for FastestBackend {
         let out = self.on_cpu(reason).bootstrap(request)?;
         CPU_PACE.learn(cost, start.elapsed().as_secs_f64());
         Ok(out)
+    }
+
+    fn permutation(&self, request: &PermutationRequest<'_>) -> Result<PermutationOutput, KernelError> {
+        self.cpu.permutation(request)
     }
 }
 

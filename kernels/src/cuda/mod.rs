@@ -19,9 +19,10 @@ mod ranks;
 use std::sync::Arc;
 
 use crate::backend::{Backend, BackendInfo, Cost, Request};
-use crate::cpu::{CpuBackend, output, without_resampling};
+use crate::cpu::{CpuBackend, in_units_of_the_statistic, output, without_resampling};
 use crate::error::{KernelError, Reason};
-use crate::plan::{Plan, Shape, check};
+use crate::permutation::{PermutationOutput, PermutationRequest};
+use crate::plan::{Form, Plan, check};
 use crate::request::{BootstrapOutput, BootstrapRequest, Provenance};
 use crate::rng::RNG_VERSION;
 pub use ceiling::Ceilings;
@@ -77,18 +78,20 @@ impl Backend for CudaBackend {
     }
 
     fn estimate(&self, request: &Request<'_>) -> Result<Cost, KernelError> {
-        let Request::Bootstrap(request) = request;
-        let shape = check(request)?;
-        let on_host = CpuBackend::new().estimate(&Request::Bootstrap(request))?;
-        Ok(cost::bootstrap(&self.device, request, shape, on_host))
+        let on_host = CpuBackend::new().estimate(request)?;
+        match request {
+            Request::Bootstrap(request) => {
+                Ok(cost::bootstrap(&self.device, request, check(request)?, on_host))
+            }
+            Request::Permutation(_) => Ok(on_host),
+        }
     }
 
     fn bootstrap(&self, request: &BootstrapRequest<'_>) -> Result<BootstrapOutput, KernelError> {
         self.device.usable()?;
         let plan = Plan::new(request)?;
-        if !has_kernel(plan.shape) {
-            let reason = Reason::NoKernel(request.statistic.name());
-            return CpuBackend::new().with_fallback(reason).bootstrap(request);
+        if !has_kernel(plan.form) {
+            return on_host(request.statistic.name()).bootstrap(request);
         }
         let mut intervals = Vec::with_capacity(request.samples.groups());
         let mut drawn = Vec::new();
@@ -102,16 +105,27 @@ impl Backend for CudaBackend {
         if !drawn.is_empty() {
             intervals.extend(bootstrap::intervals(&self.device, self.memory, &plan, &drawn)?);
         }
+        in_units_of_the_statistic(&plan, &mut intervals);
         let provenance = Provenance { rng_version: RNG_VERSION, backend: "cuda", fallback: None };
         Ok(output(&plan, intervals, provenance))
     }
+
+    fn permutation(&self, request: &PermutationRequest<'_>) -> Result<PermutationOutput, KernelError> {
+        self.device.usable()?;
+        on_host("permutation tests").permutation(request)
+    }
 }
 
-/// Whether the kernels know how to resample this. Statistics without a kernel are computed on the CPU, and the answer
-/// says so.
-fn has_kernel(shape: Shape) -> bool {
-    match shape {
-        // Quantiles are exact, on the host.
-        Shape::Mean | Shape::Trimmed(_) | Shape::Quantile(_) => true,
+/// The CPU, for what has no kernel yet; the answer says so.
+fn on_host(what: &'static str) -> CpuBackend {
+    CpuBackend::new().with_fallback(Reason::NoKernel(what))
+}
+
+/// Whether the kernels know how to resample this.
+fn has_kernel(form: Form) -> bool {
+    match form {
+        // Quantiles among them are exact, on the host.
+        Form::Linear(_) => true,
+        Form::Moment(_) | Form::Improvement => false,
     }
 }

@@ -50,11 +50,14 @@ fn assert_equal(cuda: &CudaBackend, request: &BootstrapRequest<'_>) {
     assert_eq!(bits(&got), bits(&expected));
 }
 
-const COMBINATIONS: [(Statistic, Method); 13] = [
+const COMBINATIONS: [(Statistic, Method); 16] = [
     (Statistic::Mean, Method::Percentile),
     (Statistic::Mean, Method::Basic),
     (Statistic::Mean, Method::Bca),
     (Statistic::Mean, Method::Studentized),
+    (Statistic::Sum, Method::Bca),
+    (Statistic::Sum, Method::Studentized),
+    (Statistic::PairedDifference, Method::Bca),
     (Statistic::Iqm, Method::Bca),
     (Statistic::TrimmedMean(0.0), Method::Percentile),
     (Statistic::TrimmedMean(0.1), Method::Basic),
@@ -92,13 +95,17 @@ fn groups(sizes: &[u32], salt: u64) -> (Vec<f64>, Vec<u32>) {
 fn all_combinations(cuda: &CudaBackend, sizes: &[u32], resamples: u32) {
     let (first, first_offsets) = groups(sizes, 1);
     let reversed: Vec<u32> = sizes.iter().rev().copied().collect();
-    let (second, second_offsets) = groups(&reversed, 2);
+    let (other, other_offsets) = groups(&reversed, 2);
+    let (pairs, pair_offsets) = groups(sizes, 3);
     let names: Vec<u32> = (0..sizes.len() as u32).map(|group| group / 2 * 7).collect();
     for (statistic, method) in COMBINATIONS {
         for streams in [Streams::Shared, Streams::Independent(&names)] {
             let request = BootstrapRequest {
-                second: (statistic == Statistic::MeanDifference)
-                    .then_some(Samples { values: &second, offsets: &second_offsets }),
+                second: match statistic {
+                    Statistic::MeanDifference => Some(Samples { values: &other, offsets: &other_offsets }),
+                    Statistic::PairedDifference => Some(Samples { values: &pairs, offsets: &pair_offsets }),
+                    _ => None,
+                },
                 streams,
                 ..BootstrapRequest::new(Samples { values: &first, offsets: &first_offsets }, statistic)
             };
@@ -221,7 +228,7 @@ mod equal {
             let samples = Samples { values: &values, offsets: &offsets };
             let (statistic, method) = COMBINATIONS[combination];
             let request = BootstrapRequest {
-                second: (statistic == Statistic::MeanDifference).then_some(samples),
+                second: statistic.has_second_sample().then_some(samples),
                 streams: if independent { Streams::Independent(&names) } else { Streams::Shared },
                 ..BootstrapRequest::new(samples, statistic)
             };
@@ -264,6 +271,26 @@ mod automatic {
         let out = heavy(&*select(Policy::Auto).unwrap().backend);
         assert_eq!((out.provenance.backend, &out.provenance.fallback), ("cuda", &None));
         assert_eq!(bits(&out), bits(&heavy(&CpuBackend::new())));
+    }
+}
+
+#[test]
+#[ignore = "needs a device or the emulator"]
+fn what_has_no_kernel_is_computed_on_the_host_and_says_so() {
+    if !is_child() {
+        return;
+    }
+    let cuda = CudaBackend::new(0).unwrap();
+    let (values, offsets) = groups(&[20, 30], 1);
+    let samples = Samples { values: &values, offsets: &offsets };
+    for statistic in [Statistic::Variance, Statistic::MeanRatio, Statistic::ProbabilityOfImprovement] {
+        let second = statistic.has_second_sample().then_some(samples);
+        let request = BootstrapRequest { second, ..BootstrapRequest::new(samples, statistic) }.resamples(300);
+        let out = cuda.bootstrap(&request).unwrap();
+        assert_eq!(bits(&out), bits(&CpuBackend::new().bootstrap(&request).unwrap()));
+        assert_eq!(out.provenance.backend, "cpu");
+        let reason = out.provenance.fallback.unwrap().to_string();
+        assert!(reason.contains("no device kernel"), "{reason}");
     }
 }
 

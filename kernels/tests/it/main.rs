@@ -14,5 +14,8 @@ mod cuda_sources;
 mod edges;
 mod golden;
 mod invariance;
+mod permutation;
 mod shared;
+mod statistics;
 mod stratified;
+mod structured;

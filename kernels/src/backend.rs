@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use crate::cpu::CpuBackend;
+use crate::environment;
 use crate::error::{KernelError, Reason};
 use crate::importance::{Forest, ForestRequest};
+use crate::permutation::{PermutationOutput, PermutationRequest};
 use crate::request::{BootstrapOutput, BootstrapRequest};
 
 /// A device that answers whole batches. Calls block until the answer is complete.
@@ -30,6 +32,13 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// [`KernelError::Importance`] when the trials or settings are unsound, and device errors.
     fn forest(&self, request: &ForestRequest<'_>) -> Result<Forest, KernelError>;
+
+    /// Permutation tests of all comparisons.
+    ///
+    /// # Errors
+    /// [`KernelError::Invalid`] when the request is malformed or a value is not finite,
+    /// [`KernelError::Unsupported`] for a statistic that does not fit the design, and device errors.
+    fn permutation(&self, request: &PermutationRequest<'_>) -> Result<PermutationOutput, KernelError>;
 }
 
 /// Any request, for [`Backend::estimate`].
@@ -40,6 +49,8 @@ pub enum Request<'a> {
     Bootstrap(&'a BootstrapRequest<'a>),
     /// A forest.
     Forest(&'a ForestRequest<'a>),
+    /// Permutation tests.
+    Permutation(&'a PermutationRequest<'a>),
 }
 
 /// What a backend runs on.
@@ -88,24 +99,54 @@ pub struct Selection {
     pub fallback: Option<Reason>,
 }
 
-/// Chooses a backend.
+/// Chooses a backend. `RUNLAKE_DEVICE` (`cpu`, `cuda`, `cuda:N`) decides where the policy is `Auto`, and with `cpu`
+/// no other device is used whatever the policy.
 ///
 /// # Errors
-/// [`KernelError::Unavailable`] when a device is asked for by name and cannot be used. `Auto` and
-/// `Cpu` do not fail.
+/// [`KernelError::Unavailable`] when a device is asked for by name, by policy or environment, and cannot be used, and
+/// [`crate::Invalid::DeviceName`] when the environment names none. Otherwise `Auto` and `Cpu` do not fail.
 pub fn select(policy: Policy) -> Result<Selection, KernelError> {
-    match policy {
-        Policy::Cpu => Ok(Selection { backend: Arc::new(CpuBackend::new()), fallback: None }),
-        Policy::Cuda { .. } => Err(KernelError::Unavailable(Reason::CudaNotBuilt)),
-        Policy::Auto => {
-            let reason = Reason::CudaNotBuilt;
-            let backend = CpuBackend::new().with_fallback(reason.clone());
-            Ok(Selection { backend: Arc::new(backend), fallback: Some(reason) })
-        }
+    let forced = environment::policy()?;
+    match (policy, forced) {
+        (Policy::Cpu, _) => Ok(Selection { backend: Arc::new(CpuBackend::new()), fallback: None }),
+        (Policy::Auto, Policy::Cpu) => Ok(on_cpu(Reason::ForbiddenByEnvironment)),
+        (Policy::Cuda { .. }, Policy::Cpu) => Err(KernelError::Unavailable(Reason::ForbiddenByEnvironment)),
+        (Policy::Cuda { ordinal }, _) | (Policy::Auto, Policy::Cuda { ordinal }) => cuda_device(ordinal),
+        (Policy::Auto, Policy::Auto) => Ok(fastest()),
     }
 }
 
-#[cfg(test)]
+/// The CPU, with the reason why nothing faster is used.
+fn on_cpu(reason: Reason) -> Selection {
+    let backend = CpuBackend::new().with_fallback(reason.clone());
+    Selection { backend: Arc::new(backend), fallback: Some(reason) }
+}
+
+#[cfg(feature = "cuda")]
+fn cuda_device(ordinal: u32) -> Result<Selection, KernelError> {
+    let backend = crate::cuda::CudaBackend::new(ordinal)?;
+    Ok(Selection { backend: Arc::new(backend), fallback: None })
+}
+
+#[cfg(feature = "cuda")]
+fn fastest() -> Selection {
+    match crate::cuda::FastestBackend::new() {
+        Ok(backend) => Selection { backend: Arc::new(backend), fallback: None },
+        Err(reason) => on_cpu(reason),
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda_device(_: u32) -> Result<Selection, KernelError> {
+    Err(KernelError::Unavailable(Reason::CudaNotBuilt))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn fastest() -> Selection {
+    on_cpu(Reason::CudaNotBuilt)
+}
+
+#[cfg(all(test, not(feature = "cuda")))]
 mod tests {
     use super::*;
 

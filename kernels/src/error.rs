@@ -38,14 +38,16 @@ pub enum KernelError {
         free: u64,
     },
     /// The device reported an error while a kernel ran.
-    #[error("device error {code} ({name}) in kernel {kernel}")]
+    #[error("device error {code} ({name}) on {device}, {call}")]
     Device {
+        /// The device in words.
+        device: String,
         /// The driver's error number.
         code: i32,
         /// The driver's name for it.
         name: String,
-        /// The kernel that was running.
-        kernel: &'static str,
+        /// What was being done, with the kernel that ran last.
+        call: String,
     },
     /// An earlier device error made the device unusable for the rest of this process.
     #[error("the device failed earlier in this process and is not used again")]
@@ -158,6 +160,46 @@ pub enum Invalid {
         /// Groups of the second sample.
         second: usize,
     },
+    /// The environment names a device that there is not.
+    #[error("RUNLAKE_DEVICE is `{0}`; use auto, cpu, cuda or cuda:N")]
+    DeviceName(String),
+    /// A pair of a comparison names a group that does not exist.
+    #[error("pair {pair} names group {group}, but there are {groups} groups")]
+    PairGroup {
+        /// Position of the pair.
+        pair: usize,
+        /// The group named.
+        group: u32,
+        /// Groups given.
+        groups: usize,
+    },
+    /// A group begins inside of a stratum or cluster.
+    #[error(
+        "group {group} starts at {start}, which is no start in {sample}; strata and clusters lie inside of groups"
+    )]
+    CutMissing {
+        /// `strata` or `clusters`.
+        sample: &'static str,
+        /// The group.
+        group: usize,
+        /// Where it starts.
+        start: u32,
+    },
+    /// Blocks of no points.
+    #[error("a block must have at least one point")]
+    BlockLength,
+    /// The two sides of a paired sample have different sizes.
+    #[error(
+        "group {group} has {first} values in the first sample and {second} in the second; pairs need equal numbers"
+    )]
+    PairSizes {
+        /// The group.
+        group: usize,
+        /// Values in the first sample.
+        first: u32,
+        /// Values in the second sample.
+        second: u32,
+    },
     /// The number of stream identifiers differs from the number of groups.
     #[error("independent mode needs one stream per group: {streams} streams for {groups} groups")]
     StreamCount {
@@ -179,10 +221,15 @@ impl Invalid {
             Self::OffsetsEmpty { .. }
             | Self::OffsetsStart { .. }
             | Self::OffsetsFall { .. }
-            | Self::OffsetsEnd { .. } => "bad_offsets",
-            Self::SecondMissing { .. } | Self::SecondUnexpected { .. } | Self::GroupCounts { .. } => {
-                "bad_sample_pair"
-            }
+            | Self::OffsetsEnd { .. }
+            | Self::CutMissing { .. } => "bad_offsets",
+            Self::BlockLength => "bad_block_length",
+            Self::SecondMissing { .. }
+            | Self::SecondUnexpected { .. }
+            | Self::GroupCounts { .. }
+            | Self::PairGroup { .. }
+            | Self::PairSizes { .. } => "bad_sample_pair",
+            Self::DeviceName(_) => "bad_device_name",
             Self::StreamCount { .. } => "bad_streams",
         }
     }
@@ -195,6 +242,63 @@ pub enum Reason {
     /// This build has no CUDA backend.
     #[error("this build has no CUDA backend; use the cpu policy, or auto, which falls back to the CPU")]
     CudaNotBuilt,
+    /// The environment says `RUNLAKE_DEVICE=cpu`.
+    #[error("RUNLAKE_DEVICE=cpu forbids other devices")]
+    ForbiddenByEnvironment,
+    /// No CUDA driver is installed.
+    #[error("no CUDA driver found ({0}); install the NVIDIA driver, or use the cpu policy")]
+    DriverMissing(String),
+    /// The CUDA driver lacks a function that is needed.
+    #[error("the CUDA driver lacks {0}; install driver 525 or newer")]
+    SymbolMissing(&'static str),
+    /// The CUDA driver refused to start.
+    #[error("the CUDA driver refused {call} with error {code} ({name}); {advice}")]
+    DriverRefused {
+        /// The call.
+        call: &'static str,
+        /// The driver's error number.
+        code: i32,
+        /// The driver's name for it.
+        name: String,
+        /// What may help.
+        advice: &'static str,
+    },
+    /// The CUDA driver is too old.
+    #[error("the CUDA driver supports CUDA {}.{}; 12.0 is needed (driver 525 or newer)", .version / 1000, .version % 1000 / 10)]
+    DriverOld {
+        /// 1000 times the major plus 10 times the minor version.
+        version: i32,
+    },
+    /// There is no device of that number.
+    #[error("there is no CUDA device {ordinal}; there are {count}")]
+    NoSuchDevice {
+        /// The number asked for.
+        ordinal: u32,
+        /// How many there are.
+        count: u32,
+    },
+    /// The device is too old.
+    #[error("{device} has compute capability {major}.{minor}; 7.5 is needed")]
+    CapabilityLow {
+        /// The device in words.
+        device: String,
+        /// Major compute capability.
+        major: i32,
+        /// Minor compute capability.
+        minor: i32,
+    },
+    /// The device computes wrong random numbers.
+    #[error("{device} gives wrong answers to a test with known ones and is not used")]
+    WrongAnswers {
+        /// The device in words.
+        device: String,
+    },
+    /// The device answered the request with an error, and the CPU took over.
+    #[error("the request failed there: {0}")]
+    Failed(String),
+    /// The operation has no device kernel.
+    #[error("there is no device kernel for {0}")]
+    NoKernel(&'static str),
     /// The processor lacks an instruction set that was asked for by name.
     #[error("this processor has no {0}")]
     InstructionSetMissing(&'static str),

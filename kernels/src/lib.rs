@@ -19,30 +19,51 @@
 //! # Where things are
 //! - [`rng`]: the counter-based generator; its rules are a versioned contract.
 //! - [`request`](BootstrapRequest) and [`backend`](Backend): what callers see.
+//! - [`PermutationRequest`]: permutation tests of all groups, exact or drawn.
 //! - `plan`: checks and canonical samples, shared by all backends.
-//! - [`stratified_bootstrap`]: one statistic over several tasks, resampled within each.
 //! - [`importance`]: hyperparameter importance by forests and densities.
+//! - [`structured_bootstrap`]: strata, clusters, and blocks of a series; [`stratified_bootstrap`]: several tasks.
 //! - `interval`, `exact`: from resampled sums, or without resampling, to interval ends.
-//! - `cpu`: the CPU backend. [`describe`]: deterministic moments and order statistics.
+//! - `cpu`: the CPU backend. `cuda`: the CUDA backend, found at run time or not at all.
+//! - [`describe`]: deterministic moments and order statistics.
 
 mod backend;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 pub mod describe;
+mod environment;
 mod error;
 mod exact;
 pub mod importance;
 mod interval;
+mod moment;
+mod permutation;
 mod plan;
 mod request;
 pub mod rng;
 mod select;
 mod stratified;
+mod structured;
+mod summary;
 
 pub use backend::{Backend, BackendInfo, Cost, Policy, Request, Selection, select};
 pub use cpu::{CpuBackend, InstructionSet};
+#[cfg(feature = "cuda")]
+pub use cuda::{Ceilings, CudaBackend, CudaMemory};
 pub use error::{Invalid, KernelError, Reason};
+pub use permutation::{
+    Design, MAX_EXACT, PermutationComputation, PermutationOutput, PermutationRequest, PermutationStatistic,
+    all_pairs,
+};
 pub use request::{
     BootstrapOutput, BootstrapRequest, Computation, Flags, MAX_RESAMPLES, Method, Provenance, Samples,
     Statistic, Streams,
 };
-pub use stratified::{StratifiedInterval, StratifiedRequest, stratified_bootstrap};
+pub use stratified::{
+    StratifiedImprovement, StratifiedInterval, StratifiedRequest, stratified_bootstrap,
+    stratified_improvement,
+};
+pub use structured::{
+    BlockLength, BlockScheme, Structure, StructuredRequest, block_length, structured_bootstrap,
+};

@@ -1,8 +1,14 @@
 //! The CPU backend: rayon over batches, groups and panels of resamples.
 
 mod forest;
+pub(crate) mod improvement;
+mod masks;
+mod moments;
+mod permutation;
 mod resample;
 pub(crate) mod simd;
+pub(crate) mod structured;
+mod tables;
 mod weights;
 
 use rayon::prelude::*;
@@ -13,11 +19,14 @@ use crate::exact::multiset::{ENUMERATED_UP_TO, Multisets};
 use crate::exact::order::OrderStatistics;
 use crate::importance::{Forest, ForestRequest};
 use crate::interval::{Interval, Target, sample_flags, trivial};
-use crate::plan::{Batch, Centred, Plan, Shape, check};
-use crate::request::{BootstrapOutput, BootstrapRequest, Provenance, Streams};
+use crate::permutation::{PermutationOutput, PermutationRequest};
+use crate::plan::{Batch, Centred, Form, Plan, Shape, check};
+use crate::request::{BootstrapOutput, BootstrapRequest, Provenance, Statistic, Streams};
 use crate::rng::RNG_VERSION;
 pub use simd::InstructionSet;
 use simd::Simd;
+#[cfg(feature = "cuda")]
+pub(crate) use weights::COUNTED_UP_TO;
 
 /// Computes on the caller's rayon pool with the best instruction set of the processor.
 #[derive(Debug, Clone)]
@@ -45,43 +54,74 @@ impl CpuBackend {
         Self { fallback: Some(reason), ..self }
     }
 
+    fn provenance(&self) -> Provenance {
+        Provenance { rng_version: RNG_VERSION, backend: "cpu", fallback: self.fallback.clone() }
+    }
+
     fn batch(&self, plan: &Plan<'_>, batch: &Batch) -> Result<Vec<(u32, Interval)>, KernelError> {
-        let mut intervals = Vec::with_capacity(batch.groups.len());
-        let mut groups = Vec::with_capacity(batch.groups.len());
-        for &group in &batch.groups {
-            let second = plan.second.as_ref().map(|second| second.group(group as usize));
-            match trivial(plan.first.group(group as usize), second) {
-                Some(interval) => intervals.push((group, interval)),
-                None => groups.push(group),
-            }
+        match plan.form {
+            Form::Linear(_) => {}
+            Form::Moment(moment) => return Ok(moments::intervals(self.simd, plan, batch, moment)),
+            Form::Improvement => return Ok(improvement::intervals(self.simd, plan, batch)),
         }
-        if groups.is_empty() {
-            return Ok(intervals);
+        let (mut intervals, groups) = without_resampling(plan, batch);
+        if !groups.is_empty() {
+            intervals.extend(resample::intervals(self.simd, plan, batch, &groups)?);
         }
-        let method = plan.request.method;
-        let level = plan.request.level;
-        match plan.shape {
-            Shape::Quantile(probability) => {
-                let distribution = OrderStatistics::new(batch.n as usize, probability);
-                intervals.par_extend(groups.par_iter().map(|&group| {
-                    let sorted = plan.first.group(group as usize);
-                    let flags = sample_flags(method, sorted, None);
-                    (group, distribution.interval(sorted, method, level, flags))
-                }));
-            }
-            shape if plan.second.is_none() && batch.n <= ENUMERATED_UP_TO => {
-                let multisets = Multisets::new(batch.n as usize, shape);
-                intervals.par_extend(groups.par_iter().map(|&group| {
-                    let sorted = plan.first.group(group as usize);
-                    let sample = Centred::new(sorted, &[]);
-                    let target = Target::new(&sample, shape, method, level);
-                    (group, multisets.interval(&target, sample_flags(method, sorted, None)))
-                }));
-            }
-            _ => intervals.extend(resample::intervals(self.simd, plan, batch, &groups)?),
-        }
+        in_units_of_the_statistic(plan, &mut intervals);
         Ok(intervals)
     }
+}
+
+/// Turns intervals of means into those of sums where sums were asked for.
+pub(crate) fn in_units_of_the_statistic(plan: &Plan<'_>, intervals: &mut [(u32, Interval)]) {
+    if plan.request.statistic == Statistic::Sum {
+        for (group, interval) in intervals {
+            let n = f64::from(plan.first.size(*group as usize));
+            for number in [&mut interval.estimate, &mut interval.low, &mut interval.high, &mut interval.se] {
+                *number *= n;
+            }
+        }
+    }
+}
+
+/// The intervals of a batch of a linear statistic that need no resampling, and the groups that do.
+pub(crate) fn without_resampling(plan: &Plan<'_>, batch: &Batch) -> (Vec<(u32, Interval)>, Vec<u32>) {
+    let mut intervals = Vec::with_capacity(batch.groups.len());
+    let mut groups = Vec::with_capacity(batch.groups.len());
+    for &group in &batch.groups {
+        let second = plan.second.as_ref().map(|second| second.group(group as usize));
+        match trivial(plan.first.group(group as usize), second) {
+            Some(interval) => intervals.push((group, interval)),
+            None => groups.push(group),
+        }
+    }
+    if groups.is_empty() {
+        return (intervals, groups);
+    }
+    let method = plan.request.method;
+    let level = plan.request.level;
+    match plan.shape {
+        Shape::Quantile(probability) => {
+            let distribution = OrderStatistics::new(batch.n as usize, probability);
+            intervals.par_extend(groups.par_iter().map(|&group| {
+                let sorted = plan.first.group(group as usize);
+                let flags = sample_flags(method, sorted, None);
+                (group, distribution.interval(sorted, method, level, flags))
+            }));
+        }
+        shape if plan.second.is_none() && batch.n <= ENUMERATED_UP_TO => {
+            let multisets = Multisets::new(batch.n as usize, shape);
+            intervals.par_extend(groups.par_iter().map(|&group| {
+                let sorted = plan.first.group(group as usize);
+                let sample = Centred::new(sorted, &[]);
+                let target = Target::new(&sample, shape, method, level);
+                (group, multisets.interval(&target, sample_flags(method, sorted, None)))
+            }));
+        }
+        _ => return (intervals, groups),
+    }
+    (intervals, Vec::new())
 }
 
 impl Default for CpuBackend {
@@ -98,10 +138,12 @@ impl Backend for CpuBackend {
     }
 
     fn estimate(&self, request: &Request<'_>) -> Result<Cost, KernelError> {
+        let set = self.simd.instruction_set();
         match request {
-            Request::Bootstrap(request) => {
-                let shape = check(request)?;
-                Ok(estimate_bootstrap(self.simd.instruction_set(), request, shape))
+            Request::Bootstrap(request) => Ok(estimate_bootstrap(set, request, check(request)?)),
+            Request::Permutation(request) => {
+                crate::permutation::plan::check(request)?;
+                Ok(permutation::estimate(set, request))
             }
             Request::Forest(request) => Ok(forest::estimate(request)?),
         }
@@ -111,20 +153,25 @@ impl Backend for CpuBackend {
         let plan = Plan::new(request)?;
         let batches: Result<Vec<Vec<(u32, Interval)>>, KernelError> =
             plan.batches.par_iter().map(|batch| self.batch(&plan, batch)).collect();
-        let provenance =
-            Provenance { rng_version: RNG_VERSION, backend: "cpu", fallback: self.fallback.clone() };
-        Ok(output(&plan, batches?.concat(), provenance))
+        Ok(output(&plan, batches?.concat(), self.provenance()))
+    }
+
+    fn permutation(&self, request: &PermutationRequest<'_>) -> Result<PermutationOutput, KernelError> {
+        let plan = crate::permutation::plan::Plan::new(request)?;
+        Ok(permutation::run(self.simd, &plan, self.provenance()))
     }
 
     fn forest(&self, request: &ForestRequest<'_>) -> Result<Forest, KernelError> {
-        let provenance =
-            Provenance { rng_version: RNG_VERSION, backend: "cpu", fallback: self.fallback.clone() };
-        Ok(forest::fit(request, provenance)?)
+        Ok(forest::fit(request, self.provenance())?)
     }
 }
 
 /// Arranges the intervals by group.
-fn output(plan: &Plan<'_>, intervals: Vec<(u32, Interval)>, provenance: Provenance) -> BootstrapOutput {
+pub(crate) fn output(
+    plan: &Plan<'_>,
+    intervals: Vec<(u32, Interval)>,
+    provenance: Provenance,
+) -> BootstrapOutput {
     let groups = plan.request.samples.groups();
     let mut by_group = vec![trivial(&[], None); groups];
     for (group, interval) in intervals {
@@ -138,10 +185,9 @@ fn output(plan: &Plan<'_>, intervals: Vec<(u32, Interval)>, provenance: Provenan
         se: column(|interval| interval.se),
         dropped_share: column(|interval| interval.dropped_share),
         n: (0..groups).map(|group| plan.first.size(group)).collect(),
-        n_second: plan
-            .second
-            .as_ref()
-            .map_or_else(Vec::new, |second| (0..groups).map(|group| second.size(group)).collect()),
+        n_second: plan.request.second.map_or_else(Vec::new, |second| {
+            second.offsets.windows(2).map(|ends| ends[1] - ends[0]).collect()
+        }),
         computation: by_group.iter().flatten().map(|interval| interval.computation).collect(),
         flags: by_group.iter().flatten().map(|interval| interval.flags).collect(),
         method: plan.request.method,
@@ -150,7 +196,7 @@ fn output(plan: &Plan<'_>, intervals: Vec<(u32, Interval)>, provenance: Provenan
 }
 
 /// Rates per thread and second, measured on one server core; only the order of magnitude matters.
-fn estimate_bootstrap(set: InstructionSet, request: &BootstrapRequest<'_>, shape: Shape) -> Cost {
+fn estimate_bootstrap(set: InstructionSet, request: &BootstrapRequest<'_>, form: Form) -> Cost {
     let (products_rate, draws_rate) = match set {
         InstructionSet::Avx512 => (1.2e10, 6e8),
         InstructionSet::Avx2 => (7e9, 5e8),
@@ -162,7 +208,7 @@ fn estimate_bootstrap(set: InstructionSet, request: &BootstrapRequest<'_>, shape
     let groups = request.samples.groups() as f64;
     let values =
         (request.samples.values.len() + request.second.map_or(0, |second| second.values.len())) as f64;
-    if matches!(shape, Shape::Quantile(_)) {
+    if matches!(form, Form::Linear(Shape::Quantile(_))) {
         // Some 130 evaluations of the distribution, each in the order of the group's size.
         let operations = 130.0 * values;
         return Cost { operations, bytes: 8.0 * values, seconds: operations / 1e8 / threads };

@@ -6,7 +6,7 @@ use crate::cpu::simd::{LANES, Simd};
 use crate::cpu::weights::{COUNTED_UP_TO, Weights};
 use crate::error::KernelError;
 use crate::exact::multiset::rank_weights;
-use crate::interval::{Interval, Replicates, Target, sample_flags};
+use crate::interval::{Interval, Replicates, Target, normal_quantile, sample_flags};
 use crate::plan::{Batch, Centred, Plan, Shape};
 use crate::request::{Computation, Flags, Method};
 use crate::rng::{Stream, Tag};
@@ -16,11 +16,45 @@ use crate::select::Selector;
 const CHUNK_BYTES: usize = 2 << 20;
 
 /// Where the sums of one sample of a batch come from.
-enum Source {
+pub(crate) enum Source {
     /// Weights times sorted samples.
     Weights(Weights),
     /// Draw by draw, for samples too large for weights.
-    Draws(Stream),
+    Draws(Stream, Shape),
+}
+
+impl Source {
+    /// The resamples of samples of one size; `reused` when several groups or chunks share them.
+    pub(crate) fn new(simd: Simd, stream: Stream, n: u32, shape: Shape, panels: usize, reused: bool) -> Self {
+        if n <= COUNTED_UP_TO {
+            Self::Weights(Weights::new(simd, stream, n, shape, panels, reused))
+        } else {
+            Self::Draws(stream, shape)
+        }
+    }
+
+    /// Sums of the columns over one panel of resamples: `sums[column * LANES + lane]`.
+    pub(crate) fn sums(
+        &self,
+        simd: Simd,
+        panel: usize,
+        columns: &[&[f64]],
+        sums: &mut [f64],
+        buffers: &mut (Vec<f64>, Vec<u16>),
+    ) {
+        match self {
+            Self::Weights(weights) => {
+                weights.panel(panel, &mut buffers.0, &mut buffers.1);
+                simd.weighted_sums(&buffers.0, columns, sums);
+            }
+            Self::Draws(stream, Shape::Mean) => {
+                simd.gathered_sums(stream, (panel * LANES) as u32, columns, sums);
+            }
+            Self::Draws(stream, shape) => {
+                counted_sums(simd, stream, (panel * LANES) as u32, *shape, columns, sums);
+            }
+        }
+    }
 }
 
 /// Intervals of the given groups of a batch, none of which is trivial.
@@ -45,11 +79,7 @@ pub(crate) fn intervals(
     };
     let source = |n: u32, sub: u32| {
         let stream = Stream { seed: request.seed, stream: batch.stream, tag: Tag::Bootstrap, sub };
-        if n <= COUNTED_UP_TO {
-            Source::Weights(Weights::new(simd, stream, n, plan.shape, panels, groups.len() > chunk))
-        } else {
-            Source::Draws(stream)
-        }
+        Source::new(simd, stream, n, plan.shape, panels, groups.len() > chunk)
     };
     let first = source(batch.n, 0);
     let second = plan.second.is_some().then(|| source(batch.n_second, 1));
@@ -60,10 +90,10 @@ pub(crate) fn intervals(
             .collect();
         let studentized = request.method == Method::Studentized;
         let firsts: Vec<&[f64]> = samples.iter().map(|sample| sample.first.as_slice()).collect();
-        let first = Sums::new(simd, &first, plan.shape, &firsts, studentized, panels)?;
+        let first = Sums::new(simd, &first, &firsts, studentized, panels)?;
         let second = second.as_ref().map(|second| {
             let seconds: Vec<&[f64]> = samples.iter().map(|sample| sample.second.as_slice()).collect();
-            Sums::new(simd, second, plan.shape, &seconds, studentized, panels)
+            Sums::new(simd, second, &seconds, studentized, panels)
         });
         let second = second.transpose()?;
         let finish = |scratch: &mut Scratch, (index, sample): (usize, &Centred)| {
@@ -99,7 +129,6 @@ impl Sums {
     fn new(
         simd: Simd,
         source: &Source,
-        shape: Shape,
         samples: &[&[f64]],
         studentized: bool,
         panels: usize,
@@ -116,17 +145,8 @@ impl Sums {
         let out_of_memory = |_| KernelError::OutOfMemory { need: (panels * width * 8) as u64, free: 0 };
         values.try_reserve_exact(panels * width).map_err(out_of_memory)?;
         values.resize(panels * width, 0.0);
-        let fill = |buffers: &mut (Vec<f64>, Vec<u16>), (panel, sums): (usize, &mut [f64])| match source {
-            Source::Weights(weights) => {
-                weights.panel(panel, &mut buffers.0, &mut buffers.1);
-                simd.weighted_sums(&buffers.0, &columns, sums);
-            }
-            Source::Draws(stream) if shape == Shape::Mean => {
-                simd.gathered_sums(stream, (panel * LANES) as u32, &columns, sums);
-            }
-            Source::Draws(stream) => {
-                counted_sums(simd, stream, (panel * LANES) as u32, shape, &columns, sums)
-            }
+        let fill = |buffers: &mut (Vec<f64>, Vec<u16>), (panel, sums): (usize, &mut [f64])| {
+            source.sums(simd, panel, &columns, sums, buffers);
         };
         values.par_chunks_mut(width).enumerate().for_each_init(Default::default, fill);
         Ok(Self { values, columns: columns.len(), studentized })
@@ -198,7 +218,11 @@ impl Drawn<'_> {
             }
         }
         values.truncate(self.resamples);
-        let se = self.standard_deviation(values, target.theta) / target.divisor;
+        let [bias, deviation] = self.moments(values, target.theta);
+        let se = deviation / target.divisor;
+        let studentized = self.first.studentized;
+        let skewness = if studentized { 0.0 } else { target.acceleration() };
+        let moments = (!studentized && deviation > 0.0).then_some([target.theta + bias, deviation, skewness]);
         let mut dropped_share = 0.0;
         if self.first.studentized {
             self.studentize(target, values, variances);
@@ -207,7 +231,7 @@ impl Drawn<'_> {
         let ends = if values.is_empty() {
             None
         } else {
-            target.ends(&mut Sample { simd: self.simd, values, selector })
+            target.ends(&mut Sample { simd: self.simd, values, selector, moments })
         };
         target.interval(ends, se, dropped_share, flags, Computation::Resampling)
     }
@@ -231,22 +255,24 @@ impl Drawn<'_> {
         values.retain(|_| variances.next().is_some_and(|&variance| variance > 0.0));
     }
 
-    /// Standard deviation (divisor B - 1) of replicates around a value near their mean.
-    fn standard_deviation(&self, values: &[f64], near: f64) -> f64 {
+    /// Mean distance of replicates from a value near their mean, and their standard deviation (divisor B - 1).
+    fn moments(&self, values: &[f64], near: f64) -> [f64; 2] {
         let count = values.len() as f64;
         if count < 2.0 {
-            return f64::NAN;
+            return [f64::NAN; 2];
         }
         let [sum, square] = self.simd.deviation_sums(values, near);
-        ((square - sum * (sum / count)).max(0.0) / (count - 1.0)).sqrt()
+        [sum / count, ((square - sum * (sum / count)).max(0.0) / (count - 1.0)).sqrt()]
     }
 }
 
 /// Drawn replicates as a distribution.
-struct Sample<'a> {
-    simd: Simd,
-    values: &'a mut [f64],
-    selector: &'a mut Selector,
+pub(crate) struct Sample<'a> {
+    pub(crate) simd: Simd,
+    pub(crate) values: &'a mut [f64],
+    pub(crate) selector: &'a mut Selector,
+    /// Mean, standard deviation and about a sixth of the skewness, where known: they say where quantiles lie.
+    pub(crate) moments: Option<[f64; 3]>,
 }
 
 impl Replicates for Sample<'_> {
@@ -256,6 +282,14 @@ impl Replicates for Sample<'_> {
     }
 
     fn quantiles(&mut self, probabilities: [f64; 2]) -> [f64; 2] {
-        self.selector.quantiles(self.simd, self.values, probabilities)
+        let Some([mean, deviation, skewness]) = self.moments else {
+            return self.selector.quantiles(self.simd, self.values, probabilities);
+        };
+        // Cornish & Fisher's expansion.
+        let guess = |probability: f64| {
+            let z = normal_quantile(probability);
+            mean + deviation * (z + skewness * (z * z - 1.0))
+        };
+        self.selector.quantiles_near(self.simd, self.values, probabilities, guess)
     }
 }

@@ -1,7 +1,9 @@
 //! How often 95 % intervals hold the truth, against published simulation figures.
 
 use kernels::rng::{Stream, Tag, uniform, words64};
-use kernels::{Backend, BootstrapRequest, CpuBackend, Method, Samples, Statistic};
+use kernels::{BootstrapRequest, Method, Samples, Statistic};
+
+use crate::shared::backend;
 
 /// Standard normal numbers by Box and Muller's transform.
 fn normals(count: usize) -> Vec<f64> {
@@ -26,7 +28,7 @@ fn intervals_of_normal_samples_cover_as_often_as_simulations_say() {
             [Method::Percentile, Method::Bca, Method::Studentized].into_iter().zip(expected)
         {
             let request = BootstrapRequest::new(samples, Statistic::Mean).method(method).resamples(1_999);
-            let out = CpuBackend::new().bootstrap(&request).unwrap();
+            let out = backend().bootstrap(&request).unwrap();
             let covered =
                 out.low.iter().zip(&out.high).filter(|(low, high)| **low <= 0.0 && 0.0 <= **high).count();
             let share = covered as f64 / GROUPS as f64;

@@ -1,13 +1,13 @@
 //! Samples at the edges: empty, single, constant, tied, far from zero, near the largest double.
 
-use kernels::{
-    Backend, BootstrapOutput, BootstrapRequest, Computation, CpuBackend, Flags, Method, Samples, Statistic,
-};
+use kernels::{BootstrapOutput, BootstrapRequest, Computation, Flags, Method, Samples, Statistic};
+
+use crate::shared::backend;
 
 fn bootstrap(values: &[f64], offsets: &[u32], statistic: Statistic, method: Method) -> BootstrapOutput {
     let request =
         BootstrapRequest::new(Samples { values, offsets }, statistic).method(method).resamples(2_000);
-    CpuBackend::new().bootstrap(&request).unwrap()
+    backend().bootstrap(&request).unwrap()
 }
 
 fn difference(first: &[f64], second: &[f64], method: Method) -> BootstrapOutput {
@@ -16,7 +16,7 @@ fn difference(first: &[f64], second: &[f64], method: Method) -> BootstrapOutput 
         Samples { values: first, offsets: &first_offsets },
         Samples { values: second, offsets: &second_offsets },
     );
-    CpuBackend::new().bootstrap(&request.method(method).resamples(2_000)).unwrap()
+    backend().bootstrap(&request.method(method).resamples(2_000)).unwrap()
 }
 
 #[test]
@@ -140,10 +140,10 @@ fn one_resample_is_enough_for_an_answer() {
     let values: Vec<f64> = (0..50).map(f64::from).collect();
     let request =
         BootstrapRequest::new(Samples { values: &values, offsets: &[0, 50] }, Statistic::Mean).resamples(1);
-    let out = CpuBackend::new().bootstrap(&request.method(Method::Percentile)).unwrap();
+    let out = backend().bootstrap(&request.method(Method::Percentile)).unwrap();
     assert_eq!(out.low, out.high);
     assert!(out.se[0].is_nan());
-    let out = CpuBackend::new().bootstrap(&request.method(Method::Bca)).unwrap();
+    let out = backend().bootstrap(&request.method(Method::Bca)).unwrap();
     assert!(out.flags[0].contains(Flags::NO_INTERVAL) && out.low[0].is_nan());
 }
 

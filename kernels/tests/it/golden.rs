@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 
 use kernels::describe::{self, Moments};
-use kernels::{
-    Backend, BootstrapOutput, BootstrapRequest, CpuBackend, Flags, KernelError, Method, Samples, Statistic,
-};
+use kernels::{BootstrapOutput, BootstrapRequest, Flags, KernelError, Method, Samples, Statistic};
 use serde_json::Value;
 
-use crate::shared::{assert_close, number, numbers, tolerances, vectors};
+use crate::shared::{assert_close, backend, number, numbers, tolerances, vectors};
 
 /// What was compared, and what was left out for which reason.
 #[derive(Default)]
@@ -43,8 +41,7 @@ impl Case<'_> {
         let second = self.second.as_ref().map(|values| Samples { values, offsets: &offsets });
         let request = BootstrapRequest::new(first, self.statistic);
         let request = BootstrapRequest { second, ..request };
-        CpuBackend::new()
-            .bootstrap(&request.method(method).level(level).resamples(resamples).seed(20_260_729))
+        backend().bootstrap(&request.method(method).level(level).resamples(resamples).seed(20_260_729))
     }
 
     fn is_quantile(&self) -> bool {
@@ -78,6 +75,7 @@ fn statistic(name: &str) -> Option<Statistic> {
         "iqm" => Statistic::Iqm,
         "max" => Statistic::Quantile(1.0),
         "mean_diff" => Statistic::MeanDifference,
+        "sd" => Statistic::StandardDeviation,
         _ => return None,
     })
 }
@@ -219,7 +217,7 @@ fn one_task_aggregates_match_rliable() {
                 let samples = Samples { values: &scores, offsets: &offsets };
                 let request =
                     BootstrapRequest::new(samples, statistic).method(Method::Percentile).resamples(50_000);
-                let out = CpuBackend::new().bootstrap(&request).unwrap();
+                let out = backend().bootstrap(&request).unwrap();
                 for (end, bounds) in
                     [out.low[0], out.high[0]].into_iter().zip(expected["bounds_B50000"].as_array().unwrap())
                 {
@@ -358,7 +356,7 @@ fn bootstrap_vector(vector: &Value, values: &[f64], tally: &mut Tally) {
     let offsets = [0, values.len() as u32];
     let request =
         BootstrapRequest::new(Samples { values, offsets: &offsets }, Statistic::Mean).method(method);
-    let result = CpuBackend::new().bootstrap(&request);
+    let result = backend().bootstrap(&request);
     let expected = &vector["expected"];
     match (expected["error"].as_str(), expected["warning"].as_str()) {
         (Some("nonfinite_value"), _) => assert_eq!(result.unwrap_err().code(), "nonfinite_value"),
@@ -372,7 +370,7 @@ fn bootstrap_vector(vector: &Value, values: &[f64], tally: &mut Tally) {
             }
         }
         // The vector on reproducibility: its promise is tested for many samples elsewhere.
-        _ => assert_eq!(result.unwrap(), CpuBackend::new().bootstrap(&request).unwrap()),
+        _ => assert_eq!(result.unwrap(), backend().bootstrap(&request).unwrap()),
     }
     tally.compared += 1;
 }

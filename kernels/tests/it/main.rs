@@ -4,10 +4,20 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod coverage;
+#[cfg(all(feature = "cuda", target_os = "linux"))]
+mod cuda;
+#[cfg(all(feature = "cuda", target_os = "linux"))]
+mod cuda_cases;
+#[cfg(all(feature = "cuda", target_os = "linux"))]
+mod cuda_emulator;
+mod cuda_sources;
 mod edges;
 mod golden;
 mod importance;
 mod importance_edges;
 mod invariance;
+mod permutation;
 mod shared;
+mod statistics;
 mod stratified;
+mod structured;

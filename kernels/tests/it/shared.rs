@@ -1,7 +1,9 @@
-//! The folder of expected values, which a fresh checkout does not have.
+//! The folder of expected values, which a fresh checkout does not have, and the device that is tested.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use kernels::{Backend, CpuBackend, Policy};
 use serde_json::Value;
 
 /// The shared folder: `RUNLAKE_SHARED`, or `shared` beside any ancestor of this crate.
@@ -11,6 +13,14 @@ pub(crate) fn shared() -> Option<PathBuf> {
     }
     let ancestors = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
     ancestors.map(|ancestor| ancestor.join("shared")).find(|folder| folder.join("DESIGN.md").is_file())
+}
+
+/// The device that is tested: the CPU, or the one that `RUNLAKE_DEVICE` names.
+pub(crate) fn backend() -> Arc<dyn Backend> {
+    match std::env::var_os("RUNLAKE_DEVICE") {
+        None => Arc::new(CpuBackend::new()),
+        Some(_) => kernels::select(Policy::Auto).unwrap().backend,
+    }
 }
 
 /// The vectors of one golden file, `None` (after saying so) where the folder is absent.

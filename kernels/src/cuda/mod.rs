@@ -1,0 +1,137 @@
+//! The CUDA backend: the driver is opened at run time, kernels are PTX made ahead, and answers equal those of the CPU
+//! bit for bit.
+//!
+//! The folder `kernels/cuda` holds the kernels, `kernels/emu` a driver that runs them on a CPU. This is one of the two
+//! places of the crate with `unsafe` code: calls of the driver, whose handles live as long as the values that own them.
+#![allow(unsafe_code)]
+
+mod bootstrap;
+mod ceiling;
+mod chunk;
+mod cost;
+mod device;
+mod fastest;
+mod lane;
+mod module;
+mod probe;
+mod ranks;
+
+use std::sync::Arc;
+
+use crate::backend::{Backend, BackendInfo, Cost, Request};
+use crate::cpu::{CpuBackend, in_units_of_the_statistic, output, without_resampling};
+use crate::error::{KernelError, Reason};
+use crate::importance::{Forest, ForestRequest};
+use crate::permutation::{PermutationOutput, PermutationRequest};
+use crate::plan::{Form, Plan, check};
+use crate::request::{BootstrapOutput, BootstrapRequest, Provenance};
+use crate::rng::RNG_VERSION;
+pub use ceiling::Ceilings;
+use device::Device;
+pub(crate) use fastest::FastestBackend;
+
+/// How much memory of the device one request may take. Larger requests are cut into chunks; no bit of the answer
+/// depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CudaMemory {
+    /// Half of what is free.
+    #[default]
+    HalfOfFree,
+    /// At most so many bytes, and at most half of what is free.
+    AtMost(u64),
+}
+
+/// Computes on one CUDA device, and never falls back to the CPU because of an error. What needs no resampling (exact
+/// distributions, constant groups) is computed on the host with every backend.
+#[derive(Debug, Clone)]
+pub struct CudaBackend {
+    device: Arc<Device>,
+    memory: CudaMemory,
+}
+
+impl CudaBackend {
+    /// Opens a device, or takes the one that this process has open.
+    ///
+    /// # Errors
+    /// [`KernelError::Unavailable`] with the reason when there is no driver, no such device or one that is too old,
+    /// [`KernelError::Poisoned`] when it failed earlier in this process.
+    pub fn new(ordinal: u32) -> Result<Self, KernelError> {
+        Ok(Self { device: Device::open(ordinal)?, memory: CudaMemory::HalfOfFree })
+    }
+
+    /// Measures what the device can do at most; takes about a second.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn ceilings(&self) -> Result<Ceilings, KernelError> {
+        ceiling::measure(&self.device)
+    }
+
+    /// The same device with another limit of memory.
+    pub fn with_memory(self, memory: CudaMemory) -> Self {
+        Self { memory, ..self }
+    }
+}
+
+impl Backend for CudaBackend {
+    fn info(&self) -> BackendInfo {
+        BackendInfo { name: "cuda", device: self.device.description().to_owned(), rng_version: RNG_VERSION }
+    }
+
+    fn estimate(&self, request: &Request<'_>) -> Result<Cost, KernelError> {
+        let on_host = CpuBackend::new().estimate(request)?;
+        match request {
+            Request::Bootstrap(request) => {
+                Ok(cost::bootstrap(&self.device, request, check(request)?, on_host))
+            }
+            Request::Permutation(_) | Request::Forest(_) => Ok(on_host),
+        }
+    }
+
+    fn bootstrap(&self, request: &BootstrapRequest<'_>) -> Result<BootstrapOutput, KernelError> {
+        self.device.usable()?;
+        let plan = Plan::new(request)?;
+        if !has_kernel(plan.form) {
+            return on_host(request.statistic.name()).bootstrap(request);
+        }
+        let mut intervals = Vec::with_capacity(request.samples.groups());
+        let mut drawn = Vec::new();
+        for (index, batch) in plan.batches.iter().enumerate() {
+            let (done, groups) = without_resampling(&plan, batch);
+            intervals.extend(done);
+            if !groups.is_empty() {
+                drawn.push((index, groups));
+            }
+        }
+        if !drawn.is_empty() {
+            intervals.extend(bootstrap::intervals(&self.device, self.memory, &plan, &drawn)?);
+        }
+        in_units_of_the_statistic(&plan, &mut intervals);
+        let provenance = Provenance { rng_version: RNG_VERSION, backend: "cuda", fallback: None };
+        Ok(output(&plan, intervals, provenance))
+    }
+
+    fn permutation(&self, request: &PermutationRequest<'_>) -> Result<PermutationOutput, KernelError> {
+        self.device.usable()?;
+        on_host("permutation tests").permutation(request)
+    }
+
+    fn forest(&self, request: &ForestRequest<'_>) -> Result<Forest, KernelError> {
+        self.device.usable()?;
+        on_host("forests").forest(request)
+    }
+}
+
+/// The CPU, for what has no kernel yet; the answer says so.
+fn on_host(what: &'static str) -> CpuBackend {
+    CpuBackend::new().with_fallback(Reason::NoKernel(what))
+}
+
+/// Whether the kernels know how to resample this.
+fn has_kernel(form: Form) -> bool {
+    match form {
+        // Quantiles among them are exact, on the host.
+        Form::Linear(_) => true,
+        Form::Moment(_) | Form::Improvement => false,
+    }
+}

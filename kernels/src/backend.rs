@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::cpu::CpuBackend;
 use crate::error::{KernelError, Reason};
+use crate::permutation::{PermutationOutput, PermutationRequest};
 use crate::request::{BootstrapOutput, BootstrapRequest};
 
 /// A device that answers whole batches. Calls block until the answer is complete.
@@ -23,6 +24,13 @@ pub trait Backend: Send + Sync {
     /// [`KernelError::Invalid`] when the request is malformed or a value is not finite,
     /// [`KernelError::Unsupported`] for a method that the statistic does not have, and device errors.
     fn bootstrap(&self, request: &BootstrapRequest<'_>) -> Result<BootstrapOutput, KernelError>;
+
+    /// Permutation tests of all comparisons.
+    ///
+    /// # Errors
+    /// [`KernelError::Invalid`] when the request is malformed or a value is not finite,
+    /// [`KernelError::Unsupported`] for a statistic that does not fit the design, and device errors.
+    fn permutation(&self, request: &PermutationRequest<'_>) -> Result<PermutationOutput, KernelError>;
 }
 
 /// Any request, for [`Backend::estimate`].
@@ -31,6 +39,8 @@ pub trait Backend: Send + Sync {
 pub enum Request<'a> {
     /// A bootstrap.
     Bootstrap(&'a BootstrapRequest<'a>),
+    /// Permutation tests.
+    Permutation(&'a PermutationRequest<'a>),
 }
 
 /// What a backend runs on.

@@ -152,6 +152,26 @@ pub enum Invalid {
         /// Groups of the second sample.
         second: usize,
     },
+    /// A pair of a comparison names a group that does not exist.
+    #[error("pair {pair} names group {group}, but there are {groups} groups")]
+    PairGroup {
+        /// Position of the pair.
+        pair: usize,
+        /// The group named.
+        group: u32,
+        /// Groups given.
+        groups: usize,
+    },
+    /// The two sides of a paired sample have different sizes.
+    #[error("group {group} has {first} values in the first sample and {second} in the second; pairs need equal numbers")]
+    PairSizes {
+        /// The group.
+        group: usize,
+        /// Values in the first sample.
+        first: u32,
+        /// Values in the second sample.
+        second: u32,
+    },
     /// The number of stream identifiers differs from the number of groups.
     #[error("independent mode needs one stream per group: {streams} streams for {groups} groups")]
     StreamCount {
@@ -174,9 +194,11 @@ impl Invalid {
             | Self::OffsetsStart { .. }
             | Self::OffsetsFall { .. }
             | Self::OffsetsEnd { .. } => "bad_offsets",
-            Self::SecondMissing { .. } | Self::SecondUnexpected { .. } | Self::GroupCounts { .. } => {
-                "bad_sample_pair"
-            }
+            Self::SecondMissing { .. }
+            | Self::SecondUnexpected { .. }
+            | Self::GroupCounts { .. }
+            | Self::PairGroup { .. }
+            | Self::PairSizes { .. } => "bad_sample_pair",
             Self::StreamCount { .. } => "bad_streams",
         }
     }

@@ -251,7 +251,7 @@ fn leave_one_out_means(sorted: &[f64], fraction: f64) -> Vec<f64> {
 }
 
 /// The corrected tail probabilities of BCa, `None` when they diverge.
-fn bca_levels(share_below: f64, acceleration: f64, tails: [f64; 2]) -> Option<[f64; 2]> {
+pub(crate) fn bca_levels(share_below: f64, acceleration: f64, tails: [f64; 2]) -> Option<[f64; 2]> {
     let bias = normal_quantile(share_below);
     let levels = tails.map(|tail| {
         let shifted = bias + normal_quantile(tail);

@@ -19,6 +19,7 @@
 //! # Where things are
 //! - [`rng`]: the counter-based generator; its rules are a versioned contract.
 //! - [`request`](BootstrapRequest) and [`backend`](Backend): what callers see.
+//! - [`PermutationRequest`]: permutation tests of all groups, exact or drawn.
 //! - `plan`: checks and canonical samples, shared by all backends.
 //! - [`stratified_bootstrap`]: one statistic over several tasks, resampled within each.
 //! - `interval`, `exact`: from resampled sums, or without resampling, to interval ends.
@@ -30,15 +31,22 @@ pub mod describe;
 mod error;
 mod exact;
 mod interval;
+mod moment;
+mod permutation;
 mod plan;
 mod request;
 pub mod rng;
 mod select;
 mod stratified;
+mod summary;
 
 pub use backend::{Backend, BackendInfo, Cost, Policy, Request, Selection, select};
 pub use cpu::{CpuBackend, InstructionSet};
 pub use error::{Invalid, KernelError, Reason};
+pub use permutation::{
+    Design, MAX_EXACT, PermutationComputation, PermutationOutput, PermutationRequest, PermutationStatistic,
+    all_pairs,
+};
 pub use request::{
     BootstrapOutput, BootstrapRequest, Computation, Flags, MAX_RESAMPLES, Method, Provenance, Samples,
     Statistic, Streams,

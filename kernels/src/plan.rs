@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use crate::describe::{self, exponent_above, scale_by_power_of_two};
 use crate::error::{Invalid, KernelError};
+use crate::moment::Moment;
 use crate::request::{BootstrapRequest, MAX_RESAMPLES, Method, Samples, Statistic, Streams};
 
 /// A statistic reduced to the weights it puts on a resample.
@@ -23,9 +24,22 @@ pub(crate) enum Shape {
     Quantile(f64),
 }
 
+/// How the replicates of a statistic are made.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Form {
+    /// One weighted sum of each sample.
+    Linear(Shape),
+    /// Several sums, and a formula.
+    Moment(Moment),
+    /// Counts of pairs.
+    Improvement,
+}
+
 /// A checked request with canonical samples.
 pub(crate) struct Plan<'a> {
     pub(crate) request: &'a BootstrapRequest<'a>,
+    pub(crate) form: Form,
+    /// The shape of a linear form, else that of plain sums.
     pub(crate) shape: Shape,
     pub(crate) first: Sorted<'a>,
     pub(crate) second: Option<Sorted<'a>>,
@@ -119,11 +133,18 @@ impl Centred {
 impl<'a> Plan<'a> {
     /// Checks a request and prepares its samples.
     pub(crate) fn new(request: &'a BootstrapRequest<'a>) -> Result<Self, KernelError> {
-        let shape = check(request)?;
-        let first = sort(request.samples);
-        let second = request.second.map(sort);
+        let form = check(request)?;
+        let shape = if let Form::Linear(shape) = form { shape } else { Shape::Mean };
+        let (first, second) = match (request.statistic, request.second) {
+            (Statistic::PairedDifference, Some(second)) => (differences(request.samples, second)?, None),
+            (Statistic::PairedRatio, Some(second)) => {
+                let (first, second) = sort_pairs(request.samples, second);
+                (first, Some(second))
+            }
+            (_, second) => (sort(request.samples), second.map(sort)),
+        };
         let batches = batches(request);
-        Ok(Self { request, shape, first, second, batches })
+        Ok(Self { request, form, shape, first, second, batches })
     }
 
     /// The second sample of a group, empty without one.
@@ -132,11 +153,11 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Checks everything a backend relies on and reduces the statistic to its shape.
-pub(crate) fn check(request: &BootstrapRequest<'_>) -> Result<Shape, KernelError> {
+/// Checks everything a backend relies on and reduces the statistic to its form.
+pub(crate) fn check(request: &BootstrapRequest<'_>) -> Result<Form, KernelError> {
     let BootstrapRequest { samples, second, statistic, method, level, resamples, seed: _, streams } =
         *request;
-    let shape = check_statistic(statistic, method)?;
+    let form = check_statistic(statistic, method)?;
     if !(level > 0.0 && level < 1.0) {
         return Err(Invalid::Level(level).into());
     }
@@ -144,15 +165,18 @@ pub(crate) fn check(request: &BootstrapRequest<'_>) -> Result<Shape, KernelError
         return Err(Invalid::Resamples { got: resamples, max: MAX_RESAMPLES }.into());
     }
     check_samples("first", samples)?;
-    match (statistic, second) {
-        (Statistic::MeanDifference, None) => {
+    match (statistic.has_second_sample(), second) {
+        (true, None) => {
             return Err(Invalid::SecondMissing { statistic: statistic.name() }.into());
         }
-        (Statistic::MeanDifference, Some(second)) => {
-            check_samples("second", second)?;
-            let (first, second) = (samples.groups(), second.groups());
+        (true, Some(other)) => {
+            check_samples("second", other)?;
+            let (first, second) = (samples.groups(), other.groups());
             if first != second {
                 return Err(Invalid::GroupCounts { first, second }.into());
+            }
+            if statistic.is_paired() {
+                check_pairs(samples.offsets, other.offsets)?;
             }
         }
         (_, Some(_)) => return Err(Invalid::SecondUnexpected { statistic: statistic.name() }.into()),
@@ -162,13 +186,34 @@ pub(crate) fn check(request: &BootstrapRequest<'_>) -> Result<Shape, KernelError
         Streams::Independent(streams) if streams.len() != samples.groups() => {
             Err(Invalid::StreamCount { streams: streams.len(), groups: samples.groups() }.into())
         }
-        _ => Ok(shape),
+        _ => Ok(form),
     }
 }
 
-fn check_statistic(statistic: Statistic, method: Method) -> Result<Shape, KernelError> {
+/// Both sides of all pairs must be there.
+fn check_pairs(first: &[u32], second: &[u32]) -> Result<(), Invalid> {
+    let sizes = first.windows(2).map(|ends| ends[1] - ends[0]).zip(second.windows(2).map(|ends| ends[1] - ends[0]));
+    match sizes.enumerate().find(|(_, (first, second))| first != second) {
+        Some((group, (first, second))) => Err(Invalid::PairSizes { group, first, second }),
+        None => Ok(()),
+    }
+}
+
+fn check_statistic(statistic: Statistic, method: Method) -> Result<Form, KernelError> {
+    let unsupported =
+        |advice| Err(KernelError::Unsupported { method: method.name(), statistic: statistic.name(), advice });
+    let studentized = method == Method::Studentized;
     let shape = match statistic {
-        Statistic::Mean | Statistic::MeanDifference => Shape::Mean,
+        Statistic::Variance | Statistic::StandardDeviation if studentized => {
+            return unsupported("ask for BCa or percentile");
+        }
+        Statistic::ProbabilityOfImprovement if studentized => return unsupported("ask for BCa or percentile"),
+        Statistic::Variance => return Ok(Form::Moment(Moment::Variance)),
+        Statistic::StandardDeviation => return Ok(Form::Moment(Moment::Deviation)),
+        Statistic::MeanRatio => return Ok(Form::Moment(Moment::Ratio)),
+        Statistic::PairedRatio => return Ok(Form::Moment(Moment::PairedRatio)),
+        Statistic::ProbabilityOfImprovement => return Ok(Form::Improvement),
+        Statistic::Mean | Statistic::MeanDifference | Statistic::Sum | Statistic::PairedDifference => Shape::Mean,
         Statistic::Median => Shape::Quantile(0.5),
         Statistic::Quantile(probability) if (0.0..=1.0).contains(&probability) => {
             Shape::Quantile(probability)
@@ -184,12 +229,13 @@ fn check_statistic(statistic: Statistic, method: Method) -> Result<Shape, Kernel
         }
         (Shape::Quantile(_), Method::Studentized) => "ask for percentile, which is exact here",
         (Shape::Trimmed(_), Method::Studentized) => "ask for BCa or percentile",
-        _ => return Ok(shape),
+        _ => return Ok(Form::Linear(shape)),
     };
-    Err(KernelError::Unsupported { method: method.name(), statistic: statistic.name(), advice })
+    unsupported(advice)
 }
 
-fn check_samples(sample: &'static str, samples: Samples<'_>) -> Result<(), Invalid> {
+/// Checks offsets and that all values are finite.
+pub(crate) fn check_samples(sample: &'static str, samples: Samples<'_>) -> Result<(), Invalid> {
     let Samples { values, offsets } = samples;
     let (Some(&start), Some(&end)) = (offsets.first(), offsets.last()) else {
         return Err(Invalid::OffsetsEmpty { sample });
@@ -224,6 +270,28 @@ fn sort(samples: Samples<'_>) -> Sorted<'_> {
     }
     groups.par_iter_mut().with_min_len(64).for_each(|group| group.sort_unstable_by(f64::total_cmp));
     Sorted { values: sorted, offsets }
+}
+
+/// The differences of pairs, each group ascending.
+fn differences<'a>(first: Samples<'a>, second: Samples<'_>) -> Result<Sorted<'a>, Invalid> {
+    let values: Vec<f64> = first.values.iter().zip(second.values).map(|(x, y)| x - y).collect();
+    let differences = Samples { values: &values, offsets: first.offsets };
+    // Only an overflow can make a difference of finite values infinite.
+    check_samples("differences", differences)?;
+    Ok(Sorted { values: sort(differences).values, offsets: first.offsets })
+}
+
+/// Pairs ascending by the first value and then the second, group by group.
+fn sort_pairs<'a>(first: Samples<'a>, second: Samples<'a>) -> (Sorted<'a>, Sorted<'a>) {
+    // Adding zero turns -0 into +0 and changes nothing else.
+    let mut pairs: Vec<(f64, f64)> =
+        first.values.iter().zip(second.values).map(|(x, y)| (x + 0.0, y + 0.0)).collect();
+    for ends in first.offsets.windows(2) {
+        let group = &mut pairs[ends[0] as usize..ends[1] as usize];
+        group.sort_unstable_by(|left, right| left.0.total_cmp(&right.0).then(left.1.total_cmp(&right.1)));
+    }
+    let (x, y) = pairs.into_iter().unzip();
+    (Sorted { values: x, offsets: first.offsets }, Sorted { values: y, offsets: first.offsets })
 }
 
 fn batches(request: &BootstrapRequest<'_>) -> Vec<Batch> {

@@ -40,8 +40,24 @@ pub enum Statistic {
     TrimmedMean(f64),
     /// Interquartile mean: `TrimmedMean(0.25)` (Agarwal et al. 2021).
     Iqm,
-    /// Mean of the first sample minus mean of the second; the only statistic of two samples.
+    /// Mean of the first sample minus mean of the second.
     MeanDifference,
+    /// Sum of the values.
+    Sum,
+    /// Sample variance (divisor `n - 1`).
+    Variance,
+    /// Sample standard deviation, the square root of the variance.
+    StandardDeviation,
+    /// Mean of the first sample divided by the mean of the second, independent of each other.
+    MeanRatio,
+    /// Mean of the differences of pairs: value `i` of the first sample minus value `i` of the second. Pairs are
+    /// resampled together.
+    PairedDifference,
+    /// Mean of the first values of pairs divided by the mean of the second; pairs are resampled together.
+    PairedRatio,
+    /// Probability that a value of the first sample is above one of the second, ties counting half (Mann &
+    /// Whitney 1947; Agarwal et al. 2021).
+    ProbabilityOfImprovement,
 }
 
 impl Statistic {
@@ -54,7 +70,25 @@ impl Statistic {
             Self::TrimmedMean(_) => "trimmed mean",
             Self::Iqm => "interquartile mean",
             Self::MeanDifference => "mean difference",
+            Self::Sum => "sum",
+            Self::Variance => "variance",
+            Self::StandardDeviation => "standard deviation",
+            Self::MeanRatio => "mean ratio",
+            Self::PairedDifference => "paired difference",
+            Self::PairedRatio => "paired ratio",
+            Self::ProbabilityOfImprovement => "probability of improvement",
         }
+    }
+
+    /// Whether the statistic needs a second sample.
+    pub fn has_second_sample(&self) -> bool {
+        self.is_paired()
+            || matches!(self, Self::MeanDifference | Self::MeanRatio | Self::ProbabilityOfImprovement)
+    }
+
+    /// Whether value `i` of the first sample belongs to value `i` of the second.
+    pub fn is_paired(&self) -> bool {
+        matches!(self, Self::PairedDifference | Self::PairedRatio)
     }
 }
 
@@ -69,7 +103,7 @@ pub enum Method {
     /// Bias-corrected and accelerated (Efron 1987). Not for quantiles.
     #[default]
     Bca,
-    /// Bootstrap-t. For the mean and the difference of means.
+    /// Bootstrap-t. For the mean, the sum, and differences and ratios of means (with the delta method).
     Studentized,
 }
 
@@ -100,9 +134,9 @@ pub enum Streams<'a> {
 /// A bootstrap of all groups of one query.
 #[derive(Debug, Clone, Copy)]
 pub struct BootstrapRequest<'a> {
-    /// The samples; for a difference, the samples that count positive.
+    /// The samples; for a difference the samples that count positive, for a ratio the numerator.
     pub samples: Samples<'a>,
-    /// The second samples of a difference, group by group.
+    /// The second samples of statistics that have two, group by group.
     pub second: Option<Samples<'a>>,
     /// What to estimate.
     pub statistic: Statistic,
@@ -143,6 +177,22 @@ impl<'a> BootstrapRequest<'a> {
     /// [`BootstrapRequest::new`].
     pub fn mean_difference(first: Samples<'a>, second: Samples<'a>) -> Self {
         Self { second: Some(second), ..Self::new(first, Statistic::MeanDifference) }
+    }
+
+    /// A request for a statistic of two samples, with the defaults of [`BootstrapRequest::new`].
+    ///
+    /// ```
+    /// use kernels::{Backend, BootstrapRequest, CpuBackend, Samples, Statistic};
+    ///
+    /// let faster = Samples { values: &[0.8, 0.9, 0.7, 1.0], offsets: &[0, 4] };
+    /// let slower = Samples { values: &[1.6, 1.7, 1.9, 1.8], offsets: &[0, 4] };
+    /// let request = BootstrapRequest::two_samples(faster, slower, Statistic::MeanRatio);
+    /// let out = CpuBackend::new().bootstrap(&request)?;
+    /// assert!(out.low[0] < 3.4 / 7.0 && 3.4 / 7.0 < out.high[0]);
+    /// # Ok::<(), kernels::KernelError>(())
+    /// ```
+    pub fn two_samples(first: Samples<'a>, second: Samples<'a>, statistic: Statistic) -> Self {
+        Self { second: Some(second), ..Self::new(first, statistic) }
     }
 
     /// The same request with another method.
@@ -207,8 +257,15 @@ impl Flags {
     pub const DROPPED_RESAMPLES: Self = Self(1 << 5);
     /// No interval: the BCa correction diverges at this level, or no resample was left.
     pub const NO_INTERVAL: Self = Self(1 << 6);
+    /// Ratios: a resample or relabelling can make the denominator zero or change its sign. Bootstrap:
+    /// [`BootstrapOutput::dropped_share`] says how many did; when more than a quarter of one minus the level,
+    /// there is no interval. Permutation: there is no p-value.
+    pub const DENOMINATOR: Self = Self(1 << 7);
+    /// Probability of improvement: all values of one sample lie above all of the other, so that no resample
+    /// differs and there is no interval.
+    pub const SEPARATED: Self = Self(1 << 8);
 
-    const NAMES: [(Self, &'static str); 7] = [
+    const NAMES: [(Self, &'static str); 9] = [
         (Self::ABSENT, "absent"),
         (Self::DEGENERATE, "degenerate"),
         (Self::ZERO_VARIANCE, "zero_variance"),
@@ -216,6 +273,8 @@ impl Flags {
         (Self::UNDERCOVERS, "bootstrap_undercovers"),
         (Self::DROPPED_RESAMPLES, "dropped_resamples"),
         (Self::NO_INTERVAL, "no_interval"),
+        (Self::DENOMINATOR, "denominator_near_zero"),
+        (Self::SEPARATED, "degenerate_separation"),
     ];
 
     /// No remark.
@@ -289,7 +348,9 @@ pub struct BootstrapOutput {
     pub computation: Vec<Computation>,
     /// Remarks.
     pub flags: Vec<Flags>,
-    /// Studentized: the share of resamples dropped because they have no spread; 0 otherwise.
+    /// Studentized: the share of resamples dropped because they have no spread. Ratios: also the share of those
+    /// with a denominator that is zero or of another sign than that of the sample, which count as infinite
+    /// ([`Flags::DENOMINATOR`]). 0 otherwise.
     pub dropped_share: Vec<f64>,
     /// The method asked for.
     pub method: Method,

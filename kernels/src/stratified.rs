@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use crate::describe;
 use crate::error::KernelError;
 use crate::interval::tails;
-use crate::plan::{Shape, check};
+use crate::plan::{Form, Shape, check};
 use crate::request::{BootstrapRequest, Flags, Method, Samples, Statistic};
 use crate::rng::{Stream, Tag};
 
@@ -66,7 +66,13 @@ pub fn stratified_bootstrap(request: &StratifiedRequest<'_>) -> Result<Stratifie
         .level(level)
         .resamples(resamples)
         .seed(seed);
-    let shape = check(&plain)?;
+    let Form::Linear(shape) = check(&plain)? else {
+        return Err(KernelError::Unsupported {
+            method: "stratified",
+            statistic: statistic.name(),
+            advice: "ask for the mean, a trimmed mean, the IQM or a quantile",
+        });
+    };
     let tasks = canonical(tasks);
     let mut scores = tasks.concat();
     let mut flags = Flags::empty();

@@ -1,7 +1,12 @@
 //! The CPU backend: rayon over batches, groups and panels of resamples.
 
+mod improvement;
+mod masks;
+mod moments;
+mod permutation;
 mod resample;
 pub(crate) mod simd;
+mod tables;
 mod weights;
 
 use rayon::prelude::*;
@@ -11,8 +16,9 @@ use crate::error::{KernelError, Reason};
 use crate::exact::multiset::{ENUMERATED_UP_TO, Multisets};
 use crate::exact::order::OrderStatistics;
 use crate::interval::{Interval, Target, sample_flags, trivial};
-use crate::plan::{Batch, Centred, Plan, Shape, check};
-use crate::request::{BootstrapOutput, BootstrapRequest, Provenance, Streams};
+use crate::permutation::{PermutationOutput, PermutationRequest};
+use crate::plan::{Batch, Centred, Form, Plan, Shape, check};
+use crate::request::{BootstrapOutput, BootstrapRequest, Provenance, Statistic, Streams};
 use crate::rng::RNG_VERSION;
 pub use simd::InstructionSet;
 use simd::Simd;
@@ -43,7 +49,32 @@ impl CpuBackend {
         Self { fallback: Some(reason), ..self }
     }
 
+    fn provenance(&self) -> Provenance {
+        Provenance { rng_version: RNG_VERSION, backend: "cpu", fallback: self.fallback.clone() }
+    }
+
     fn batch(&self, plan: &Plan<'_>, batch: &Batch) -> Result<Vec<(u32, Interval)>, KernelError> {
+        match plan.form {
+            Form::Linear(_) => {}
+            Form::Moment(moment) => return Ok(moments::intervals(self.simd, plan, batch, moment)),
+            Form::Improvement => return Ok(improvement::intervals(self.simd, plan, batch)),
+        }
+        let mut intervals = self.linear(plan, batch)?;
+        if plan.request.statistic == Statistic::Sum {
+            let n = f64::from(batch.n);
+            for (_, interval) in &mut intervals {
+                for number in
+                    [&mut interval.estimate, &mut interval.low, &mut interval.high, &mut interval.se]
+                {
+                    *number *= n;
+                }
+            }
+        }
+        Ok(intervals)
+    }
+
+    /// Intervals of statistics that are one weighted sum of each sample.
+    fn linear(&self, plan: &Plan<'_>, batch: &Batch) -> Result<Vec<(u32, Interval)>, KernelError> {
         let mut intervals = Vec::with_capacity(batch.groups.len());
         let mut groups = Vec::with_capacity(batch.groups.len());
         for &group in &batch.groups {
@@ -96,18 +127,26 @@ impl Backend for CpuBackend {
     }
 
     fn estimate(&self, request: &Request<'_>) -> Result<Cost, KernelError> {
-        let Request::Bootstrap(request) = request;
-        let shape = check(request)?;
-        Ok(estimate_bootstrap(self.simd.instruction_set(), request, shape))
+        let set = self.simd.instruction_set();
+        match request {
+            Request::Bootstrap(request) => Ok(estimate_bootstrap(set, request, check(request)?)),
+            Request::Permutation(request) => {
+                crate::permutation::plan::check(request)?;
+                Ok(permutation::estimate(set, request))
+            }
+        }
     }
 
     fn bootstrap(&self, request: &BootstrapRequest<'_>) -> Result<BootstrapOutput, KernelError> {
         let plan = Plan::new(request)?;
         let batches: Result<Vec<Vec<(u32, Interval)>>, KernelError> =
             plan.batches.par_iter().map(|batch| self.batch(&plan, batch)).collect();
-        let provenance =
-            Provenance { rng_version: RNG_VERSION, backend: "cpu", fallback: self.fallback.clone() };
-        Ok(output(&plan, batches?.concat(), provenance))
+        Ok(output(&plan, batches?.concat(), self.provenance()))
+    }
+
+    fn permutation(&self, request: &PermutationRequest<'_>) -> Result<PermutationOutput, KernelError> {
+        let plan = crate::permutation::plan::Plan::new(request)?;
+        Ok(permutation::run(self.simd, &plan, self.provenance()))
     }
 }
 
@@ -126,10 +165,9 @@ fn output(plan: &Plan<'_>, intervals: Vec<(u32, Interval)>, provenance: Provenan
         se: column(|interval| interval.se),
         dropped_share: column(|interval| interval.dropped_share),
         n: (0..groups).map(|group| plan.first.size(group)).collect(),
-        n_second: plan
-            .second
-            .as_ref()
-            .map_or_else(Vec::new, |second| (0..groups).map(|group| second.size(group)).collect()),
+        n_second: plan.request.second.map_or_else(Vec::new, |second| {
+            second.offsets.windows(2).map(|ends| ends[1] - ends[0]).collect()
+        }),
         computation: by_group.iter().flatten().map(|interval| interval.computation).collect(),
         flags: by_group.iter().flatten().map(|interval| interval.flags).collect(),
         method: plan.request.method,
@@ -138,7 +176,7 @@ fn output(plan: &Plan<'_>, intervals: Vec<(u32, Interval)>, provenance: Provenan
 }
 
 /// Rates per thread and second, measured on one server core; only the order of magnitude matters.
-fn estimate_bootstrap(set: InstructionSet, request: &BootstrapRequest<'_>, shape: Shape) -> Cost {
+fn estimate_bootstrap(set: InstructionSet, request: &BootstrapRequest<'_>, form: Form) -> Cost {
     let (products_rate, draws_rate) = match set {
         InstructionSet::Avx512 => (1.2e10, 6e8),
         InstructionSet::Avx2 => (7e9, 5e8),
@@ -150,7 +188,7 @@ fn estimate_bootstrap(set: InstructionSet, request: &BootstrapRequest<'_>, shape
     let groups = request.samples.groups() as f64;
     let values =
         (request.samples.values.len() + request.second.map_or(0, |second| second.values.len())) as f64;
-    if matches!(shape, Shape::Quantile(_)) {
+    if matches!(form, Form::Linear(Shape::Quantile(_))) {
         // Some 130 evaluations of the distribution, each in the order of the group's size.
         let operations = 130.0 * values;
         return Cost { operations, bytes: 8.0 * values, seconds: operations / 1e8 / threads };

@@ -16,11 +16,45 @@ use crate::select::Selector;
 const CHUNK_BYTES: usize = 2 << 20;
 
 /// Where the sums of one sample of a batch come from.
-enum Source {
+pub(crate) enum Source {
     /// Weights times sorted samples.
     Weights(Weights),
     /// Draw by draw, for samples too large for weights.
-    Draws(Stream),
+    Draws(Stream, Shape),
+}
+
+impl Source {
+    /// The resamples of samples of one size; `reused` when several groups or chunks share them.
+    pub(crate) fn new(simd: Simd, stream: Stream, n: u32, shape: Shape, panels: usize, reused: bool) -> Self {
+        if n <= COUNTED_UP_TO {
+            Self::Weights(Weights::new(simd, stream, n, shape, panels, reused))
+        } else {
+            Self::Draws(stream, shape)
+        }
+    }
+
+    /// Sums of the columns over one panel of resamples: `sums[column * LANES + lane]`.
+    pub(crate) fn sums(
+        &self,
+        simd: Simd,
+        panel: usize,
+        columns: &[&[f64]],
+        sums: &mut [f64],
+        buffers: &mut (Vec<f64>, Vec<u16>),
+    ) {
+        match self {
+            Self::Weights(weights) => {
+                weights.panel(panel, &mut buffers.0, &mut buffers.1);
+                simd.weighted_sums(&buffers.0, columns, sums);
+            }
+            Self::Draws(stream, Shape::Mean) => {
+                simd.gathered_sums(stream, (panel * LANES) as u32, columns, sums);
+            }
+            Self::Draws(stream, shape) => {
+                counted_sums(simd, stream, (panel * LANES) as u32, *shape, columns, sums);
+            }
+        }
+    }
 }
 
 /// Intervals of the given groups of a batch, none of which is trivial.
@@ -45,11 +79,7 @@ pub(crate) fn intervals(
     };
     let source = |n: u32, sub: u32| {
         let stream = Stream { seed: request.seed, stream: batch.stream, tag: Tag::Bootstrap, sub };
-        if n <= COUNTED_UP_TO {
-            Source::Weights(Weights::new(simd, stream, n, plan.shape, panels, groups.len() > chunk))
-        } else {
-            Source::Draws(stream)
-        }
+        Source::new(simd, stream, n, plan.shape, panels, groups.len() > chunk)
     };
     let first = source(batch.n, 0);
     let second = plan.second.is_some().then(|| source(batch.n_second, 1));
@@ -60,10 +90,10 @@ pub(crate) fn intervals(
             .collect();
         let studentized = request.method == Method::Studentized;
         let firsts: Vec<&[f64]> = samples.iter().map(|sample| sample.first.as_slice()).collect();
-        let first = Sums::new(simd, &first, plan.shape, &firsts, studentized, panels)?;
+        let first = Sums::new(simd, &first, &firsts, studentized, panels)?;
         let second = second.as_ref().map(|second| {
             let seconds: Vec<&[f64]> = samples.iter().map(|sample| sample.second.as_slice()).collect();
-            Sums::new(simd, second, plan.shape, &seconds, studentized, panels)
+            Sums::new(simd, second, &seconds, studentized, panels)
         });
         let second = second.transpose()?;
         let finish = |scratch: &mut Scratch, (index, sample): (usize, &Centred)| {
@@ -99,7 +129,6 @@ impl Sums {
     fn new(
         simd: Simd,
         source: &Source,
-        shape: Shape,
         samples: &[&[f64]],
         studentized: bool,
         panels: usize,
@@ -116,17 +145,8 @@ impl Sums {
         let out_of_memory = |_| KernelError::OutOfMemory { need: (panels * width * 8) as u64, free: 0 };
         values.try_reserve_exact(panels * width).map_err(out_of_memory)?;
         values.resize(panels * width, 0.0);
-        let fill = |buffers: &mut (Vec<f64>, Vec<u16>), (panel, sums): (usize, &mut [f64])| match source {
-            Source::Weights(weights) => {
-                weights.panel(panel, &mut buffers.0, &mut buffers.1);
-                simd.weighted_sums(&buffers.0, &columns, sums);
-            }
-            Source::Draws(stream) if shape == Shape::Mean => {
-                simd.gathered_sums(stream, (panel * LANES) as u32, &columns, sums);
-            }
-            Source::Draws(stream) => {
-                counted_sums(simd, stream, (panel * LANES) as u32, shape, &columns, sums)
-            }
+        let fill = |buffers: &mut (Vec<f64>, Vec<u16>), (panel, sums): (usize, &mut [f64])| {
+            source.sums(simd, panel, &columns, sums, buffers);
         };
         values.par_chunks_mut(width).enumerate().for_each_init(Default::default, fill);
         Ok(Self { values, columns: columns.len(), studentized })
@@ -243,10 +263,10 @@ impl Drawn<'_> {
 }
 
 /// Drawn replicates as a distribution.
-struct Sample<'a> {
-    simd: Simd,
-    values: &'a mut [f64],
-    selector: &'a mut Selector,
+pub(crate) struct Sample<'a> {
+    pub(crate) simd: Simd,
+    pub(crate) values: &'a mut [f64],
+    pub(crate) selector: &'a mut Selector,
 }
 
 impl Replicates for Sample<'_> {

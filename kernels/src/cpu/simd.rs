@@ -81,7 +81,39 @@ impl InstructionSet {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Simd(InstructionSet);
 
+/// Portable code that is worth compiling for each instruction set. `compute` and everything that it calls must be
+/// `#[inline(always)]`, or it is compiled for the oldest processor.
+pub(crate) trait Portable {
+    /// What it computes.
+    type Output;
+    /// Does the work.
+    fn compute(self) -> Self::Output;
+}
+
+#[inline(always)]
+fn run_generic<P: Portable>(work: P) -> P::Output {
+    work.compute()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512dq,avx2,fma")]
+fn run_avx512<P: Portable>(work: P) -> P::Output {
+    run_generic(work)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn run_avx2<P: Portable>(work: P) -> P::Output {
+    run_generic(work)
+}
+
 impl Simd {
+    /// Runs portable code compiled for this instruction set. The compiler may use wider registers; it never
+    /// contracts or reorders floating-point operations.
+    pub(crate) fn run<P: Portable>(self, work: P) -> P::Output {
+        dispatch!(self, run_generic, run_avx2, run_avx512(work))
+    }
+
     /// The best available instruction set.
     pub(crate) fn detect() -> Self {
         let available = InstructionSet::ALL.into_iter().rev().find(|set| set.is_available());
@@ -221,7 +253,7 @@ impl Simd {
 
 /// The counter-based generator for `LANES` resamples at once: word pairs of one block.
 #[inline(always)]
-fn draw_words(stream: &Stream, block: u32, first: u32) -> [[u64; LANES]; 2] {
+pub(super) fn draw_words(stream: &Stream, block: u32, first: u32) -> [[u64; LANES]; 2] {
     let [mut k0, mut k1] = stream.key();
     let mut c0 = [block; LANES];
     let mut c1 = [0; LANES];

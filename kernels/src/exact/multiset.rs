@@ -47,6 +47,11 @@ impl Multisets {
         counts.pop();
     }
 
+    /// The weights and the probability of each multiset.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[f64], f64)> {
+        self.weights.chunks_exact(self.n).zip(self.probabilities.iter().copied())
+    }
+
     /// The exact interval of one group.
     pub(crate) fn interval(&self, target: &Target<'_>, flags: Flags) -> Interval {
         let n = self.n as f64;
@@ -102,17 +107,22 @@ fn standard_deviation(atoms: &[(f64, f64)]) -> f64 {
 }
 
 /// A discrete distribution in ascending order.
-struct Atoms {
+pub(crate) struct Atoms {
     atoms: Vec<(f64, f64)>,
     total: f64,
 }
 
 impl Atoms {
-    fn new(mut atoms: Vec<(f64, f64)>) -> Self {
+    pub(crate) fn new(mut atoms: Vec<(f64, f64)>) -> Self {
         // Stable, so that tied atoms are summed in the order of enumeration.
         atoms.sort_by(|left, right| left.0.total_cmp(&right.0));
         let total = atoms.iter().map(|(_, probability)| probability).sum();
         Self { atoms, total }
+    }
+
+    /// The probability of all atoms together.
+    pub(crate) fn total(&self) -> f64 {
+        self.total
     }
 }
 

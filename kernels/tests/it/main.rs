@@ -7,5 +7,6 @@ mod coverage;
 mod edges;
 mod golden;
 mod invariance;
+mod permutation;
 mod shared;
 mod stratified;

@@ -162,6 +162,19 @@ pub enum Invalid {
         /// Groups given.
         groups: usize,
     },
+    /// A group begins inside of a stratum or cluster.
+    #[error("group {group} starts at {start}, which is no start in {sample}; strata and clusters lie inside of groups")]
+    CutMissing {
+        /// `strata` or `clusters`.
+        sample: &'static str,
+        /// The group.
+        group: usize,
+        /// Where it starts.
+        start: u32,
+    },
+    /// Blocks of no points.
+    #[error("a block must have at least one point")]
+    BlockLength,
     /// The two sides of a paired sample have different sizes.
     #[error("group {group} has {first} values in the first sample and {second} in the second; pairs need equal numbers")]
     PairSizes {
@@ -193,7 +206,9 @@ impl Invalid {
             Self::OffsetsEmpty { .. }
             | Self::OffsetsStart { .. }
             | Self::OffsetsFall { .. }
-            | Self::OffsetsEnd { .. } => "bad_offsets",
+            | Self::OffsetsEnd { .. }
+            | Self::CutMissing { .. } => "bad_offsets",
+            Self::BlockLength => "bad_block_length",
             Self::SecondMissing { .. }
             | Self::SecondUnexpected { .. }
             | Self::GroupCounts { .. }

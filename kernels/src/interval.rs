@@ -227,7 +227,7 @@ impl Target<'_> {
 }
 
 /// Trimmed means of the sample without each of its values in turn, by prefix sums.
-fn leave_one_out_means(sorted: &[f64], fraction: f64) -> Vec<f64> {
+pub(crate) fn leave_one_out_means(sorted: &[f64], fraction: f64) -> Vec<f64> {
     let mut prefix = Vec::with_capacity(sorted.len() + 1);
     prefix.push(0.0);
     let mut sum = 0.0;

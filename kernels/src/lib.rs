@@ -21,7 +21,7 @@
 //! - [`request`](BootstrapRequest) and [`backend`](Backend): what callers see.
 //! - [`PermutationRequest`]: permutation tests of all groups, exact or drawn.
 //! - `plan`: checks and canonical samples, shared by all backends.
-//! - [`stratified_bootstrap`]: one statistic over several tasks, resampled within each.
+//! - [`structured_bootstrap`]: strata, clusters, and blocks of a series; [`stratified_bootstrap`]: several tasks.
 //! - `interval`, `exact`: from resampled sums, or without resampling, to interval ends.
 //! - `cpu`: the CPU backend. [`describe`]: deterministic moments and order statistics.
 
@@ -38,6 +38,7 @@ mod request;
 pub mod rng;
 mod select;
 mod stratified;
+mod structured;
 mod summary;
 
 pub use backend::{Backend, BackendInfo, Cost, Policy, Request, Selection, select};
@@ -50,5 +51,8 @@ pub use permutation::{
 pub use request::{
     BootstrapOutput, BootstrapRequest, Computation, Flags, MAX_RESAMPLES, Method, Provenance, Samples,
     Statistic, Streams,
+};
+pub use structured::{
+    BlockLength, BlockScheme, Structure, StructuredRequest, block_length, structured_bootstrap,
 };
 pub use stratified::{StratifiedInterval, StratifiedRequest, stratified_bootstrap};

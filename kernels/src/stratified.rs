@@ -1,17 +1,9 @@
 //! The bootstrap of a statistic over several tasks: runs are resampled within each task, and the statistic is that of
 //! all scores together (Agarwal et al. 2021).
 
-use rayon::prelude::*;
-
-use crate::describe;
 use crate::error::KernelError;
-use crate::interval::tails;
-use crate::plan::{Form, Shape, check};
-use crate::request::{BootstrapRequest, Flags, Method, Samples, Statistic};
-use crate::rng::{Stream, Tag};
-
-/// Runs a task below which a percentile interval of several tasks covers too little.
-const RUNS_MIN: u32 = 10;
+use crate::request::{Flags, Samples, Statistic};
+use crate::structured::{Structure, StructuredRequest, structured_bootstrap};
 
 /// A percentile bootstrap over the tasks of one group.
 #[derive(Debug, Clone, Copy)]
@@ -61,88 +53,17 @@ pub struct StratifiedInterval {
 /// ```
 pub fn stratified_bootstrap(request: &StratifiedRequest<'_>) -> Result<StratifiedInterval, KernelError> {
     let StratifiedRequest { tasks, statistic, level, resamples, seed } = *request;
-    let plain = BootstrapRequest::new(tasks, statistic)
-        .method(Method::Percentile)
-        .level(level)
-        .resamples(resamples)
-        .seed(seed);
-    let Form::Linear(shape) = check(&plain)? else {
-        return Err(KernelError::Unsupported {
-            method: "stratified",
-            statistic: statistic.name(),
-            advice: "ask for the mean, a trimmed mean, the IQM or a quantile",
-        });
-    };
-    let tasks = canonical(tasks);
-    let mut scores = tasks.concat();
-    let mut flags = Flags::empty();
-    let n = scores.len();
-    let estimate = of_scores(shape, &mut scores);
-    let point = |flags| StratifiedInterval { estimate, low: estimate, high: estimate, se: 0.0, n, flags };
-    if n == 0 {
-        flags.insert(Flags::ABSENT);
-        return Ok(StratifiedInterval { se: f64::NAN, ..point(flags) });
-    }
-    if tasks.iter().all(|task| task.len() < 2) {
-        flags.insert(Flags::DEGENERATE);
-        return Ok(StratifiedInterval { se: f64::NAN, ..point(flags) });
-    }
-    if tasks.iter().all(|task| task.first() == task.last()) {
-        flags.insert(Flags::ZERO_VARIANCE);
-        return Ok(point(flags));
-    }
-    if tasks.iter().any(|task| task.len() < RUNS_MIN as usize) {
-        flags.insert(Flags::UNDERCOVERS);
-    }
-    let mut replicates: Vec<f64> = (0..resamples)
-        .into_par_iter()
-        .map_init(
-            || Vec::with_capacity(n),
-            |drawn, resample| {
-                drawn.clear();
-                for (task, sub) in tasks.iter().zip(0..) {
-                    let stream = Stream { seed, stream: 0, tag: Tag::Bootstrap, sub };
-                    let indices = stream.indices(task.len() as u32, resample).take(task.len());
-                    drawn.extend(indices.map(|index| task[index as usize]));
-                }
-                of_scores(shape, drawn)
-            },
-        )
-        .collect();
-    replicates.sort_unstable_by(f64::total_cmp);
-    let [low, high] = tails(level).map(|p| describe::quantile_sorted(&replicates, p).unwrap_or(f64::NAN));
-    let se = describe::standard_deviation(&replicates).unwrap_or(f64::NAN);
-    Ok(StratifiedInterval { estimate, low, high, se, n, flags })
-}
-
-/// The tasks with scores, each ascending, in an order that follows from the scores alone.
-fn canonical(tasks: Samples<'_>) -> Vec<Vec<f64>> {
-    let mut sorted: Vec<Vec<f64>> = tasks
-        .offsets
-        .windows(2)
-        .map(|ends| &tasks.values[ends[0] as usize..ends[1] as usize])
-        .filter(|scores| !scores.is_empty())
-        .map(|scores| {
-            // Adding zero turns -0 into +0 and changes nothing else.
-            let mut scores: Vec<f64> = scores.iter().map(|score| score + 0.0).collect();
-            scores.sort_unstable_by(f64::total_cmp);
-            scores
-        })
-        .collect();
-    sorted.sort_by(|a, b| {
-        let by_scores = || a.iter().zip(b).map(|(a, b)| a.total_cmp(b)).find(|order| order.is_ne());
-        a.len().cmp(&b.len()).then_with(|| by_scores().unwrap_or(std::cmp::Ordering::Equal))
-    });
-    sorted
-}
-
-/// The statistic of scores in any order, which are sorted on the way; NaN without scores.
-fn of_scores(shape: Shape, scores: &mut [f64]) -> f64 {
-    scores.sort_unstable_by(f64::total_cmp);
-    let value = match shape {
-        Shape::Mean => describe::mean(scores),
-        Shape::Trimmed(fraction) => describe::mean(&scores[describe::kept_ranks(scores.len(), fraction)]),
-        Shape::Quantile(probability) => describe::quantile_sorted(scores, probability),
-    };
-    value.unwrap_or(f64::NAN)
+    let all = [0, tasks.values.len() as u32];
+    let samples = Samples { values: tasks.values, offsets: &all };
+    let structure = Structure::Strata(tasks.offsets);
+    let structured = StructuredRequest::new(samples, structure, statistic);
+    let out = structured_bootstrap(&StructuredRequest { level, resamples, seed, ..structured })?;
+    Ok(StratifiedInterval {
+        estimate: out.estimate[0],
+        low: out.low[0],
+        high: out.high[0],
+        se: out.se[0],
+        n: tasks.values.len(),
+        flags: out.flags[0],
+    })
 }

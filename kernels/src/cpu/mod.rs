@@ -6,6 +6,7 @@ mod moments;
 mod permutation;
 mod resample;
 pub(crate) mod simd;
+pub(crate) mod structured;
 mod tables;
 mod weights;
 

@@ -55,4 +55,6 @@ pub use request::{
 pub use structured::{
     BlockLength, BlockScheme, Structure, StructuredRequest, block_length, structured_bootstrap,
 };
-pub use stratified::{StratifiedInterval, StratifiedRequest, stratified_bootstrap};
+pub use stratified::{
+    StratifiedImprovement, StratifiedInterval, StratifiedRequest, stratified_bootstrap, stratified_improvement,
+};

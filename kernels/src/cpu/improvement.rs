@@ -6,9 +6,10 @@ use rayon::prelude::*;
 use crate::cpu::resample::Sample;
 use crate::cpu::simd::{LANES, Portable, Simd};
 use crate::cpu::weights::{COUNTED_UP_TO, Weights};
+use crate::describe;
 use crate::interval::{Interval, sample_flags};
 use crate::plan::{Batch, Plan, Shape};
-use crate::request::{Computation, Flags};
+use crate::request::{BootstrapRequest, Computation, Flags, Samples};
 use crate::rng::{Stream, Tag};
 use crate::select::Selector;
 use crate::summary::{Summary, acceleration};
@@ -79,6 +80,80 @@ pub(crate) fn intervals(simd: Simd, plan: &Plan<'_>, batch: &Batch) -> Vec<(u32,
         (group, Interval { estimate, low, high, se, flags, dropped_share: 0.0, computation })
     };
     batch.groups.par_iter().map_init(Selector::default, interval).collect()
+}
+
+/// The mean over tasks, which are the groups of a checked request; the percentile method is used.
+pub(crate) fn over_tasks(request: &BootstrapRequest<'_>) -> Interval {
+    let simd = Simd::detect();
+    let absent = Interval::point(f64::NAN, f64::NAN, f64::NAN, Flags::ABSENT);
+    let Some(second) = request.second else { return absent };
+    let group = |samples: Samples<'_>, task: usize| {
+        describe::sorted(&samples.values[samples.offsets[task] as usize..samples.offsets[task + 1] as usize])
+    };
+    let tasks = (0..request.samples.groups()).map(|task| [group(request.samples, task), group(second, task)]);
+    let mut tasks: Vec<[Vec<f64>; 2]> = tasks.filter(|task| !task.iter().all(Vec::is_empty)).collect();
+    if tasks.is_empty() || tasks.iter().flatten().any(Vec::is_empty) {
+        return absent;
+    }
+    // An order that follows from the scores alone.
+    let keys = |task: &[Vec<f64>; 2]| task.each_ref().map(|scores| scores.len());
+    let by_scores = |a: &[Vec<f64>; 2], b: &[Vec<f64>; 2]| {
+        let scores = a.iter().flatten().zip(b.iter().flatten());
+        scores.map(|(a, b)| a.total_cmp(b)).find(|order| order.is_ne()).unwrap_or(std::cmp::Ordering::Equal)
+    };
+    tasks.sort_by(|a, b| keys(a).cmp(&keys(b)).then_with(|| by_scores(a, b)));
+    let merged: Vec<Merged> = tasks.iter().map(|[first, second]| Merged::new(first, second)).collect();
+    let count = merged.len() as f64;
+    let estimate = merged.iter().map(Merged::estimate).sum::<f64>() / count;
+    if tasks.iter().flatten().all(|scores| scores.len() < 2) {
+        return Interval::point(estimate, estimate, f64::NAN, Flags::DEGENERATE);
+    }
+    let decided = |merged: &Merged| merged.wins == 0.0 || merged.wins == merged.pairs();
+    if merged.iter().all(decided) {
+        let flags = Flags::SEPARATED | Flags::NO_INTERVAL;
+        return Interval::point(estimate, f64::NAN, 0.0, flags);
+    }
+    let mut flags = Flags::empty();
+    if tasks.iter().flatten().any(|scores| scores.len() < 10) {
+        flags.insert(Flags::UNDERCOVERS);
+    }
+    let panels = (request.resamples as usize).div_ceil(LANES);
+    let stream = |sub| Stream { seed: request.seed, stream: 0, tag: Tag::Bootstrap, sub };
+    let one_panel = |buffers: &mut Buffers, panel: usize| {
+        let mut means = [0.0; LANES];
+        for (merged, task) in merged.iter().zip(0..) {
+            let streams = [stream(2 * task), stream(2 * task + 1)];
+            let wins = if merged.sizes.iter().all(|size| *size <= COUNTED_UP_TO as usize) {
+                let weights: [Weights; 2] = std::array::from_fn(|side| {
+                    Weights::new(simd, streams[side], merged.sizes[side] as u32, Shape::Mean, panels, false)
+                });
+                merged.panel_of_counts(simd, &weights, panel, buffers)
+            } else {
+                merged.panel_of_draws(&streams, (panel * LANES) as u32)
+            };
+            for (mean, wins) in means.iter_mut().zip(wins) {
+                *mean += wins / merged.pairs();
+            }
+        }
+        means.map(|sum| sum / count)
+    };
+    let replicates: Vec<[f64; LANES]> =
+        (0..panels).into_par_iter().map_init(Buffers::default, one_panel).collect();
+    let mut values = replicates.concat();
+    values.truncate(request.resamples as usize);
+    let se = describe::standard_deviation(&values).unwrap_or(f64::NAN);
+    let summary = Summary {
+        method: request.method,
+        level: request.level,
+        theta: estimate,
+        tie: 0.0,
+        acceleration: None,
+        standard_error: f64::NAN,
+    };
+    let mut selector = Selector::default();
+    let ends = summary.ends(&mut Sample { simd, values: &mut values, selector: &mut selector });
+    let [low, high] = ends.unwrap_or([f64::NAN; 2]);
+    Interval { estimate, low, high, se, flags, dropped_share: 0.0, computation: Computation::Resampling }
 }
 
 /// Buffers that are reused from panel to panel.

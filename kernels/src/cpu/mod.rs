@@ -1,6 +1,6 @@
 //! The CPU backend: rayon over batches, groups and panels of resamples.
 
-mod improvement;
+pub(crate) mod improvement;
 mod masks;
 mod moments;
 mod permutation;

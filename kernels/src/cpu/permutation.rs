@@ -116,9 +116,9 @@ fn answer_batch(simd: Simd, plan: &Plan<'_>, batch: &Batch) -> Vec<Answer> {
     answers.extend(count_on_lattices(on_lattice));
     let draws = Draws { simd, request, batch };
     for (_, tasks) in sums {
-        answers.extend(draws.count(tasks, &|block, masks| draws.block_of_sums(block, masks)));
+        answers.extend(draws.count(tasks, &|buffers, block, masks| draws.block_of_sums(buffers, block, masks)));
     }
-    answers.extend(draws.count(welch, &|block, masks| draws.block_of_welch(block, masks)));
+    answers.extend(draws.count(welch, &|buffers, block, masks| draws.block_of_welch(buffers, block, masks)));
     answers.extend(draws.count_between(between));
     answers
 }
@@ -143,6 +143,14 @@ fn count_on_lattices(tasks: Vec<(Answer, SumTask, Position)>) -> Vec<Answer> {
             Answer { counts, computation: PermutationComputation::Distribution, ..answer }
         })
         .collect()
+}
+
+/// Memory that is reused from block to block.
+#[derive(Default)]
+struct Buffers {
+    side: tables::Buffers<SIDE>,
+    one: tables::Buffers<1>,
+    welch: tables::Buffers<2>,
 }
 
 /// Drawn relabellings of one batch.
@@ -197,7 +205,7 @@ impl Draws<'_> {
     fn count<T: Masked + Send>(
         &self,
         tasks: Vec<(Answer, T)>,
-        count_block: &(impl Fn(&[&T], &Masks) -> Vec<Counts> + Sync),
+        count_block: &(impl Fn(&mut Buffers, &[&T], &Masks) -> Vec<Counts> + Sync),
     ) -> Vec<Answer> {
         let Some((_, first)) = tasks.first() else { return Vec::new() };
         let (n, size) = (first.values().len(), first.size());
@@ -211,8 +219,10 @@ impl Draws<'_> {
                 let first = index * unit;
                 let masks =
                     masks::draw(self.simd, &stream, n as u32, size, first as u32, unit.min(draws - first));
-                let blocks: Vec<Vec<Counts>> =
-                    only_tasks.par_chunks(SIDE).map(|block| count_block(block, &masks)).collect();
+                let blocks: Vec<Vec<Counts>> = only_tasks
+                    .par_chunks(SIDE)
+                    .map_init(Buffers::default, |buffers, block| count_block(buffers, block, &masks))
+                    .collect();
                 blocks.concat()
             })
             .reduce(|| vec![Counts::default(); only_tasks.len()], added);
@@ -220,42 +230,52 @@ impl Draws<'_> {
         answers.map(|((answer, task), counts)| answer.drawn(task.orient(counts))).collect()
     }
 
-    fn block_of_sums(&self, tasks: &[&SumTask], masks: &Masks) -> Vec<Counts> {
+    fn block_of_sums(&self, buffers: &mut Buffers, tasks: &[&SumTask], masks: &Masks) -> Vec<Counts> {
         if tasks.len() * 3 <= SIDE {
-            let one = |task: &&SumTask| {
-                let sums = tables::sums::<1>(self.simd, [&task.values], masks);
-                self.simd.run(CountSums { sums: &sums, thresholds: [task.thresholds()] })[0]
-            };
-            return tasks.iter().map(one).collect();
+            return tasks.iter().map(|task| self.side_of_sums::<1>(&mut buffers.one, [task], masks)[0]).collect();
         }
         // Lanes without a task of their own repeat the last one.
-        let lane = |lane: usize| tasks[lane.min(tasks.len() - 1)];
-        let sums = tables::sums::<SIDE>(self.simd, std::array::from_fn(|l| lane(l).values.as_slice()), masks);
-        let thresholds = std::array::from_fn(|l| lane(l).thresholds());
-        self.simd.run(CountSums { sums: &sums, thresholds })[..tasks.len()].to_vec()
+        let lanes = std::array::from_fn(|lane| tasks[lane.min(tasks.len() - 1)]);
+        self.side_of_sums::<SIDE>(&mut buffers.side, lanes, masks)[..tasks.len()].to_vec()
     }
 
-    fn block_of_welch(&self, tasks: &[&WelchTask], masks: &Masks) -> Vec<Counts> {
-        tasks
-            .iter()
-            .map(|task| {
-                let squares: Vec<f64> = task.values.iter().map(|value| value * value).collect();
-                let sums = tables::sums::<2>(self.simd, [&task.values, &squares], masks);
-                let mut counts = Counts::default();
-                for (sums, mask) in sums.chunks(LANES).zip(masks.bytes.chunks(LANES * masks.row)) {
-                    let (t, narrow) = self.simd.run(WelchT { form: task.form, sums });
-                    for (lane, mask) in mask.chunks_exact(masks.row).enumerate() {
-                        let t = if narrow[lane] {
-                            task.t_of_values(|position| mask[position / 8] >> (position % 8) & 1 == 1)
-                        } else {
-                            t[lane]
-                        };
-                        task.count(t, &mut counts);
+    fn side_of_sums<const L: usize>(
+        &self,
+        buffers: &mut tables::Buffers<L>,
+        tasks: [&SumTask; L],
+        masks: &Masks,
+    ) -> [Counts; L] {
+        let thresholds = tasks.map(SumTask::thresholds);
+        let mut totals = [Counts::default(); L];
+        let columns = tasks.map(|task| task.values.as_slice());
+        tables::for_sums(self.simd, columns, masks, buffers, |sums, _| {
+            let counts = self.simd.run(CountSums { sums, thresholds });
+            totals.iter_mut().zip(&counts).for_each(|(total, counts)| total.add(counts));
+        });
+        totals
+    }
+
+    fn block_of_welch(&self, buffers: &mut Buffers, tasks: &[&WelchTask], masks: &Masks) -> Vec<Counts> {
+        let mut one = |task: &&WelchTask| {
+            let squares: Vec<f64> = task.values.iter().map(|value| value * value).collect();
+            let mut counts = Counts::default();
+            let columns: [&[f64]; 2] = [&task.values, &squares];
+            tables::for_sums(self.simd, columns, masks, &mut buffers.welch, |sums, masks_of_sums| {
+                let rows = masks_of_sums.chunks(LANES * masks.row);
+                for (sums, masks_of_sums) in sums.chunks(LANES).zip(rows) {
+                    let (extreme, narrow) = self.simd.run(CountWelch { task, sums });
+                    counts.add(&extreme);
+                    for (lane, mask) in masks_of_sums.chunks_exact(masks.row).enumerate() {
+                        if narrow >> lane & 1 == 1 {
+                            let marked = |position: usize| mask[position / 8] >> (position % 8) & 1 == 1;
+                            task.count(task.t_of_values(marked), &mut counts);
+                        }
                     }
                 }
-                counts
-            })
-            .collect()
+            });
+            counts
+        };
+        tasks.iter().map(&mut one).collect()
     }
 
     /// Draws orders: the first values of an order form the first sample, the next the second, and so on.
@@ -333,28 +353,47 @@ impl<const L: usize> Portable for CountSums<'_, L> {
     }
 }
 
-/// Welch's t of up to `LANES` relabellings, and which of them need their values.
-struct WelchT<'a> {
-    form: WelchForm,
+/// Counts up to `LANES` relabellings of Welch's t, all but those that need their values: these are told as bits.
+struct CountWelch<'a> {
+    task: &'a WelchTask,
     sums: &'a [[f64; 2]],
 }
 
-impl Portable for WelchT<'_> {
-    type Output = ([f64; LANES], [bool; LANES]);
+impl Portable for CountWelch<'_> {
+    type Output = (Counts, u32);
 
     #[inline(always)]
     fn compute(self) -> Self::Output {
+        let form: WelchForm = self.task.form;
         let (mut sums, mut squares) = ([0.0; LANES], [0.0; LANES]);
         for (lane, [sum, square]) in self.sums.iter().enumerate() {
             sums[lane] = *sum;
             squares[lane] = *square;
         }
-        let (mut t, mut narrow) = ([0.0; LANES], [false; LANES]);
+        let [high, low, far] = [
+            self.task.observed - self.task.tolerance,
+            self.task.observed + self.task.tolerance,
+            self.task.observed.abs() - self.task.tolerance,
+        ];
+        let (mut highs, mut lows, mut outside) = ([0u32; LANES], [0u32; LANES], [0u32; LANES]);
+        let mut narrow = [0u32; LANES];
         for lane in 0..LANES {
-            t[lane] = self.form.t(sums[lane], squares[lane]);
-            narrow[lane] = self.form.is_narrow(sums[lane], squares[lane]);
+            let t = form.t(sums[lane], squares[lane]);
+            let good = !form.is_narrow(sums[lane], squares[lane]) & (lane < self.sums.len());
+            highs[lane] = u32::from(good & (t >= high));
+            lows[lane] = u32::from(good & (t <= low));
+            outside[lane] = u32::from(good & (t.abs() >= far));
+            narrow[lane] = u32::from(!good) << lane;
         }
-        (t, narrow)
+        let there = u32::MAX >> (LANES - self.sums.len());
+        let narrow = narrow.iter().fold(0, |bits, bit| bits | bit) & there;
+        let counts = Counts {
+            high: f64::from(highs.iter().sum::<u32>()),
+            low: f64::from(lows.iter().sum::<u32>()),
+            outside: f64::from(outside.iter().sum::<u32>()),
+            total: f64::from((there & !narrow).count_ones()),
+        };
+        (counts, narrow)
     }
 }
 

@@ -9,25 +9,53 @@ use crate::permutation::problem::chunk_sum;
 const CHUNKS_PER_TILE: usize = 16;
 /// With fewer masks than this, tables are not worth making.
 const TABLES_FROM: usize = 128;
+/// Masks whose sums are handed on together while they are in the first cache level.
+const TOGETHER: usize = 256;
 
-/// For each mask, the sums over `L` columns of the values whose bits are set.
+/// Memory that is reused from call to call.
+#[derive(Default)]
+pub(crate) struct Buffers<const L: usize> {
+    tables: Vec<[[f64; L]; 256]>,
+    sums: Vec<[f64; L]>,
+}
+
+/// For each mask, the sums over `L` columns of the values whose bits are set: `visit` gets the sums of successive
+/// masks, with these masks.
 ///
 /// Chunks are added in ascending order, and within a chunk from the last value to the first.
-pub(crate) fn sums<const L: usize>(simd: Simd, columns: [&[f64]; L], masks: &Masks) -> Vec<[f64; L]> {
-    let count = masks.bytes.len() / masks.row.max(1);
-    let mut sums = vec![[0.0; L]; count];
+pub(crate) fn for_sums<const L: usize>(
+    simd: Simd,
+    columns: [&[f64]; L],
+    masks: &Masks,
+    buffers: &mut Buffers<L>,
+    mut visit: impl FnMut(&[[f64; L]], &[u8]),
+) {
+    let row = masks.row;
+    let count = masks.bytes.len() / row.max(1);
+    let Buffers { tables, sums } = buffers;
+    tables.resize(CHUNKS_PER_TILE.min(row), [[0.0; L]; 256]);
+    if count >= TABLES_FROM && row <= CHUNKS_PER_TILE {
+        simd.run(Fill { columns, from: 0, tables: &mut tables[..row] });
+        for masks in masks.bytes.chunks(TOGETHER * row) {
+            sums.clear();
+            sums.resize(masks.len() / row, [0.0; L]);
+            simd.run(LookUp { tables, from: 0, masks, row, sums });
+            visit(sums, masks);
+        }
+        return;
+    }
+    sums.clear();
+    sums.resize(count, [0.0; L]);
     if count < TABLES_FROM {
-        simd.run(Direct { columns, masks, sums: &mut sums });
-        return sums;
+        simd.run(Direct { columns, masks, sums });
+    } else {
+        for from in (0..row).step_by(CHUNKS_PER_TILE) {
+            let tables = &mut tables[..CHUNKS_PER_TILE.min(row - from)];
+            simd.run(Fill { columns, from, tables });
+            simd.run(LookUp { tables, from, masks: &masks.bytes, row, sums });
+        }
     }
-    let mut tables = vec![[[0.0; L]; 256]; CHUNKS_PER_TILE.min(masks.row)];
-    for from in (0..masks.row).step_by(CHUNKS_PER_TILE) {
-        let chunks = from..masks.row.min(from + CHUNKS_PER_TILE);
-        let tables = &mut tables[..chunks.len()];
-        simd.run(Fill { columns, from, tables });
-        simd.run(LookUp { tables, from, masks, sums: &mut sums });
-    }
-    sums
+    visit(sums, &masks.bytes);
 }
 
 struct Fill<'a, const L: usize> {
@@ -63,7 +91,8 @@ impl<const L: usize> Portable for Fill<'_, L> {
 struct LookUp<'a, const L: usize> {
     tables: &'a [[[f64; L]; 256]],
     from: usize,
-    masks: &'a Masks,
+    masks: &'a [u8],
+    row: usize,
     sums: &'a mut [[f64; L]],
 }
 
@@ -72,9 +101,8 @@ impl<const L: usize> Portable for LookUp<'_, L> {
 
     #[inline(always)]
     fn compute(self) {
-        let row = self.masks.row;
         let chunks = self.tables.len();
-        for (sums, mask) in self.sums.iter_mut().zip(self.masks.bytes.chunks_exact(row)) {
+        for (sums, mask) in self.sums.iter_mut().zip(self.masks.chunks_exact(self.row)) {
             let mut total = *sums;
             for (table, byte) in self.tables.iter().zip(&mask[self.from..self.from + chunks]) {
                 for (total, part) in total.iter_mut().zip(&table[usize::from(*byte)]) {
@@ -121,7 +149,7 @@ mod tests {
             let column = |c: usize| -> Vec<f64> { (0..n).map(|i| ((i * 13 + c) as f64 * 0.37).sin()).collect() };
             let columns: Vec<Vec<f64>> = (0..8).map(column).collect();
             let row = n.div_ceil(8);
-            for count in [3, 200] {
+            for count in [3, 700] {
                 let bytes = (0..count * row)
                     .map(|i| {
                         let last = if i % row == row - 1 && n % 8 > 0 { (1u8 << (n % 8)) - 1 } else { 255 };
@@ -131,8 +159,12 @@ mod tests {
                 let masks = Masks { bytes, row };
                 for set in InstructionSet::ALL {
                     let Ok(simd) = Simd::named(set) else { continue };
-                    let eight = sums::<8>(simd, std::array::from_fn(|c| columns[c].as_slice()), &masks);
-                    let one = sums::<1>(simd, [&columns[3]], &masks);
+                    let (mut eight, mut one) = (Vec::new(), Vec::new());
+                    let eight_columns: [&[f64]; 8] = std::array::from_fn(|c| columns[c].as_slice());
+                    for_sums(simd, eight_columns, &masks, &mut Buffers::default(), |sums, _| eight.extend_from_slice(sums));
+                    for_sums(simd, [&columns[3]], &masks, &mut Buffers::default(), |sums: &[[f64; 1]], _| {
+                        one.extend_from_slice(sums);
+                    });
                     for (index, mask) in masks.bytes.chunks_exact(row).enumerate() {
                         let marked = |i: usize| mask[i / 8] >> (i % 8) & 1 == 1;
                         for c in 0..8 {

@@ -78,6 +78,7 @@ fn statistic(name: &str) -> Option<Statistic> {
         "iqm" => Statistic::Iqm,
         "max" => Statistic::Quantile(1.0),
         "mean_diff" => Statistic::MeanDifference,
+        "sd" => Statistic::StandardDeviation,
         _ => return None,
     })
 }

@@ -9,4 +9,6 @@ mod golden;
 mod invariance;
 mod permutation;
 mod shared;
+mod statistics;
 mod stratified;
+mod structured;

@@ -431,3 +431,21 @@ fn the_number_of_threads_changes_no_bit() {
         assert_eq!(answers[0], answers[2]);
     }
 }
+
+#[test]
+fn one_huge_comparison_beside_many_tiny_ones() {
+    let huge: Vec<f64> = (0..300_000u64).map(|i| ((i * 7919) % 10_007) as f64).collect();
+    let mut groups = vec![(huge.clone(), huge[..200_000].to_vec())];
+    groups.extend((0..20_000).map(|i| (vec![f64::from(i), 2.0, 3.0], vec![1.0, f64::from(i % 7), 0.5])));
+    let (first, second): (Vec<Vec<f64>>, Vec<Vec<f64>>) = groups.into_iter().unzip();
+    let ((first, first_offsets), (second, second_offsets)) = (flat(&first), flat(&second));
+    let second = Samples { values: &second, offsets: &second_offsets };
+    let first = Samples { values: &first, offsets: &first_offsets };
+    for statistic in [PermutationStatistic::MeanDifference, PermutationStatistic::WelchT] {
+        let request = PermutationRequest::new(first, Design::TwoSamples(second), statistic).resamples(99);
+        let out = CpuBackend::new().permutation(&request).unwrap();
+        assert_eq!(out.computation[0], PermutationComputation::Resampling);
+        assert!(out.p_greater[0] >= 0.01 && out.p_greater[0] <= 1.0 && out.statistic[0].abs() < 30.0);
+        assert!(out.relabellings[1..].iter().all(|count| *count == 20.0));
+    }
+}

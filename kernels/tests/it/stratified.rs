@@ -1,7 +1,8 @@
 //! The bootstrap over tasks: expected bounds of an independent package, and what must not matter.
 
 use kernels::{
-    Flags, KernelError, Samples, Statistic, StratifiedInterval, StratifiedRequest, stratified_bootstrap,
+    Flags, KernelError, Samples, Statistic, StratifiedImprovement, StratifiedInterval, StratifiedRequest,
+    stratified_bootstrap, stratified_improvement,
 };
 use serde_json::Value;
 
@@ -69,4 +70,56 @@ fn scores_that_cannot_be_resampled_say_so() {
     assert!(asked(&[vec![0.1, f64::NAN]], Statistic::Mean, 99).is_err());
     assert!(asked(&[vec![0.1, 0.2]], Statistic::MeanDifference, 99).is_err());
     assert!(asked(&[vec![0.1, 0.2]], Statistic::Mean, 0).is_err());
+}
+
+#[test]
+fn probabilities_of_improvement_fall_inside_of_the_bounds_of_rliable() {
+    let Some(vectors) = vectors("rliable") else { return };
+    let mut tested = 0;
+    for vector in &vectors {
+        let expected = &vector["expected"];
+        let (scores, other) = (columns(&vector["input"]["scores"]), columns(&vector["input"]["other"]));
+        let flat = |tasks: &[Vec<f64>]| {
+            let mut offsets = vec![0];
+            tasks.iter().for_each(|task| offsets.push(offsets[offsets.len() - 1] + task.len() as u32));
+            (tasks.concat(), offsets)
+        };
+        let run = |first: &[Vec<f64>], second: &[Vec<f64>]| {
+            let ((first, first_offsets), (second, second_offsets)) = (flat(first), flat(second));
+            let first = Samples { values: &first, offsets: &first_offsets };
+            let second = Samples { values: &second, offsets: &second_offsets };
+            let request = StratifiedImprovement { first, second, level: 0.95, resamples: 50_000, seed: 3 };
+            stratified_improvement(&request).unwrap()
+        };
+        if expected["poi_other_over_scores"].is_number() {
+            let out = run(&other, &scores);
+            assert_close(vector, "poi_other_over_scores", out.estimate, number(&expected["poi_other_over_scores"]));
+            tested += 1;
+        }
+        let expected = &expected["probability_of_improvement"];
+        if expected.is_object() {
+            // The order of the two sides as in the vector: by its point.
+            let (one, two) = (run(&scores, &other), run(&other, &scores));
+            let point = number(&expected["point"]);
+            let out = if (one.estimate - point).abs() < 1e-9 { one } else { two };
+            assert_close(vector, "point", out.estimate, point);
+            for (end, got) in [out.low, out.high].into_iter().enumerate() {
+                let bounds = numbers(&expected["bounds_B50000"][end]);
+                let inside = bounds[0] - 1e-9 <= got && got <= bounds[1] + 1e-9;
+                assert!(inside, "{}: {got} outside of {bounds:?}", vector["name"]);
+                tested += 1;
+            }
+            let (mut turned, mut turned_other) = (scores.clone(), other.clone());
+            turned.reverse();
+            turned_other.reverse();
+            turned.iter_mut().for_each(|task| task.reverse());
+            let again = if (run(&scores, &other).estimate - point).abs() < 1e-9 {
+                run(&turned, &turned_other)
+            } else {
+                run(&turned_other, &turned)
+            };
+            assert_eq!(again, out);
+        }
+    }
+    assert!(tested >= 14, "{tested}");
 }

@@ -4,8 +4,8 @@
 
 use divan::{Bencher, counter::ItemsCount};
 use kernels::{
-    Backend, BlockLength, BlockScheme, BootstrapRequest, CpuBackend, InstructionSet, Method, Samples, Statistic,
-    Structure, StructuredRequest, structured_bootstrap,
+    Backend, BlockLength, BlockScheme, BootstrapRequest, CpuBackend, InstructionSet, Method, Samples,
+    Statistic, Structure, StructuredRequest, structured_bootstrap,
 };
 
 /// A fixed sample with spread and skew; what the values are does not matter for speed.

@@ -24,17 +24,17 @@ fn offsets(groups: usize, n: usize) -> Vec<u32> {
     (0..=groups).map(|group| (group * n) as u32).collect()
 }
 
-/// Median of some runs after one to warm up.
+/// The fastest of some runs after one to warm up, as for the peers.
 fn time(mut run: impl FnMut()) -> f64 {
     run();
-    let (mut times, begin) = (Vec::new(), Instant::now());
-    while times.len() < 5 || (times.len() < 31 && begin.elapsed() < Duration::from_secs(2)) {
+    let (mut fastest, mut runs, begin) = (f64::INFINITY, 0, Instant::now());
+    while runs < 5 || (runs < 100 && begin.elapsed() < Duration::from_secs(1)) {
         let start = Instant::now();
         run();
-        times.push(start.elapsed().as_secs_f64());
+        fastest = start.elapsed().as_secs_f64().min(fastest);
+        runs += 1;
     }
-    times.sort_unstable_by(f64::total_cmp);
-    times[times.len() / 2]
+    fastest
 }
 
 struct Report<'a> {
@@ -114,8 +114,13 @@ fn stratified(report: &Report<'_>) {
         let (data, offsets) = (values(tasks * runs, 3), offsets(tasks, runs));
         report.write(&format!("{name}_data"), &data);
         let tasks_of = Samples { values: &data, offsets: &offsets };
-        let request =
-            StratifiedRequest { tasks: tasks_of, statistic: Statistic::Iqm, level: 0.95, resamples: 50_000, seed: 1 };
+        let request = StratifiedRequest {
+            tasks: tasks_of,
+            statistic: Statistic::Iqm,
+            level: 0.95,
+            resamples: 50_000,
+            seed: 1,
+        };
         let out = stratified_bootstrap(&request).expect("the request is valid");
         report.write(&format!("{name}_ends"), &[out.estimate, out.low, out.high]);
         let seconds = time(|| drop(stratified_bootstrap(&request)));

@@ -163,7 +163,9 @@ pub enum Invalid {
         groups: usize,
     },
     /// A group begins inside of a stratum or cluster.
-    #[error("group {group} starts at {start}, which is no start in {sample}; strata and clusters lie inside of groups")]
+    #[error(
+        "group {group} starts at {start}, which is no start in {sample}; strata and clusters lie inside of groups"
+    )]
     CutMissing {
         /// `strata` or `clusters`.
         sample: &'static str,
@@ -176,7 +178,9 @@ pub enum Invalid {
     #[error("a block must have at least one point")]
     BlockLength,
     /// The two sides of a paired sample have different sizes.
-    #[error("group {group} has {first} values in the first sample and {second} in the second; pairs need equal numbers")]
+    #[error(
+        "group {group} has {first} values in the first sample and {second} in the second; pairs need equal numbers"
+    )]
     PairSizes {
         /// The group.
         group: usize,

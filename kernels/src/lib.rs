@@ -52,9 +52,10 @@ pub use request::{
     BootstrapOutput, BootstrapRequest, Computation, Flags, MAX_RESAMPLES, Method, Provenance, Samples,
     Statistic, Streams,
 };
+pub use stratified::{
+    StratifiedImprovement, StratifiedInterval, StratifiedRequest, stratified_bootstrap,
+    stratified_improvement,
+};
 pub use structured::{
     BlockLength, BlockScheme, Structure, StructuredRequest, block_length, structured_bootstrap,
-};
-pub use stratified::{
-    StratifiedImprovement, StratifiedInterval, StratifiedRequest, stratified_bootstrap, stratified_improvement,
 };

@@ -85,7 +85,8 @@ impl MomentTarget {
     /// The columns and the summary of a group. The samples must be finite, in canonical order, and not trivial.
     pub(crate) fn new(moment: Moment, first: &[f64], second: &[f64], method: Method, level: f64) -> Self {
         let studentized = method == Method::Studentized;
-        let product = |left: &[f64], right: &[f64]| left.iter().zip(right).map(|(l, r)| l * r).collect::<Vec<_>>();
+        let product =
+            |left: &[f64], right: &[f64]| left.iter().zip(right).map(|(l, r)| l * r).collect::<Vec<_>>();
         let x = Column::new(first);
         let mut columns = (vec![x.values.clone()], Vec::new());
         let (mut centres, mut exponents) = ([x.centre, 0.0], [x.exponent, 0]);
@@ -112,8 +113,14 @@ impl MomentTarget {
         } else {
             columns.0.push(product(&x.values, &x.values));
         }
-        let summary =
-            Summary { method, level, theta: f64::NAN, tie: 0.0, acceleration: None, standard_error: f64::NAN };
+        let summary = Summary {
+            method,
+            level,
+            theta: f64::NAN,
+            tie: 0.0,
+            acceleration: None,
+            standard_error: f64::NAN,
+        };
         let mut target = Self {
             moment,
             n: first.len() as f64,
@@ -125,7 +132,8 @@ impl MomentTarget {
             summary,
         };
         let chain = |columns: &[Vec<f64>]| -> Vec<f64> {
-            let sum = |column: &Vec<f64>| column.iter().fold(0.0f64, |sum, &value| 1.0f64.mul_add(value, sum));
+            let sum =
+                |column: &Vec<f64>| column.iter().fold(0.0f64, |sum, &value| 1.0f64.mul_add(value, sum));
             columns.iter().map(sum).collect()
         };
         let whole = target.replicate(&chain(&target.first), &chain(&target.second), 0.0);
@@ -180,7 +188,8 @@ impl MomentTarget {
                     let squares = xx - 2.0 * value * xy + value * value * yy;
                     let scale = xx + value * value * yy;
                     let deviations = squares - (sum - value * sum_second).powi(2) / n;
-                    let deviations = if deviations <= scale * crate::interval::NO_SPREAD { 0.0 } else { deviations };
+                    let deviations =
+                        if deviations <= scale * crate::interval::NO_SPREAD { 0.0 } else { deviations };
                     variance = deviations / (n * (n - 1.0)) / (under * under);
                 }
                 Replicate { value, variance }
@@ -206,8 +215,10 @@ impl MomentTarget {
                 let m = self.n_second;
                 let sum_second: f64 = self.second[0].iter().sum();
                 let (mean, mean_second) = (over + sums[0] / n, under + sum_second / m);
-                let first =
-                    self.first[0].iter().map(|value| (over + (sums[0] - value) / rest) / mean_second).collect();
+                let first = self.first[0]
+                    .iter()
+                    .map(|value| (over + (sums[0] - value) / rest) / mean_second)
+                    .collect();
                 let second = self.second[0]
                     .iter()
                     .map(|value| mean / (under + (sum_second - value) / (m - 1.0)))

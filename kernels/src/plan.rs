@@ -192,7 +192,8 @@ pub(crate) fn check(request: &BootstrapRequest<'_>) -> Result<Form, KernelError>
 
 /// Both sides of all pairs must be there.
 fn check_pairs(first: &[u32], second: &[u32]) -> Result<(), Invalid> {
-    let sizes = first.windows(2).map(|ends| ends[1] - ends[0]).zip(second.windows(2).map(|ends| ends[1] - ends[0]));
+    let sizes =
+        first.windows(2).map(|ends| ends[1] - ends[0]).zip(second.windows(2).map(|ends| ends[1] - ends[0]));
     match sizes.enumerate().find(|(_, (first, second))| first != second) {
         Some((group, (first, second))) => Err(Invalid::PairSizes { group, first, second }),
         None => Ok(()),
@@ -207,13 +208,17 @@ fn check_statistic(statistic: Statistic, method: Method) -> Result<Form, KernelE
         Statistic::Variance | Statistic::StandardDeviation if studentized => {
             return unsupported("ask for BCa or percentile");
         }
-        Statistic::ProbabilityOfImprovement if studentized => return unsupported("ask for BCa or percentile"),
+        Statistic::ProbabilityOfImprovement if studentized => {
+            return unsupported("ask for BCa or percentile");
+        }
         Statistic::Variance => return Ok(Form::Moment(Moment::Variance)),
         Statistic::StandardDeviation => return Ok(Form::Moment(Moment::Deviation)),
         Statistic::MeanRatio => return Ok(Form::Moment(Moment::Ratio)),
         Statistic::PairedRatio => return Ok(Form::Moment(Moment::PairedRatio)),
         Statistic::ProbabilityOfImprovement => return Ok(Form::Improvement),
-        Statistic::Mean | Statistic::MeanDifference | Statistic::Sum | Statistic::PairedDifference => Shape::Mean,
+        Statistic::Mean | Statistic::MeanDifference | Statistic::Sum | Statistic::PairedDifference => {
+            Shape::Mean
+        }
         Statistic::Median => Shape::Quantile(0.5),
         Statistic::Quantile(probability) if (0.0..=1.0).contains(&probability) => {
             Shape::Quantile(probability)

@@ -23,25 +23,57 @@ impl Selector {
     /// certainly; one pass keeps the values beyond them; the ranks are selected among those. When
     /// a threshold was unlucky, the selection runs on all values: the answer is the same.
     pub(crate) fn quantiles(&mut self, simd: Simd, values: &mut [f64], probabilities: [f64; 2]) -> [f64; 2] {
-        let count = values.len();
-        if count < FILTER_FROM {
+        if values.len() < FILTER_FROM {
+            let count = values.len();
             return probabilities.map(|probability| ascending_quantile(values, 0, count, probability));
         }
         let thresholds = self.thresholds(values, probabilities);
+        let [low, high] = self.tails_of(simd, values, probabilities, thresholds);
+        let all = |values: &mut [f64], probability| ascending_quantile(values, 0, values.len(), probability);
+        let low = low.unwrap_or_else(|| all(values, probabilities[0]));
+        [low, high.unwrap_or_else(|| all(values, probabilities[1]))]
+    }
+
+    /// The same with the help of what is known of the values: about where quantiles of given probabilities lie.
+    /// Only the time depends on how good the guess is.
+    pub(crate) fn quantiles_near(
+        &mut self,
+        simd: Simd,
+        values: &mut [f64],
+        probabilities: [f64; 2],
+        guess: impl Fn(f64) -> f64,
+    ) -> [f64; 2] {
+        if values.len() >= FILTER_FROM {
+            // Room for five deviations of the rank, and for an error of the guess.
+            let inward = |p: f64| 1.2 * p + 5.0 * (p * (1.0 - p) / values.len() as f64).sqrt() + 0.002;
+            let [low, high] = [inward(probabilities[0]), 1.0 - inward(1.0 - probabilities[1])];
+            if low < 0.3 && high > 0.7 {
+                let thresholds = [guess(low), guess(high)];
+                if let [Some(low), Some(high)] = self.tails_of(simd, values, probabilities, thresholds) {
+                    return [low, high];
+                }
+            }
+        }
+        self.quantiles(simd, values, probabilities)
+    }
+
+    /// The quantiles from the values beyond the thresholds, where these hold the wanted ranks.
+    fn tails_of(
+        &mut self,
+        simd: Simd,
+        values: &[f64],
+        probabilities: [f64; 2],
+        thresholds: [f64; 2],
+    ) -> [Option<f64>; 2] {
+        let count = values.len();
         self.low.resize(count + Simd::SLACK, 0.0);
         self.high.resize(count + Simd::SLACK, 0.0);
         let [kept_low, kept_high] = simd.tails(values, thresholds, &mut self.low, &mut self.high);
-        let low = if type7_rank(count, probabilities[0]).0 + 1 < kept_low {
-            ascending_quantile(&mut self.low[..kept_low], 0, count, probabilities[0])
-        } else {
-            ascending_quantile(values, 0, count, probabilities[0])
-        };
+        let low = (type7_rank(count, probabilities[0]).0 + 1 < kept_low)
+            .then(|| ascending_quantile(&mut self.low[..kept_low], 0, count, probabilities[0]));
         let skipped = count - kept_high;
-        let high = if type7_rank(count, probabilities[1]).0 >= skipped {
-            ascending_quantile(&mut self.high[..kept_high], skipped, count, probabilities[1])
-        } else {
-            ascending_quantile(values, 0, count, probabilities[1])
-        };
+        let high = (type7_rank(count, probabilities[1]).0 >= skipped)
+            .then(|| ascending_quantile(&mut self.high[..kept_high], skipped, count, probabilities[1]));
         [low, high]
     }
 
@@ -82,6 +114,21 @@ mod tests {
         let mut sorted = values.to_vec();
         sorted.sort_unstable_by(f64::total_cmp);
         let expected = probabilities.map(|probability| quantile_sorted(&sorted, probability).unwrap());
+        let guesses: [fn(&[f64], f64) -> f64; 3] = [
+            |sorted, probability| quantile_sorted(sorted, probability).unwrap_or(f64::NAN),
+            |sorted, probability| sorted[0] + probability * (sorted[sorted.len() - 1] - sorted[0]),
+            |_, _| f64::NAN,
+        ];
+        for guess in guesses {
+            let guess = |probability: f64| guess(&sorted, probability);
+            let near = Selector::default().quantiles_near(
+                Simd::detect(),
+                &mut values.to_vec(),
+                probabilities,
+                guess,
+            );
+            assert_eq!(near.map(f64::to_bits), expected.map(f64::to_bits), "{probabilities:?}");
+        }
         for set in InstructionSet::ALL {
             let Ok(simd) = Simd::named(set) else { continue };
             let selected = Selector::default().quantiles(simd, &mut values.to_vec(), probabilities);

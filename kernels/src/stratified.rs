@@ -101,7 +101,9 @@ pub struct StratifiedImprovement<'a> {
 /// assert!(out.low < out.estimate && out.estimate < out.high);
 /// # Ok::<(), kernels::KernelError>(())
 /// ```
-pub fn stratified_improvement(request: &StratifiedImprovement<'_>) -> Result<StratifiedInterval, KernelError> {
+pub fn stratified_improvement(
+    request: &StratifiedImprovement<'_>,
+) -> Result<StratifiedInterval, KernelError> {
     let StratifiedImprovement { first, second, level, resamples, seed } = *request;
     let statistic = Statistic::ProbabilityOfImprovement;
     let plain = BootstrapRequest::two_samples(first, second, statistic)

@@ -107,9 +107,8 @@ pub fn structured_bootstrap(request: &StructuredRequest<'_>) -> Result<Bootstrap
 /// Checks a request and says how its statistic is computed.
 fn check_request(request: &StructuredRequest<'_>) -> Result<Kind, KernelError> {
     let StructuredRequest { samples, structure, statistic, method, level, resamples, seed } = *request;
-    let unsupported = |advice| {
-        Err(KernelError::Unsupported { method: method.name(), statistic: statistic.name(), advice })
-    };
+    let unsupported =
+        |advice| Err(KernelError::Unsupported { method: method.name(), statistic: statistic.name(), advice });
     if statistic.has_second_sample() {
         return unsupported("values with a structure are one sample; ask for the mean of paired differences");
     }
@@ -167,10 +166,8 @@ mod tests {
     fn malformed_requests_are_refused_with_place_and_code() {
         let samples = Samples { values: &[1.0, 2.0, 3.0, 4.0], offsets: &[0, 2, 4] };
         let with = |structure, statistic| StructuredRequest::new(samples, structure, statistic);
-        let blocks = |points| Structure::Blocks {
-            length: BlockLength::Points(points),
-            scheme: BlockScheme::Moving,
-        };
+        let blocks =
+            |points| Structure::Blocks { length: BlockLength::Points(points), scheme: BlockScheme::Moving };
         let strata = |cuts| with(Structure::Strata(cuts), Statistic::Mean);
         let bca = |request| StructuredRequest { method: Method::Bca, ..request };
         let cases = [
@@ -183,7 +180,11 @@ mod tests {
             (with(blocks(2), Statistic::MeanRatio), "unsupported_method", "one sample"),
             (bca(with(blocks(2), Statistic::Mean)), "unsupported_method", "percentile"),
             (bca(with(Structure::Clusters(&[0, 2, 4]), Statistic::Iqm)), "unsupported_method", "percentile"),
-            (StructuredRequest { method: Method::Studentized, ..strata(&[0, 2, 4]) }, "unsupported_method", "BCa"),
+            (
+                StructuredRequest { method: Method::Studentized, ..strata(&[0, 2, 4]) },
+                "unsupported_method",
+                "BCa",
+            ),
             (StructuredRequest { resamples: 0, ..strata(&[0, 2, 4]) }, "resamples_out_of_range", "got 0"),
         ];
         for (request, code, text) in cases {

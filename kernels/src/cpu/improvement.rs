@@ -71,7 +71,7 @@ pub(crate) fn intervals(simd: Simd, plan: &Plan<'_>, batch: &Batch) -> Vec<(u32,
             acceleration: acceleration(&merged.left_out()),
             standard_error: f64::NAN,
         };
-        let ends = summary.ends(&mut Sample { simd, values: &mut values, selector });
+        let ends = summary.ends(&mut Sample { simd, values: &mut values, selector, moments: None });
         if ends.is_none() {
             flags.insert(Flags::NO_INTERVAL);
         }
@@ -151,7 +151,8 @@ pub(crate) fn over_tasks(request: &BootstrapRequest<'_>) -> Interval {
         standard_error: f64::NAN,
     };
     let mut selector = Selector::default();
-    let ends = summary.ends(&mut Sample { simd, values: &mut values, selector: &mut selector });
+    let ends =
+        summary.ends(&mut Sample { simd, values: &mut values, selector: &mut selector, moments: None });
     let [low, high] = ends.unwrap_or([f64::NAN; 2]);
     Interval { estimate, low, high, se, flags, dropped_share: 0.0, computation: Computation::Resampling }
 }

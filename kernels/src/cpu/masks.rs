@@ -13,7 +13,14 @@ pub(crate) struct Masks {
 /// Draws the masks `first..first + count` of `n` values; `first` must be a multiple of the lanes.
 ///
 /// With a size, that many bits are set, by selection sampling; without, each bit is a coin.
-pub(crate) fn draw(simd: Simd, stream: &Stream, n: u32, size: Option<u32>, first: u32, count: usize) -> Masks {
+pub(crate) fn draw(
+    simd: Simd,
+    stream: &Stream,
+    n: u32,
+    size: Option<u32>,
+    first: u32,
+    count: usize,
+) -> Masks {
     let row = (n as usize).div_ceil(8);
     let mut bytes = vec![0; row * count];
     let panels = bytes.chunks_mut((row * LANES).max(1)).enumerate();
@@ -134,7 +141,9 @@ mod tests {
                 for draw in [0, 5, 31, 32, 49] {
                     let set_bits = |masks: &Masks| -> Vec<u32> {
                         let row = &masks.bytes[draw * masks.row..][..masks.row];
-                        (0..8 * masks.row as u32).filter(|i| row[*i as usize / 8] >> (i % 8) & 1 == 1).collect()
+                        (0..8 * masks.row as u32)
+                            .filter(|i| row[*i as usize / 8] >> (i % 8) & 1 == 1)
+                            .collect()
                     };
                     let resample = 32 + draw as u32;
                     assert_eq!(set_bits(&masks), stream(Tag::Subset).subset(n, size, resample));

@@ -30,19 +30,16 @@ pub(crate) fn intervals(simd: Simd, plan: &Plan<'_>, batch: &Batch, moment: Mome
         if let Some(([estimate, ends, se], flags)) = trivial(moment, sample, sample_second) {
             return (group, Interval::point(estimate, ends, se, flags));
         }
-        let target = MomentTarget::new(
-            moment,
-            sample,
-            sample_second.unwrap_or(&[]),
-            request.method,
-            request.level,
-        );
+        let target =
+            MomentTarget::new(moment, sample, sample_second.unwrap_or(&[]), request.method, request.level);
         let paired = moment == Moment::PairedRatio;
         let flags = sample_flags(request.method, sample, if paired { None } else { sample_second });
         let group_of = Group { simd, target: &target, flags };
         let interval = match (&multisets, &first) {
             (Some(multisets), _) => group_of.enumerated(multisets),
-            (None, Some(first)) => group_of.drawn(first, second.as_ref(), request.resamples as usize, selector),
+            (None, Some(first)) => {
+                group_of.drawn(first, second.as_ref(), request.resamples as usize, selector)
+            }
             (None, None) => Interval::point(f64::NAN, f64::NAN, f64::NAN, Flags::DEGENERATE),
         };
         (group, interval)
@@ -124,7 +121,7 @@ impl Group<'_> {
         let ends = if values.is_empty() {
             None
         } else {
-            target.summary.ends(&mut Sample { simd: self.simd, values: &mut values, selector })
+            target.summary.ends(&mut Sample { simd: self.simd, values: &mut values, selector, moments: None })
         };
         self.finish(ends, se, affected, dropped, Computation::Resampling)
     }

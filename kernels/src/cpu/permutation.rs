@@ -43,7 +43,8 @@ struct Answer {
 
 /// Answers a checked request.
 pub(crate) fn run(simd: Simd, plan: &Plan<'_>, provenance: Provenance) -> PermutationOutput {
-    let answers: Vec<Vec<Answer>> = plan.batches.par_iter().map(|batch| answer_batch(simd, plan, batch)).collect();
+    let answers: Vec<Vec<Answer>> =
+        plan.batches.par_iter().map(|batch| answer_batch(simd, plan, batch)).collect();
     output(plan.request, answers.into_iter().flatten().collect(), provenance)
 }
 
@@ -85,8 +86,7 @@ fn answer_batch(simd: Simd, plan: &Plan<'_>, batch: &Batch) -> Vec<Answer> {
                 }
             }
             Task::Welch(task) => {
-                let relabellings =
-                    crate::permutation::problem::binomial(task.values.len() as u32, task.size);
+                let relabellings = crate::permutation::problem::binomial(task.values.len() as u32, task.size);
                 let answer = Answer { relabellings, ..answer };
                 if relabellings <= max_exact {
                     exact.push((answer, Task::Welch(task)));
@@ -116,7 +116,8 @@ fn answer_batch(simd: Simd, plan: &Plan<'_>, batch: &Batch) -> Vec<Answer> {
     answers.extend(count_on_lattices(on_lattice));
     let draws = Draws { simd, request, batch };
     for (_, tasks) in sums {
-        answers.extend(draws.count(tasks, &|buffers, block, masks| draws.block_of_sums(buffers, block, masks)));
+        answers
+            .extend(draws.count(tasks, &|buffers, block, masks| draws.block_of_sums(buffers, block, masks)));
     }
     answers.extend(draws.count(welch, &|buffers, block, masks| draws.block_of_welch(buffers, block, masks)));
     answers.extend(draws.count_between(between));
@@ -130,7 +131,8 @@ fn count_on_lattices(tasks: Vec<(Answer, SumTask, Position)>) -> Vec<Answer> {
         let next = lattices.len();
         lattices.entry(&position.lattice).or_insert(next);
     }
-    let mut distinct: Vec<(&Lattice, usize)> = lattices.iter().map(|(lattice, index)| (*lattice, *index)).collect();
+    let mut distinct: Vec<(&Lattice, usize)> =
+        lattices.iter().map(|(lattice, index)| (*lattice, *index)).collect();
     distinct.sort_unstable_by_key(|(_, index)| *index);
     let distributions: Vec<Distribution> =
         distinct.par_iter().map(|(lattice, _)| lattice.distribution()).collect();
@@ -151,6 +153,7 @@ struct Buffers {
     side: tables::Buffers<SIDE>,
     one: tables::Buffers<1>,
     welch: tables::Buffers<2>,
+    welch_side: tables::Buffers<{ 2 * SIDE }>,
 }
 
 /// Drawn relabellings of one batch.
@@ -232,7 +235,10 @@ impl Draws<'_> {
 
     fn block_of_sums(&self, buffers: &mut Buffers, tasks: &[&SumTask], masks: &Masks) -> Vec<Counts> {
         if tasks.len() * 3 <= SIDE {
-            return tasks.iter().map(|task| self.side_of_sums::<1>(&mut buffers.one, [task], masks)[0]).collect();
+            return tasks
+                .iter()
+                .map(|task| self.side_of_sums::<1>(&mut buffers.one, [task], masks)[0])
+                .collect();
         }
         // Lanes without a task of their own repeat the last one.
         let lanes = std::array::from_fn(|lane| tasks[lane.min(tasks.len() - 1)]);
@@ -256,26 +262,51 @@ impl Draws<'_> {
     }
 
     fn block_of_welch(&self, buffers: &mut Buffers, tasks: &[&WelchTask], masks: &Masks) -> Vec<Counts> {
-        let mut one = |task: &&WelchTask| {
-            let squares: Vec<f64> = task.values.iter().map(|value| value * value).collect();
-            let mut counts = Counts::default();
-            let columns: [&[f64]; 2] = [&task.values, &squares];
-            tables::for_sums(self.simd, columns, masks, &mut buffers.welch, |sums, masks_of_sums| {
-                let rows = masks_of_sums.chunks(LANES * masks.row);
-                for (sums, masks_of_sums) in sums.chunks(LANES).zip(rows) {
-                    let (extreme, narrow) = self.simd.run(CountWelch { task, sums });
-                    counts.add(&extreme);
-                    for (lane, mask) in masks_of_sums.chunks_exact(masks.row).enumerate() {
-                        if narrow >> lane & 1 == 1 {
-                            let marked = |position: usize| mask[position / 8] >> (position % 8) & 1 == 1;
-                            task.count(task.t_of_values(marked), &mut counts);
-                        }
+        if tasks.len() * 3 <= SIDE {
+            let mut one =
+                |task: &&WelchTask| self.side_of_welch::<1, 2>(&mut buffers.welch, [task], masks)[0];
+            return tasks.iter().map(&mut one).collect();
+        }
+        let lanes = std::array::from_fn(|lane| tasks[lane.min(tasks.len() - 1)]);
+        self.side_of_welch::<SIDE, { 2 * SIDE }>(&mut buffers.welch_side, lanes, masks)[..tasks.len()]
+            .to_vec()
+    }
+
+    /// Sums of `L` tasks, then sums of their squares: `LL` is twice `L`.
+    fn side_of_welch<const L: usize, const LL: usize>(
+        &self,
+        buffers: &mut tables::Buffers<LL>,
+        tasks: [&WelchTask; L],
+        masks: &Masks,
+    ) -> [Counts; L] {
+        let squares = tasks.map(|task| task.values.iter().map(|value| value * value).collect::<Vec<f64>>());
+        let columns: [&[f64]; LL] = std::array::from_fn(|column| {
+            if column < L { tasks[column].values.as_slice() } else { squares[column - L].as_slice() }
+        });
+        let forms = tasks.map(|task| task.form);
+        let limits = [
+            tasks.map(|task| task.observed - task.tolerance),
+            tasks.map(|task| task.observed + task.tolerance),
+            tasks.map(|task| task.observed.abs() - task.tolerance),
+        ];
+        let mut totals = [Counts::default(); L];
+        let mut narrow = Vec::new();
+        tables::for_sums(self.simd, columns, masks, buffers, |sums, masks_of_sums| {
+            narrow.clear();
+            let counts: [Counts; L] =
+                self.simd.run(CountWelch { forms: &forms, limits: &limits, sums, narrow: &mut narrow });
+            totals.iter_mut().zip(&counts).for_each(|(total, counts)| total.add(counts));
+            for index in &narrow {
+                let mask = &masks_of_sums[index * masks.row..][..masks.row];
+                for (lane, task) in tasks.iter().enumerate() {
+                    if task.form.is_narrow(sums[*index][lane], sums[*index][L + lane]) {
+                        let marked = |position: usize| mask[position / 8] >> (position % 8) & 1 == 1;
+                        task.count(task.t_of_values(marked), &mut totals[lane]);
                     }
                 }
-            });
-            counts
-        };
-        tasks.iter().map(&mut one).collect()
+            }
+        });
+        totals
     }
 
     /// Draws orders: the first values of an order form the first sample, the next the second, and so on.
@@ -353,47 +384,46 @@ impl<const L: usize> Portable for CountSums<'_, L> {
     }
 }
 
-/// Counts up to `LANES` relabellings of Welch's t, all but those that need their values: these are told as bits.
-struct CountWelch<'a> {
-    task: &'a WelchTask,
-    sums: &'a [[f64; 2]],
+/// Counts relabellings of Welch's t for `L` tasks, all but those that need their values: where a task has such a one,
+/// its index is noted.
+struct CountWelch<'a, const L: usize, const LL: usize> {
+    forms: &'a [WelchForm; L],
+    /// At least, at most, and at least in absolute value.
+    limits: &'a [[f64; L]; 3],
+    sums: &'a [[f64; LL]],
+    narrow: &'a mut Vec<usize>,
 }
 
-impl Portable for CountWelch<'_> {
-    type Output = (Counts, u32);
+impl<const L: usize, const LL: usize> Portable for CountWelch<'_, L, LL> {
+    type Output = [Counts; L];
 
     #[inline(always)]
     fn compute(self) -> Self::Output {
-        let form: WelchForm = self.task.form;
-        let (mut sums, mut squares) = ([0.0; LANES], [0.0; LANES]);
-        for (lane, [sum, square]) in self.sums.iter().enumerate() {
-            sums[lane] = *sum;
-            squares[lane] = *square;
+        let [high, low, far] = *self.limits;
+        let forms = *self.forms;
+        let (mut highs, mut lows, mut outside, mut good) = ([0u64; L], [0u64; L], [0u64; L], [0u64; L]);
+        for (index, sums) in self.sums.iter().enumerate() {
+            let mut narrow = [0u64; L];
+            for lane in 0..L {
+                let (sum, squares) = (sums[lane], sums[L + lane]);
+                let t = forms[lane].t(sum, squares);
+                narrow[lane] = u64::from(forms[lane].is_narrow(sum, squares));
+                let wide = 1 - narrow[lane];
+                highs[lane] += wide & u64::from(t >= high[lane]);
+                lows[lane] += wide & u64::from(t <= low[lane]);
+                outside[lane] += wide & u64::from(t.abs() >= far[lane]);
+                good[lane] += wide;
+            }
+            if narrow.iter().fold(0, |any, narrow| any | narrow) > 0 {
+                self.narrow.push(index);
+            }
         }
-        let [high, low, far] = [
-            self.task.observed - self.task.tolerance,
-            self.task.observed + self.task.tolerance,
-            self.task.observed.abs() - self.task.tolerance,
-        ];
-        let (mut highs, mut lows, mut outside) = ([0u32; LANES], [0u32; LANES], [0u32; LANES]);
-        let mut narrow = [0u32; LANES];
-        for lane in 0..LANES {
-            let t = form.t(sums[lane], squares[lane]);
-            let good = !form.is_narrow(sums[lane], squares[lane]) & (lane < self.sums.len());
-            highs[lane] = u32::from(good & (t >= high));
-            lows[lane] = u32::from(good & (t <= low));
-            outside[lane] = u32::from(good & (t.abs() >= far));
-            narrow[lane] = u32::from(!good) << lane;
-        }
-        let there = u32::MAX >> (LANES - self.sums.len());
-        let narrow = narrow.iter().fold(0, |bits, bit| bits | bit) & there;
-        let counts = Counts {
-            high: f64::from(highs.iter().sum::<u32>()),
-            low: f64::from(lows.iter().sum::<u32>()),
-            outside: f64::from(outside.iter().sum::<u32>()),
-            total: f64::from((there & !narrow).count_ones()),
-        };
-        (counts, narrow)
+        std::array::from_fn(|lane| Counts {
+            high: highs[lane] as f64,
+            low: lows[lane] as f64,
+            outside: outside[lane] as f64,
+            total: good[lane] as f64,
+        })
     }
 }
 
@@ -451,7 +481,11 @@ impl Answer {
     }
 }
 
-fn output(request: &PermutationRequest<'_>, mut answers: Vec<Answer>, provenance: Provenance) -> PermutationOutput {
+fn output(
+    request: &PermutationRequest<'_>,
+    mut answers: Vec<Answer>,
+    provenance: Provenance,
+) -> PermutationOutput {
     answers.sort_unstable_by_key(|answer| answer.comparison);
     let p_values: Vec<[f64; 5]> = answers.iter().map(|answer| answer.p_values(request.statistic)).collect();
     let column = |index: usize| p_values.iter().map(|p_values| p_values[index]).collect();

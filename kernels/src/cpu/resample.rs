@@ -6,7 +6,7 @@ use crate::cpu::simd::{LANES, Simd};
 use crate::cpu::weights::{COUNTED_UP_TO, Weights};
 use crate::error::KernelError;
 use crate::exact::multiset::rank_weights;
-use crate::interval::{Interval, Replicates, Target, sample_flags};
+use crate::interval::{Interval, Replicates, Target, normal_quantile, sample_flags};
 use crate::plan::{Batch, Centred, Plan, Shape};
 use crate::request::{Computation, Flags, Method};
 use crate::rng::{Stream, Tag};
@@ -218,7 +218,11 @@ impl Drawn<'_> {
             }
         }
         values.truncate(self.resamples);
-        let se = self.standard_deviation(values, target.theta) / target.divisor;
+        let [bias, deviation] = self.moments(values, target.theta);
+        let se = deviation / target.divisor;
+        let studentized = self.first.studentized;
+        let skewness = if studentized { 0.0 } else { target.acceleration() };
+        let moments = (!studentized && deviation > 0.0).then_some([target.theta + bias, deviation, skewness]);
         let mut dropped_share = 0.0;
         if self.first.studentized {
             self.studentize(target, values, variances);
@@ -227,7 +231,7 @@ impl Drawn<'_> {
         let ends = if values.is_empty() {
             None
         } else {
-            target.ends(&mut Sample { simd: self.simd, values, selector })
+            target.ends(&mut Sample { simd: self.simd, values, selector, moments })
         };
         target.interval(ends, se, dropped_share, flags, Computation::Resampling)
     }
@@ -251,14 +255,14 @@ impl Drawn<'_> {
         values.retain(|_| variances.next().is_some_and(|&variance| variance > 0.0));
     }
 
-    /// Standard deviation (divisor B - 1) of replicates around a value near their mean.
-    fn standard_deviation(&self, values: &[f64], near: f64) -> f64 {
+    /// Mean distance of replicates from a value near their mean, and their standard deviation (divisor B - 1).
+    fn moments(&self, values: &[f64], near: f64) -> [f64; 2] {
         let count = values.len() as f64;
         if count < 2.0 {
-            return f64::NAN;
+            return [f64::NAN; 2];
         }
         let [sum, square] = self.simd.deviation_sums(values, near);
-        ((square - sum * (sum / count)).max(0.0) / (count - 1.0)).sqrt()
+        [sum / count, ((square - sum * (sum / count)).max(0.0) / (count - 1.0)).sqrt()]
     }
 }
 
@@ -267,6 +271,8 @@ pub(crate) struct Sample<'a> {
     pub(crate) simd: Simd,
     pub(crate) values: &'a mut [f64],
     pub(crate) selector: &'a mut Selector,
+    /// Mean, standard deviation and about a sixth of the skewness, where known: they say where quantiles lie.
+    pub(crate) moments: Option<[f64; 3]>,
 }
 
 impl Replicates for Sample<'_> {
@@ -276,6 +282,14 @@ impl Replicates for Sample<'_> {
     }
 
     fn quantiles(&mut self, probabilities: [f64; 2]) -> [f64; 2] {
-        self.selector.quantiles(self.simd, self.values, probabilities)
+        let Some([mean, deviation, skewness]) = self.moments else {
+            return self.selector.quantiles(self.simd, self.values, probabilities);
+        };
+        // Cornish & Fisher's expansion.
+        let guess = |probability: f64| {
+            let z = normal_quantile(probability);
+            mean + deviation * (z + skewness * (z * z - 1.0))
+        };
+        self.selector.quantiles_near(self.simd, self.values, probabilities, guess)
     }
 }

@@ -20,7 +20,9 @@ pub(crate) fn run(request: &StructuredRequest<'_>, kind: Kind) -> BootstrapOutpu
     let offsets = request.samples.offsets;
     let intervals: Vec<Interval> = offsets
         .par_windows(2)
-        .map_init(Selector::default, |selector, ends| interval(simd, request, kind, [ends[0], ends[1]], selector))
+        .map_init(Selector::default, |selector, ends| {
+            interval(simd, request, kind, [ends[0], ends[1]], selector)
+        })
         .collect();
     let column = |of: fn(&Interval) -> f64| intervals.iter().map(of).collect::<Vec<f64>>();
     BootstrapOutput {
@@ -84,8 +86,7 @@ fn interval(
         fill_counts(simd, &layout.draw, request.seed, (panel * LANES) as u32, counts);
         evaluate(simd, kind, &layout, counts)
     };
-    let replicates: Vec<[f64; LANES]> =
-        (0..panels).into_par_iter().map_init(Vec::new, one_panel).collect();
+    let replicates: Vec<[f64; LANES]> = (0..panels).into_par_iter().map_init(Vec::new, one_panel).collect();
     let mut replicates = replicates.concat();
     replicates.truncate(request.resamples as usize);
     // Clusters of one value can leave a variance undefined.
@@ -107,13 +108,17 @@ fn interval(
         level: request.level,
         theta,
         tie: tie_tolerance(if kind == Kind::Sum { layout.values.len() } else { 1 }),
-        acceleration: if bca { kind.left_out(&layout).and_then(|left_out| acceleration(&left_out)) } else { None },
+        acceleration: if bca {
+            kind.left_out(&layout).and_then(|left_out| acceleration(&left_out))
+        } else {
+            None
+        },
         standard_error: f64::NAN,
     };
     let ends = if replicates.is_empty() {
         None
     } else {
-        summary.ends(&mut Sample { simd, values: &mut replicates, selector })
+        summary.ends(&mut Sample { simd, values: &mut replicates, selector, moments: None })
     };
     if ends.is_none() {
         flags.insert(Flags::NO_INTERVAL);
@@ -158,7 +163,13 @@ fn fill_counts(simd: Simd, draw: &Draw, seed: u64, first: u32, counts: &mut [u16
 
 /// How often each point of a series occurs in blocks that begin at drawn points; the last block is cut so that the
 /// resample is as long as the series.
-fn block_counts(stream: &Stream, [points, length]: [u32; 2], scheme: BlockScheme, first: u32, counts: &mut [u16]) {
+fn block_counts(
+    stream: &Stream,
+    [points, length]: [u32; 2],
+    scheme: BlockScheme,
+    first: u32,
+    counts: &mut [u16],
+) {
     let length = length.min(points);
     let blocks = points.div_ceil(length);
     let starts = match scheme {
@@ -249,7 +260,8 @@ impl Evaluate<'_> {
 
     #[inline(always)]
     fn trimmed(&self, fraction: f64, sizes: &[f64; LANES]) -> [f64; LANES] {
-        let (mut from, mut to, mut end, mut sums) = ([0.0; LANES], [0.0; LANES], [0.0f64; LANES], [0.0; LANES]);
+        let (mut from, mut to, mut end, mut sums) =
+            ([0.0; LANES], [0.0; LANES], [0.0f64; LANES], [0.0; LANES]);
         for lane in 0..LANES {
             from[lane] = (fraction * sizes[lane]).floor();
             to[lane] = sizes[lane] - from[lane];

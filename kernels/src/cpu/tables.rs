@@ -36,10 +36,10 @@ pub(crate) fn for_sums<const L: usize>(
     tables.resize(CHUNKS_PER_TILE.min(row), [[0.0; L]; 256]);
     if count >= TABLES_FROM && row <= CHUNKS_PER_TILE {
         simd.run(Fill { columns, from: 0, tables: &mut tables[..row] });
+        sums.resize(TOGETHER.max(sums.len()), [0.0; L]);
         for masks in masks.bytes.chunks(TOGETHER * row) {
-            sums.clear();
-            sums.resize(masks.len() / row, [0.0; L]);
-            simd.run(LookUp { tables, from: 0, masks, row, sums });
+            let sums = &mut sums[..masks.len() / row];
+            simd.run(LookUpAll { tables: &tables[..row], masks, sums });
             visit(sums, masks);
         }
         return;
@@ -114,6 +114,52 @@ impl<const L: usize> Portable for LookUp<'_, L> {
     }
 }
 
+/// Look-ups in the tables of all chunks.
+struct LookUpAll<'a, const L: usize> {
+    tables: &'a [[[f64; L]; 256]],
+    masks: &'a [u8],
+    sums: &'a mut [[f64; L]],
+}
+
+impl<const L: usize> LookUpAll<'_, L> {
+    /// The number of chunks as a constant spares the inner loop.
+    #[inline(always)]
+    fn of_chunks<const C: usize>(&mut self) -> bool {
+        let Some((tables, [])) = self.tables.split_first_chunk::<C>() else { return false };
+        let (masks, _) = self.masks.as_chunks::<C>();
+        for (sums, mask) in self.sums.iter_mut().zip(masks) {
+            let mut total = [0.0; L];
+            for (table, byte) in tables.iter().zip(mask) {
+                let part = &table[usize::from(*byte)];
+                for lane in 0..L {
+                    total[lane] += part[lane];
+                }
+            }
+            *sums = total;
+        }
+        true
+    }
+}
+
+impl<const L: usize> Portable for LookUpAll<'_, L> {
+    type Output = ();
+
+    #[inline(always)]
+    fn compute(mut self) {
+        let few = self.of_chunks::<1>()
+            || self.of_chunks::<2>()
+            || self.of_chunks::<3>()
+            || self.of_chunks::<4>()
+            || self.of_chunks::<5>()
+            || self.of_chunks::<6>();
+        if !few {
+            let row = self.tables.len();
+            self.sums.fill([0.0; L]);
+            LookUp { tables: self.tables, from: 0, masks: self.masks, row, sums: self.sums }.compute();
+        }
+    }
+}
+
 struct Direct<'a, const L: usize> {
     columns: [&'a [f64]; L],
     masks: &'a Masks,
@@ -146,7 +192,8 @@ mod tests {
     #[test]
     fn tables_and_direct_sums_have_the_bits_of_the_canonical_order() {
         for n in [1usize, 8, 21, 130, 300] {
-            let column = |c: usize| -> Vec<f64> { (0..n).map(|i| ((i * 13 + c) as f64 * 0.37).sin()).collect() };
+            let column =
+                |c: usize| -> Vec<f64> { (0..n).map(|i| ((i * 13 + c) as f64 * 0.37).sin()).collect() };
             let columns: Vec<Vec<f64>> = (0..8).map(column).collect();
             let row = n.div_ceil(8);
             for count in [3, 700] {
@@ -161,7 +208,9 @@ mod tests {
                     let Ok(simd) = Simd::named(set) else { continue };
                     let (mut eight, mut one) = (Vec::new(), Vec::new());
                     let eight_columns: [&[f64]; 8] = std::array::from_fn(|c| columns[c].as_slice());
-                    for_sums(simd, eight_columns, &masks, &mut Buffers::default(), |sums, _| eight.extend_from_slice(sums));
+                    for_sums(simd, eight_columns, &masks, &mut Buffers::default(), |sums, _| {
+                        eight.extend_from_slice(sums)
+                    });
                     for_sums(simd, [&columns[3]], &masks, &mut Buffers::default(), |sums: &[[f64; 1]], _| {
                         one.extend_from_slice(sums);
                     });

@@ -101,11 +101,8 @@ fn add_pairs(low: &[f64], high: &[f64], thresholds: &Thresholds, counts: &mut Co
     counts.high += total - below(&|sum| sum < thresholds.high);
     counts.low += below(&|sum| sum <= thresholds.low);
     let [above, under] = thresholds.outside;
-    counts.outside += if above <= under {
-        total
-    } else {
-        total - below(&|sum| sum < above) + below(&|sum| sum <= under)
-    };
+    counts.outside +=
+        if above <= under { total } else { total - below(&|sum| sum < above) + below(&|sum| sum <= under) };
 }
 
 /// How many pairs have a sum with a property that all smaller sums have as well.

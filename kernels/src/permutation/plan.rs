@@ -68,7 +68,8 @@ pub(crate) fn samples_of<'a>(request: &PermutationRequest<'a>, comparison: usize
 
 /// Checks everything that a backend relies on.
 pub(crate) fn check(request: &PermutationRequest<'_>) -> Result<(), KernelError> {
-    let PermutationRequest { samples, design, statistic, resamples, streams, max_exact: _, seed: _ } = *request;
+    let PermutationRequest { samples, design, statistic, resamples, streams, max_exact: _, seed: _ } =
+        *request;
     if !(1..=MAX_RESAMPLES).contains(&resamples) {
         return Err(Invalid::Resamples { got: resamples, max: MAX_RESAMPLES }.into());
     }
@@ -83,7 +84,9 @@ pub(crate) fn check(request: &PermutationRequest<'_>) -> Result<(), KernelError>
             }
         }
         Design::Pairs(pairs) => {
-            if let Some(pair) = pairs.iter().position(|pair| pair.iter().any(|&group| group as usize >= groups)) {
+            if let Some(pair) =
+                pairs.iter().position(|pair| pair.iter().any(|&group| group as usize >= groups))
+            {
                 let group = pairs[pair][0].max(pairs[pair][1]);
                 return Err(Invalid::PairGroup { pair, group, groups }.into());
             }
@@ -127,7 +130,12 @@ fn check_blocks(blocks: &[u32], groups: usize) -> Result<(), Invalid> {
         return Err(Invalid::OffsetsStart { sample: SAMPLE, start });
     }
     if let Some(group) = blocks.windows(2).position(|pair| pair[0] > pair[1]) {
-        return Err(Invalid::OffsetsFall { sample: SAMPLE, group, from: blocks[group], to: blocks[group + 1] });
+        return Err(Invalid::OffsetsFall {
+            sample: SAMPLE,
+            group,
+            from: blocks[group],
+            to: blocks[group + 1],
+        });
     }
     if end as usize != groups {
         return Err(Invalid::OffsetsEnd { sample: SAMPLE, end, values: groups });

@@ -179,12 +179,19 @@ pub(crate) struct WelchForm {
     n_second: f64,
     sum: f64,
     squares: f64,
+    /// One by each size, and by each size times size less one.
+    inverses: [f64; 4],
 }
 
 /// A sample whose squared deviations are below this share of its sum of squares has lost too many digits.
 const NARROW: f64 = 1.0 / 4096.0;
 
 impl WelchForm {
+    fn new(n: f64, n_second: f64, sum: f64, squares: f64) -> Self {
+        let inverses = [n, n_second, n * (n - 1.0), n_second * (n_second - 1.0)].map(f64::recip);
+        Self { n, n_second, sum, squares, inverses }
+    }
+
     /// Whether t must be computed from the values, because the sums do not hold enough digits.
     #[inline(always)]
     pub(crate) fn is_narrow(&self, sum: f64, squares: f64) -> bool {
@@ -195,16 +202,17 @@ impl WelchForm {
     #[inline(always)]
     fn within(&self, sum: f64, squares: f64) -> [f64; 2] {
         let rest = self.sum - sum;
-        [squares - sum * (sum / self.n), (self.squares - squares) - rest * (rest / self.n_second)]
+        let [inverse, inverse_second, ..] = self.inverses;
+        [squares - sum * (sum * inverse), (self.squares - squares) - rest * (rest * inverse_second)]
     }
 
     /// t from the sums; good where they are not narrow.
     #[inline(always)]
     pub(crate) fn t(&self, sum: f64, squares: f64) -> f64 {
         let [within, within_second] = self.within(sum, squares);
-        let difference = sum / self.n - (self.sum - sum) / self.n_second;
-        let error =
-            within / (self.n * (self.n - 1.0)) + within_second / (self.n_second * (self.n_second - 1.0));
+        let [inverse, inverse_second, scale, scale_second] = self.inverses;
+        let difference = sum * inverse - (self.sum - sum) * inverse_second;
+        let error = within * scale + within_second * scale_second;
         difference / error.sqrt()
     }
 }
@@ -362,8 +370,7 @@ impl Problem {
             if signed.is_empty() {
                 return Self::certain(positive);
             }
-            let task =
-                Task::Sum(SumTask::new(scaled_integers(signed.iter().copied()), None, &[], false));
+            let task = Task::Sum(SumTask::new(scaled_integers(signed.iter().copied()), None, &[], false));
             return Self { statistic: positive, flags: Flags::empty(), task };
         } else {
             sorted
@@ -404,16 +411,10 @@ impl Problem {
             canonical_sum(count, marked, |i| values[i]),
             canonical_sum(count, marked, |i| values[i] * values[i]),
         ];
-        let form = WelchForm {
-            n: first.len() as f64,
-            n_second: second.len() as f64,
-            sum: total[0],
-            squares: total[1],
-        };
+        let form = WelchForm::new(first.len() as f64, second.len() as f64, total[0], total[1]);
         let mut task = WelchTask { values, size: first.len() as u32, observed: 0.0, tolerance: 0.0, form };
         let statistic = task.t_of_values(marked);
-        task.observed =
-            if form.is_narrow(sums[0], sums[1]) { statistic } else { form.t(sums[0], sums[1]) };
+        task.observed = if form.is_narrow(sums[0], sums[1]) { statistic } else { form.t(sums[0], sums[1]) };
         if task.observed.is_finite() {
             // The sums lose up to twelve bits before they are narrow.
             let rounding = count as f64 * f64::EPSILON;
@@ -439,8 +440,7 @@ impl Problem {
             pool.values.iter_mut().for_each(|value| *value -= mean);
         }
         let of_sample: Vec<Vec<f64>> = (0..samples.len()).map(|sample| pool.values_of(sample)).collect();
-        let means: Vec<f64> =
-            of_sample.iter().map(|values| describe::mean(values).unwrap_or(0.0)).collect();
+        let means: Vec<f64> = of_sample.iter().map(|values| describe::mean(values).unwrap_or(0.0)).collect();
         let grand = describe::mean(&pool.values).unwrap_or(0.0);
         let (mut between, mut within) = (0.0, 0.0);
         for (values, mean) in of_sample.iter().zip(&means) {
@@ -590,15 +590,21 @@ mod tests {
             }
             table[mask as usize]
         };
-        let by_tables =
-            values.chunks(8).enumerate().fold(0.0, |sum, (c, chunk)| sum + table_sum(chunk, (mask >> (8 * c)) as u8));
+        let by_tables = values
+            .chunks(8)
+            .enumerate()
+            .fold(0.0, |sum, (c, chunk)| sum + table_sum(chunk, (mask >> (8 * c)) as u8));
         let direct = canonical_sum(21, |i| mask >> i & 1 == 1, |i| values[i]);
         assert_eq!(direct, by_tables);
     }
 
     #[test]
     fn extreme_values_are_pooled_without_overflow() {
-        for values in [[-1.7e308, 1.7e308, 1.7e308, 0.0], [5e-324, 0.0, 1e-323, 5e-324], [1e15, 1e15 + 0.125, 1e15, 3e15]] {
+        for values in [
+            [-1.7e308, 1.7e308, 1.7e308, 0.0],
+            [5e-324, 0.0, 1e-323, 5e-324],
+            [1e15, 1e15 + 0.125, 1e15, 3e15],
+        ] {
             let pool = Pool::new(&[&values[..2], &values[2..]]);
             assert!(pool.values.iter().all(|value| value.abs() <= 1.0), "{:?}", pool.values);
             assert!(!pool.is_constant());

@@ -112,9 +112,10 @@ impl Layout {
         match self.draw {
             Draw::Strata(_) => {
                 let mut seen: Vec<Option<f64>> = vec![None; self.part_count];
-                self.parts.iter().zip(&self.values).all(|(part, value)| {
-                    *seen[*part as usize].get_or_insert(*value) == *value
-                })
+                self.parts
+                    .iter()
+                    .zip(&self.values)
+                    .all(|(part, value)| *seen[*part as usize].get_or_insert(*value) == *value)
             }
             Draw::Clusters(_) | Draw::Blocks { .. } => self.values.first() == self.values.last(),
         }

@@ -33,7 +33,9 @@ impl Kind {
     /// A difference of replicates in the caller's units.
     pub(crate) fn unscaled_spread(self, value: f64, layout: &Layout) -> f64 {
         match self {
-            Self::Mean | Self::Trimmed(_) | Self::Quantile(_) => scale_by_power_of_two(value, layout.exponent),
+            Self::Mean | Self::Trimmed(_) | Self::Quantile(_) => {
+                scale_by_power_of_two(value, layout.exponent)
+            }
             _ => self.unscaled(value, layout),
         }
     }

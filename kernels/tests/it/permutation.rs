@@ -30,8 +30,7 @@ fn two(a: &[f64], b: &[f64], statistic: PermutationStatistic, max_exact: u64) ->
 
 fn signs(d: &[f64], statistic: PermutationStatistic, max_exact: u64) -> PermutationOutput {
     let offsets = [0, d.len() as u32];
-    let request =
-        PermutationRequest::new(Samples { values: d, offsets: &offsets }, Design::Signs, statistic);
+    let request = PermutationRequest::new(Samples { values: d, offsets: &offsets }, Design::Signs, statistic);
     CpuBackend::new().permutation(&request.max_exact(max_exact).resamples(20_000).seed(5)).unwrap()
 }
 
@@ -48,7 +47,8 @@ fn several(samples: &[Vec<f64>], statistic: PermutationStatistic, max_exact: u64
 
 /// All p-values of one comparison.
 fn p_values(out: &PermutationOutput, index: usize) -> [f64; 5] {
-    [&out.p_greater, &out.p_less, &out.p_two_sided, &out.p_absolute, &out.p_minimum].map(|column| column[index])
+    [&out.p_greater, &out.p_less, &out.p_two_sided, &out.p_absolute, &out.p_minimum]
+        .map(|column| column[index])
 }
 
 const DEFAULT: u64 = kernels::MAX_EXACT;
@@ -271,7 +271,8 @@ fn samples_at_the_edges_are_flagged_and_never_wrong() {
 fn offsets_and_scales_change_no_p_value() {
     let a: Vec<f64> = (0..8).map(|i| f64::from(i * 5 % 8) * 0.125).collect();
     let b: Vec<f64> = (0..7).map(|i| f64::from(i * 3 % 7) * 0.25).collect();
-    let changed = |values: &[f64], change: fn(f64) -> f64| values.iter().map(|x| change(*x)).collect::<Vec<_>>();
+    let changed =
+        |values: &[f64], change: fn(f64) -> f64| values.iter().map(|x| change(*x)).collect::<Vec<_>>();
     for statistic in
         [PermutationStatistic::MeanDifference, PermutationStatistic::WelchT, PermutationStatistic::RankSum]
     {
@@ -301,9 +302,8 @@ fn all_pairs_are_the_comparisons_one_by_one() {
             Design::Pairs(&pairs),
             PermutationStatistic::WelchT,
         );
-        let out = CpuBackend::new()
-            .permutation(&request.max_exact(max_exact).resamples(20_000).seed(5))
-            .unwrap();
+        let out =
+            CpuBackend::new().permutation(&request.max_exact(max_exact).resamples(20_000).seed(5)).unwrap();
         assert_eq!(out.statistic.len(), 15);
         for (index, [first, second]) in pairs.iter().enumerate() {
             let (first, second) = (&groups[*first as usize], &groups[*second as usize]);

@@ -103,13 +103,19 @@ fn strata_and_clusters_are_resampled_by_the_contract() {
 
 #[test]
 fn blocks_are_resampled_by_the_contract() {
-    let values: Vec<f64> = (0..47).map(|i| 3.0 + (f64::from(i) * 0.4).sin() + f64::from(i % 5) * 0.1).collect();
-    for (scheme, length) in [(BlockScheme::Moving, 6u32), (BlockScheme::Circular, 6), (BlockScheme::Circular, 47)] {
+    let values: Vec<f64> =
+        (0..47).map(|i| 3.0 + (f64::from(i) * 0.4).sin() + f64::from(i % 5) * 0.1).collect();
+    for (scheme, length) in
+        [(BlockScheme::Moving, 6u32), (BlockScheme::Circular, 6), (BlockScheme::Circular, 47)]
+    {
         let starts = if scheme == BlockScheme::Moving { 47 - length + 1 } else { 47 };
         let series = |resample: u32| -> Vec<f64> {
             let stream = stream(0);
             let blocks = stream.indices(starts, resample).take(47usize.div_ceil(length as usize));
-            blocks.flat_map(|start| (start..start + length).map(|i| values[i as usize % 47])).take(47).collect()
+            blocks
+                .flat_map(|start| (start..start + length).map(|i| values[i as usize % 47]))
+                .take(47)
+                .collect()
         };
         let structure = Structure::Blocks { length: BlockLength::Points(length), scheme };
         for statistic in STATISTICS {
@@ -129,7 +135,8 @@ fn parts_of_one_value_give_the_plain_bootstrap() {
     let singles: Vec<u32> = (0..=30).collect();
     let plain = |statistic, method| {
         let samples = Samples { values: &values, offsets: &[0, 30] };
-        let request = BootstrapRequest::new(samples, statistic).method(method).resamples(RESAMPLES).seed(SEED);
+        let request =
+            BootstrapRequest::new(samples, statistic).method(method).resamples(RESAMPLES).seed(SEED);
         CpuBackend::new().bootstrap(&request).unwrap()
     };
     for statistic in [Statistic::Mean, Statistic::Iqm, Statistic::Variance, Statistic::Sum] {
@@ -142,7 +149,10 @@ fn parts_of_one_value_give_the_plain_bootstrap() {
             }
             for out in outputs {
                 for (got, expected) in [(out.low[0], expected.low[0]), (out.high[0], expected.high[0])] {
-                    assert!((got - expected).abs() < 1e-9 * expected.abs(), "{statistic:?} {method:?}: {got} {expected}");
+                    assert!(
+                        (got - expected).abs() < 1e-9 * expected.abs(),
+                        "{statistic:?} {method:?}: {got} {expected}"
+                    );
                 }
             }
         }
@@ -152,8 +162,7 @@ fn parts_of_one_value_give_the_plain_bootstrap() {
 #[test]
 fn clusters_widen_the_interval_of_values_that_go_together() {
     // Twenty clusters of eight nearly equal values.
-    let values: Vec<f64> =
-        (0..160).map(|i| f64::from(i / 8 * 7 % 20) + f64::from(i % 8) * 0.01).collect();
+    let values: Vec<f64> = (0..160).map(|i| f64::from(i / 8 * 7 % 20) + f64::from(i % 8) * 0.01).collect();
     let cuts: Vec<u32> = (0..=20).map(|cluster| cluster * 8).collect();
     let clustered = run(&values, Structure::Clusters(&cuts), Statistic::Mean, Method::Bca);
     let naive = run(&values, Structure::Strata(&[0, 160]), Statistic::Mean, Method::Bca);
@@ -218,7 +227,8 @@ fn groups_order_of_parts_and_threads_do_not_matter() {
 
 #[test]
 fn groups_that_cannot_be_resampled_say_so() {
-    let blocks = |length| Structure::Blocks { length: BlockLength::Points(length), scheme: BlockScheme::Moving };
+    let blocks =
+        |length| Structure::Blocks { length: BlockLength::Points(length), scheme: BlockScheme::Moving };
     for structure in [Structure::Strata(&[0, 0]), Structure::Clusters(&[0]), blocks(3)] {
         let out = run(&[], structure, Statistic::Mean, Method::Percentile);
         assert!(out.flags[0] == Flags::ABSENT && out.estimate[0].is_nan());

@@ -1,5 +1,6 @@
 //! The CPU backend: rayon over batches, groups and panels of resamples.
 
+mod extremes;
 pub(crate) mod improvement;
 mod masks;
 mod moments;

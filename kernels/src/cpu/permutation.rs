@@ -75,8 +75,8 @@ fn answer_batch(simd: Simd, plan: &Plan<'_>, batch: &Batch) -> Vec<Answer> {
                 let answer = Answer { relabellings: task.relabellings(), ..answer };
                 let by_halves = answer.relabellings <= max_exact
                     || halves::sums_of_half(&task) * HALVES_SHARE <= max_exact;
-                let position = if by_halves || max_exact == 0.0 { None } else { Position::of(&task) };
-                match position {
+                let position = if max_exact == 0.0 { None } else { Position::of(&task) };
+                match position.filter(|position| !by_halves || position.is_cheaper_than_halves(&task)) {
                     Some(position) => on_lattice.push((answer, task, position)),
                     None if by_halves => exact.push((answer, Task::Sum(task))),
                     None => sums.entry(task.values.len()).or_default().push((answer, task)),

@@ -18,7 +18,7 @@ fn run(
     statistic: PermutationStatistic,
     max_exact: u64,
 ) {
-    let (first, second) = (values(comparisons * n, 0), values(comparisons * n, 17));
+    let (first, second) = (values(comparisons * n, 0), values(comparisons * n, 500_009));
     let offsets: Vec<u32> = (0..=comparisons).map(|comparison| (comparison * n) as u32).collect();
     let design = Design::TwoSamples(Samples { values: &second, offsets: &offsets });
     let samples = Samples { values: &first, offsets: &offsets };

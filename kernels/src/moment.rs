@@ -321,13 +321,13 @@ mod tests {
             };
             close(target.summary.theta, direct(moment, &x, &y));
             let left_out = target.left_out();
-            for index in 0..x.len() {
+            for (index, left_out_first) in left_out[0].iter().enumerate() {
                 let rest = without(&x, index);
                 match moment {
                     Moment::PairedRatio => {
-                        close(left_out[0][index], direct(moment, &rest, &without(&y, index)));
+                        close(*left_out_first, direct(moment, &rest, &without(&y, index)));
                     }
-                    _ => close(left_out[0][index], direct(moment, &rest, &y)),
+                    _ => close(*left_out_first, direct(moment, &rest, &y)),
                 }
                 if moment == Moment::Ratio {
                     close(left_out[1][index], direct(moment, &x, &without(&y, index)));

@@ -115,7 +115,7 @@ impl Portable for Signs<'_> {
                 }
             }
         }
-        if self.n % 8 > 0 {
+        if !self.n.is_multiple_of(8) {
             let last = (1u8 << (self.n % 8)) - 1;
             for row in self.bytes.chunks_exact_mut(self.row) {
                 row[self.row - 1] &= last;

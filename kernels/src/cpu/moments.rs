@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::cpu::resample::{Sample, Source};
-use crate::cpu::simd::{LANES, Simd};
+use crate::cpu::simd::{LANES, Portable, Simd};
 use crate::exact::multiset::{Atoms, ENUMERATED_UP_TO, Multisets};
 use crate::interval::{Interval, sample_flags};
 use crate::moment::{Moment, MomentTarget, Replicate, trivial};
@@ -79,33 +79,34 @@ impl Group<'_> {
         let panels = resamples.div_ceil(LANES);
         let first_columns: Vec<&[f64]> = target.first.iter().map(Vec::as_slice).collect();
         let second_columns: Vec<&[f64]> = target.second.iter().map(Vec::as_slice).collect();
-        let one_panel = |buffers: &mut (Vec<f64>, Vec<u16>), panel: usize| {
-            let mut sums = vec![0.0; first_columns.len() * LANES];
-            first.sums(self.simd, panel, &first_columns, &mut sums, buffers);
-            let mut second_sums = vec![0.0; second_columns.len() * LANES];
-            if let Some(second) = second {
-                second.sums(self.simd, panel, &second_columns, &mut second_sums, buffers);
-            }
-            let replicate = |lane: usize| {
-                let mut of_first = [0.0; 5];
-                let mut of_second = [0.0; 2];
-                for (out, sums) in of_first.iter_mut().zip(sums.chunks_exact(LANES)) {
-                    *out = sums[lane];
+        let mut values = vec![0.0; panels * LANES];
+        let mut variances = vec![f64::NAN; panels * LANES];
+        let one_panel =
+            |buffers: &mut Buffers, (panel, (values, variances)): (usize, (&mut [f64], &mut [f64]))| {
+                buffers.first.resize(first_columns.len() * LANES, 0.0);
+                first.sums(self.simd, panel, &first_columns, &mut buffers.first, &mut buffers.weights);
+                buffers.second.resize(second_columns.len() * LANES, 0.0);
+                if let Some(second) = second {
+                    second.sums(self.simd, panel, &second_columns, &mut buffers.second, &mut buffers.weights);
                 }
-                for (out, sums) in of_second.iter_mut().zip(second_sums.chunks_exact(LANES)) {
-                    *out = sums[lane];
-                }
-                let (first, second) = (&of_first[..first_columns.len()], &of_second[..second_columns.len()]);
-                target.replicate(first, second, denominator)
+                let Buffers { first, second, .. } = buffers;
+                self.simd.run(Evaluate { target, first, second, denominator, values, variances });
             };
-            (0..LANES).map(replicate).collect::<Vec<Replicate>>()
+        values
+            .par_chunks_mut(LANES)
+            .zip(variances.par_chunks_mut(LANES))
+            .enumerate()
+            .with_min_len(32)
+            .for_each_init(Buffers::default, one_panel);
+        values.truncate(resamples);
+        let kept: Vec<f64>;
+        let finite = if target.is_ratio() {
+            kept = values.iter().copied().filter(|value| value.is_finite()).collect();
+            &kept
+        } else {
+            &values
         };
-        let mut replicates: Vec<Replicate> =
-            (0..panels).into_par_iter().map_init(Default::default, one_panel).flatten_iter().collect();
-        replicates.truncate(resamples);
-        let mut values: Vec<f64> = replicates.iter().map(|replicate| replicate.value).collect();
-        let finite: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
-        let [sum, squares] = self.simd.deviation_sums(&finite, target.summary.theta);
+        let [sum, squares] = self.simd.deviation_sums(finite, target.summary.theta);
         let count = finite.len() as f64;
         let se = if count < 2.0 {
             f64::NAN
@@ -115,13 +116,18 @@ impl Group<'_> {
         let affected = (values.len() - finite.len()) as f64 / resamples as f64;
         let mut dropped = 0.0;
         if target.summary.method == Method::Studentized {
-            values = replicates.iter().filter_map(|replicate| self.t(*replicate)).collect();
+            let replicates = values.iter().zip(&variances);
+            let t = |(&value, &variance): (&f64, &f64)| self.t(Replicate { value, variance });
+            values = replicates.filter_map(t).collect();
             dropped = (resamples - values.len()) as f64 / resamples as f64;
         }
         let ends = if values.is_empty() {
             None
         } else {
-            target.summary.ends(&mut Sample { simd: self.simd, values: &mut values, selector, moments: None })
+            let known = target.summary.method != Method::Studentized && affected == 0.0 && se > 0.0;
+            let skewness = target.summary.acceleration.unwrap_or(0.0);
+            let moments = known.then_some([target.summary.theta + sum / count, se, skewness]);
+            target.summary.ends(&mut Sample { simd: self.simd, values: &mut values, selector, moments })
         };
         self.finish(ends, se, affected, dropped, Computation::Resampling)
     }
@@ -187,6 +193,60 @@ impl Group<'_> {
             flags,
             dropped_share: dropped + affected,
             computation,
+        }
+    }
+}
+
+/// Memory that is reused from panel to panel.
+#[derive(Default)]
+struct Buffers {
+    first: Vec<f64>,
+    second: Vec<f64>,
+    weights: (Vec<f64>, Vec<u16>),
+}
+
+/// The replicates of one panel from its sums, column by column.
+struct Evaluate<'a> {
+    target: &'a MomentTarget,
+    first: &'a [f64],
+    second: &'a [f64],
+    denominator: f64,
+    values: &'a mut [f64],
+    variances: &'a mut [f64],
+}
+
+impl Portable for Evaluate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn compute(self) {
+        let (first, _) = self.first.as_chunks::<LANES>();
+        let (second, _) = self.second.as_chunks::<LANES>();
+        // The common cases have a loop of their own, which the compiler makes one of vectors.
+        match (first, second) {
+            ([sums, sums_second], []) => {
+                for (lane, value) in self.values.iter_mut().enumerate() {
+                    *value =
+                        self.target.replicate(&[sums[lane], sums_second[lane]], &[], self.denominator).value;
+                }
+            }
+            ([sums], [sums_second]) => {
+                for (lane, value) in self.values.iter_mut().enumerate() {
+                    *value =
+                        self.target.replicate(&[sums[lane]], &[sums_second[lane]], self.denominator).value;
+                }
+            }
+            _ => {
+                for (lane, value) in self.values.iter_mut().enumerate() {
+                    let (mut of_first, mut of_second) = ([0.0; 5], [0.0; 2]);
+                    of_first.iter_mut().zip(first).for_each(|(out, sums)| *out = sums[lane]);
+                    of_second.iter_mut().zip(second).for_each(|(out, sums)| *out = sums[lane]);
+                    let (first, second) = (&of_first[..first.len()], &of_second[..second.len()]);
+                    let replicate = self.target.replicate(first, second, self.denominator);
+                    *value = replicate.value;
+                    self.variances[lane] = replicate.variance;
+                }
+            }
         }
     }
 }

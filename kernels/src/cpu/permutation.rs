@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 
 use crate::backend::Cost;
+use crate::cpu::extremes::{SIDE, count_sums, count_welch};
 use crate::cpu::masks::{self, Masks};
 use crate::cpu::simd::{LANES, Portable, Simd};
 use crate::cpu::{InstructionSet, tables};
@@ -12,17 +13,13 @@ use crate::exact::halves;
 use crate::exact::lattice::{Distribution, Lattice, Position};
 use crate::exact::splits;
 use crate::permutation::plan::{Batch, Plan, samples_of};
-use crate::permutation::problem::{
-    BetweenTask, Counts, Problem, SumTask, Task, Thresholds, WelchForm, WelchTask,
-};
+use crate::permutation::problem::{BetweenTask, Counts, Problem, SumTask, Task, WelchTask};
 use crate::permutation::{
     Design, PermutationComputation, PermutationOutput, PermutationRequest, PermutationStatistic,
 };
 use crate::request::{Flags, Provenance};
 use crate::rng::{Stream, Tag};
 
-/// Comparisons that are computed side by side, one in each lane of a register.
-const SIDE: usize = 8;
 /// Draws of one unit of work.
 const DRAWS: usize = 4_096;
 /// Most bytes that the masks of a unit of work should take.
@@ -78,8 +75,8 @@ fn answer_batch(simd: Simd, plan: &Plan<'_>, batch: &Batch) -> Vec<Answer> {
                 let answer = Answer { relabellings: task.relabellings(), ..answer };
                 let by_halves = answer.relabellings <= max_exact
                     || halves::sums_of_half(&task) * HALVES_SHARE <= max_exact;
-                let position = if by_halves || max_exact == 0.0 { None } else { Position::of(&task) };
-                match position {
+                let position = if max_exact == 0.0 { None } else { Position::of(&task) };
+                match position.filter(|position| !by_halves || position.is_cheaper_than_halves(&task)) {
                     Some(position) => on_lattice.push((answer, task, position)),
                     None if by_halves => exact.push((answer, Task::Sum(task))),
                     None => sums.entry(task.values.len()).or_default().push((answer, task)),
@@ -255,7 +252,7 @@ impl Draws<'_> {
         let mut totals = [Counts::default(); L];
         let columns = tasks.map(|task| task.values.as_slice());
         tables::for_sums(self.simd, columns, masks, buffers, |sums, _| {
-            let counts = self.simd.run(CountSums { sums, thresholds });
+            let counts = count_sums(self.simd, sums, &thresholds);
             totals.iter_mut().zip(&counts).for_each(|(total, counts)| total.add(counts));
         });
         totals
@@ -293,8 +290,7 @@ impl Draws<'_> {
         let mut narrow = Vec::new();
         tables::for_sums(self.simd, columns, masks, buffers, |sums, masks_of_sums| {
             narrow.clear();
-            let counts: [Counts; L] =
-                self.simd.run(CountWelch { forms: &forms, limits: &limits, sums, narrow: &mut narrow });
+            let counts: [Counts; L] = count_welch(self.simd, &forms, &limits, sums, &mut narrow);
             totals.iter_mut().zip(&counts).for_each(|(total, counts)| total.add(counts));
             for index in &narrow {
                 let mask = &masks_of_sums[index * masks.row..][..masks.row];
@@ -350,81 +346,6 @@ impl Draws<'_> {
 fn added(mut left: Vec<Counts>, right: Vec<Counts>) -> Vec<Counts> {
     left.iter_mut().zip(&right).for_each(|(left, right)| left.add(right));
     left
-}
-
-/// Counts sums beyond the thresholds of each column.
-struct CountSums<'a, const L: usize> {
-    sums: &'a [[f64; L]],
-    thresholds: [Thresholds; L],
-}
-
-impl<const L: usize> Portable for CountSums<'_, L> {
-    type Output = [Counts; L];
-
-    #[inline(always)]
-    fn compute(self) -> [Counts; L] {
-        let (mut high, mut low, mut outside) = ([0u64; L], [0u64; L], [0u64; L]);
-        let highs: [f64; L] = std::array::from_fn(|l| self.thresholds[l].high);
-        let lows: [f64; L] = std::array::from_fn(|l| self.thresholds[l].low);
-        let above: [f64; L] = std::array::from_fn(|l| self.thresholds[l].outside[0]);
-        let below: [f64; L] = std::array::from_fn(|l| self.thresholds[l].outside[1]);
-        for sums in self.sums {
-            for lane in 0..L {
-                high[lane] += u64::from(sums[lane] >= highs[lane]);
-                low[lane] += u64::from(sums[lane] <= lows[lane]);
-                outside[lane] += u64::from((sums[lane] >= above[lane]) | (sums[lane] <= below[lane]));
-            }
-        }
-        std::array::from_fn(|lane| Counts {
-            high: high[lane] as f64,
-            low: low[lane] as f64,
-            outside: outside[lane] as f64,
-            total: self.sums.len() as f64,
-        })
-    }
-}
-
-/// Counts relabellings of Welch's t for `L` tasks, all but those that need their values: where a task has such a one,
-/// its index is noted.
-struct CountWelch<'a, const L: usize, const LL: usize> {
-    forms: &'a [WelchForm; L],
-    /// At least, at most, and at least in absolute value.
-    limits: &'a [[f64; L]; 3],
-    sums: &'a [[f64; LL]],
-    narrow: &'a mut Vec<usize>,
-}
-
-impl<const L: usize, const LL: usize> Portable for CountWelch<'_, L, LL> {
-    type Output = [Counts; L];
-
-    #[inline(always)]
-    fn compute(self) -> Self::Output {
-        let [high, low, far] = *self.limits;
-        let forms = *self.forms;
-        let (mut highs, mut lows, mut outside, mut good) = ([0u64; L], [0u64; L], [0u64; L], [0u64; L]);
-        for (index, sums) in self.sums.iter().enumerate() {
-            let mut narrow = [0u64; L];
-            for lane in 0..L {
-                let (sum, squares) = (sums[lane], sums[L + lane]);
-                let t = forms[lane].t(sum, squares);
-                narrow[lane] = u64::from(forms[lane].is_narrow(sum, squares));
-                let wide = 1 - narrow[lane];
-                highs[lane] += wide & u64::from(t >= high[lane]);
-                lows[lane] += wide & u64::from(t <= low[lane]);
-                outside[lane] += wide & u64::from(t.abs() >= far[lane]);
-                good[lane] += wide;
-            }
-            if narrow.iter().fold(0, |any, narrow| any | narrow) > 0 {
-                self.narrow.push(index);
-            }
-        }
-        std::array::from_fn(|lane| Counts {
-            high: highs[lane] as f64,
-            low: lows[lane] as f64,
-            outside: outside[lane] as f64,
-            total: good[lane] as f64,
-        })
-    }
 }
 
 /// The sums of squares between samples under one order, for several tasks.

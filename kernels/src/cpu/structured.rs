@@ -68,10 +68,8 @@ fn interval(
         return Interval::point(estimate, estimate, f64::NAN, Flags::DEGENERATE);
     }
     let fixed = kind != Kind::Sum || layout.fixed_size().is_some();
-    let between_strata = matches!(layout.draw, Draw::Strata(_));
     if layout.is_constant() && fixed {
-        // Values that differ between strata have a variance, but no resample changes it.
-        let _ = between_strata;
+        // Values may differ between strata: no resample changes that.
         return Interval::point(estimate, estimate, 0.0, Flags::ZERO_VARIANCE);
     }
     let mut flags = Flags::empty();

@@ -1,6 +1,7 @@
 //! The exact distribution of a sum of integers over all relabellings, by dynamic programming (Green 1977,
 //! Streitberg & Röhmel 1986): ranks, counts, and any values on a coarse grid.
 
+use crate::exact::halves::sums_of_half;
 use crate::permutation::problem::{Counts, SumTask};
 
 /// Most additions that a distribution may cost.
@@ -63,6 +64,12 @@ impl Position {
         let total: u64 = lattice.steps.iter().map(|step| u64::from(*step)).sum();
         let affordable = total <= MOST_STEPS && lattice.operations() <= MOST_OPERATIONS;
         affordable.then_some(Self { lattice, observed })
+    }
+
+    /// Whether the distribution costs less than counting by halves, which spends about 64 additions on a sum. It may
+    /// also be shared.
+    pub(crate) fn is_cheaper_than_halves(&self, task: &SumTask) -> bool {
+        self.lattice.operations() <= 64.0 * sums_of_half(task)
     }
 
     /// The counts of the task in its distribution.

@@ -183,11 +183,18 @@ pub(crate) struct WelchForm {
     inverses: [f64; 4],
 }
 
-/// A sample whose squared deviations are below this share of its sum of squares has lost too many digits.
-const NARROW: f64 = 1.0 / 4096.0;
-
 impl WelchForm {
-    fn new(n: f64, n_second: f64, sum: f64, squares: f64) -> Self {
+    /// A sample whose squared deviations are below this share of its sum of squares has lost too many digits.
+    pub(crate) const NARROW: f64 = 1.0 / 4096.0;
+
+    /// Totals, inverse sizes, and inverses of each size times size less one.
+    pub(crate) fn numbers(&self) -> [f64; 6] {
+        let [inverse, inverse_second, scale, scale_second] = self.inverses;
+        [self.sum, self.squares, inverse, inverse_second, scale, scale_second]
+    }
+
+    /// The form for two sizes, and the sum and sum of squares of all values.
+    pub(crate) fn new(n: f64, n_second: f64, sum: f64, squares: f64) -> Self {
         let inverses = [n, n_second, n * (n - 1.0), n_second * (n_second - 1.0)].map(f64::recip);
         Self { n, n_second, sum, squares, inverses }
     }
@@ -196,7 +203,7 @@ impl WelchForm {
     #[inline(always)]
     pub(crate) fn is_narrow(&self, sum: f64, squares: f64) -> bool {
         let [within, within_second] = self.within(sum, squares);
-        within < NARROW * squares || within_second < NARROW * self.squares
+        within < Self::NARROW * squares || within_second < Self::NARROW * self.squares
     }
 
     #[inline(always)]

@@ -54,11 +54,11 @@ pub fn block_length(values: &[f64], scheme: BlockScheme) -> Option<f64> {
     let lags = last.map_or(most_lags, |last| (2 * last.max(1)).min(most_lags));
     // The flat-top window of Politis & Romano 1995.
     let (mut slope, mut spectrum) = (0.0, covariances[0]);
-    for lag in 1..=lags {
+    for (lag, covariance) in covariances.iter().enumerate().take(lags + 1).skip(1) {
         let share = lag as f64 / lags as f64;
         let window = if share <= 0.5 { 1.0 } else { 2.0 * (1.0 - share) };
-        slope += 2.0 * window * lag as f64 * covariances[lag];
-        spectrum += 2.0 * window * covariances[lag];
+        slope += 2.0 * window * lag as f64 * covariance;
+        spectrum += 2.0 * window * covariance;
     }
     let length = (2.0 * slope * slope / (4.0 / 3.0 * spectrum * spectrum) * count).cbrt();
     length.is_finite().then(|| length.min(longest))

@@ -100,7 +100,7 @@ fn exact_tests_match_full_enumerations() {
             }
             continue;
         };
-        assert_eq!(out.computation[0], PermutationComputation::Enumeration);
+        assert!(out.computation[0].is_exact());
         let [greater, less, two_sided, absolute, minimum] = p_values(&out, 0);
         for (key, expected) in expected.as_object().unwrap() {
             let got = match key.as_str() {
@@ -166,7 +166,7 @@ fn large_rank_sums_have_exact_tails() {
     let (a, b): (Vec<f64>, Vec<f64>) = (0..40).map(|i| (f64::from(i) + 100.0, f64::from(i))).unzip();
     let out = two(&a, &b, PermutationStatistic::RankSum, DEFAULT);
     assert_eq!(out.computation[0], PermutationComputation::Distribution);
-    let all = 1.0750720873333161e23;
+    let all = 1.075_072_087_333_361_8e23;
     assert!((out.relabellings[0] / all - 1.0).abs() < 1e-12 && (out.p_greater[0] * all - 1.0).abs() < 1e-12);
     assert!((out.p_absolute[0] * all - 2.0).abs() < 1e-12, "{}", out.p_absolute[0]);
     assert!((out.p_minimum[0] / out.p_greater[0] - 1.0).abs() < 1e-12);

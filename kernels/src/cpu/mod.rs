@@ -1,10 +1,7 @@
 //! The CPU backend: rayon over batches, groups and panels of resamples.
 
-<<<<<<< HEAD
 mod forest;
-=======
 mod extremes;
->>>>>>> k1
 pub(crate) mod improvement;
 mod masks;
 mod moments;

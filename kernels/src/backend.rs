@@ -2,6 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::cluster::{
+    CurveDistances, CurveRequest, HdbscanOutput, HdbscanRequest, KmeansOutput, KmeansRequest, KnnOutput,
+    KnnRequest,
+};
 use crate::cpu::CpuBackend;
 use crate::error::{KernelError, Reason};
 use crate::request::{BootstrapOutput, BootstrapRequest};
@@ -23,6 +27,30 @@ pub trait Backend: Send + Sync {
     /// [`KernelError::Invalid`] when the request is malformed or a value is not finite,
     /// [`KernelError::Unsupported`] for a method that the statistic does not have, and device errors.
     fn bootstrap(&self, request: &BootstrapRequest<'_>) -> Result<BootstrapOutput, KernelError>;
+
+    /// Clusters around means.
+    ///
+    /// # Errors
+    /// [`KernelError::Invalid`] for bad parameters, more clusters than rows, features that are not finite.
+    fn kmeans(&self, request: &KmeansRequest<'_>) -> Result<KmeansOutput, KernelError>;
+
+    /// Clusters by density, and noise.
+    ///
+    /// # Errors
+    /// [`KernelError::Invalid`] for bad parameters, more samples than rows, features that are not finite.
+    fn hdbscan(&self, request: &HdbscanRequest<'_>) -> Result<HdbscanOutput, KernelError>;
+
+    /// The nearest rows of rows.
+    ///
+    /// # Errors
+    /// [`KernelError::Invalid`] for more neighbours than other rows, and features that are not finite.
+    fn nearest_neighbours(&self, request: &KnnRequest<'_>) -> Result<KnnOutput, KernelError>;
+
+    /// Distances of all pairs of curves.
+    ///
+    /// # Errors
+    /// [`KernelError::Invalid`] for bad parameters and shapes, steps that fall, curves without a finite value.
+    fn curve_distances(&self, request: &CurveRequest<'_>) -> Result<CurveDistances, KernelError>;
 }
 
 /// Any request, for [`Backend::estimate`].

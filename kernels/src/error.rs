@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::cluster::InvalidClustering;
+
 /// Error of a kernel call. [`KernelError::code`] gives a stable identifier for reports.
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
@@ -160,6 +162,15 @@ pub enum Invalid {
         /// Groups given.
         groups: usize,
     },
+    /// A request for clusters, neighbours or curves is invalid.
+    #[error(transparent)]
+    Clustering(#[from] InvalidClustering),
+}
+
+impl From<InvalidClustering> for KernelError {
+    fn from(invalid: InvalidClustering) -> Self {
+        Self::Invalid(Invalid::Clustering(invalid))
+    }
 }
 
 impl Invalid {
@@ -178,6 +189,7 @@ impl Invalid {
                 "bad_sample_pair"
             }
             Self::StreamCount { .. } => "bad_streams",
+            Self::Clustering(invalid) => invalid.code(),
         }
     }
 }

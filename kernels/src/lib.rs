@@ -21,10 +21,12 @@
 //! - [`request`](BootstrapRequest) and [`backend`](Backend): what callers see.
 //! - `plan`: checks and canonical samples, shared by all backends.
 //! - [`stratified_bootstrap`]: one statistic over several tasks, resampled within each.
+//! - [`cluster`]: k-means, HDBSCAN*, nearest neighbours, medoids, distances of curves, outliers.
 //! - `interval`, `exact`: from resampled sums, or without resampling, to interval ends.
 //! - `cpu`: the CPU backend. [`describe`]: deterministic moments and order statistics.
 
 mod backend;
+pub mod cluster;
 mod cpu;
 pub mod describe;
 mod error;

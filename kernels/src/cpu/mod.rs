@@ -1,12 +1,18 @@
 //! The CPU backend: rayon over batches, groups and panels of resamples.
 
+pub(crate) mod distances;
 mod resample;
 pub(crate) mod simd;
+pub(crate) mod warping;
 mod weights;
 
 use rayon::prelude::*;
 
 use crate::backend::{Backend, BackendInfo, Cost, Request};
+use crate::cluster::{
+    self, CurveDistances, CurveRequest, HdbscanOutput, HdbscanRequest, KmeansOutput, KmeansRequest,
+    KnnOutput, KnnRequest,
+};
 use crate::error::{KernelError, Reason};
 use crate::exact::multiset::{ENUMERATED_UP_TO, Multisets};
 use crate::exact::order::OrderStatistics;
@@ -108,6 +114,22 @@ impl Backend for CpuBackend {
         let provenance =
             Provenance { rng_version: RNG_VERSION, backend: "cpu", fallback: self.fallback.clone() };
         Ok(output(&plan, batches?.concat(), provenance))
+    }
+
+    fn kmeans(&self, request: &KmeansRequest<'_>) -> Result<KmeansOutput, KernelError> {
+        cluster::kmeans(self.simd, request)
+    }
+
+    fn hdbscan(&self, request: &HdbscanRequest<'_>) -> Result<HdbscanOutput, KernelError> {
+        cluster::hdbscan(self.simd, request)
+    }
+
+    fn nearest_neighbours(&self, request: &KnnRequest<'_>) -> Result<KnnOutput, KernelError> {
+        cluster::nearest_neighbours(self.simd, request)
+    }
+
+    fn curve_distances(&self, request: &CurveRequest<'_>) -> Result<CurveDistances, KernelError> {
+        cluster::curve_distances(self.simd, request)
     }
 }
 

@@ -91,7 +91,7 @@ fn distances_of_500_curves_by_100(bencher: Bencher<'_, '_>, measure: &str) {
     };
     let curves = Curves { steps: &steps, values: &values, offsets: &offsets };
     let request = CurveRequest { points: 100, ..CurveRequest::new(curves).measure(measure) };
-    let cells = if measure == CurveMeasure::Euclidean { 100 } else { 10_000 };
+    let cells = if measure == CurveMeasure::Euclidean { 100usize } else { 10_000 };
     bencher.counter(ItemsCount::new(500 * 499 / 2 * cells)).bench_local(|| {
         CpuBackend::new().curve_distances(divan::black_box(&request)).expect("the request is valid")
     });

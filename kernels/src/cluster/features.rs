@@ -1,6 +1,5 @@
 //! Rows of features as callers give them, and as distances are computed on them: checked, centred, scaled, in f32.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
 use rayon::prelude::*;
@@ -128,27 +127,43 @@ impl Points {
     /// The same points without repeated rows.
     pub(crate) fn distinct(self) -> Distinct {
         let hasher = RandomState::new();
-        let mut first_of_hash: HashMap<u64, Vec<u32>> = HashMap::with_capacity(self.rows);
-        let mut location_of_row = Vec::with_capacity(self.rows);
-        let mut first_rows: Vec<u32> = Vec::with_capacity(self.rows);
-        let hashes: Vec<u64> =
-            self.coordinates.par_chunks(self.stride).map(|row| hash_row(&hasher, row)).collect();
-        for (row, hash) in hashes.into_iter().enumerate() {
-            let same_hash = first_of_hash.entry(hash).or_default();
-            let known = same_hash
-                .iter()
-                .find(|&&location| self.row(first_rows[location as usize] as usize) == self.row(row));
-            let location = known.copied().unwrap_or_else(|| {
-                first_rows.push(row as u32);
-                (first_rows.len() - 1) as u32
-            });
-            if known.is_none() {
-                same_hash.push(location);
+        let mut by_hash: Vec<(u64, u32)> = self
+            .coordinates
+            .par_chunks(self.stride)
+            .enumerate()
+            .map(|(row, coordinates)| (hash_row(&hasher, coordinates), row as u32))
+            .collect();
+        by_hash.par_sort_unstable();
+        // The first copy of each row; in a run of equal hashes almost always all rows are equal.
+        let mut first_copy: Vec<u32> = (0..self.rows as u32).collect();
+        let mut repeated = false;
+        for run in by_hash.chunk_by(|a, b| a.0 == b.0).filter(|run| run.len() > 1) {
+            let mut firsts: Vec<u32> = Vec::new();
+            for &(_, row) in run {
+                let known = firsts.iter().find(|&&first| self.row(first as usize) == self.row(row as usize));
+                match known {
+                    Some(first) => {
+                        first_copy[row as usize] = *first;
+                        repeated = true;
+                    }
+                    None => firsts.push(row),
+                }
             }
-            location_of_row.push(location);
         }
-        if first_rows.len() == self.rows {
+        drop(by_hash);
+        if !repeated {
             return Distinct { points: self, location_of_row: None, copies: Vec::new(), offsets: Vec::new() };
+        }
+        let mut first_rows: Vec<u32> = Vec::new();
+        // First copies come before the others, so their locations are known by then.
+        let mut location_of_row: Vec<u32> = Vec::with_capacity(self.rows);
+        for (row, &first) in first_copy.iter().enumerate() {
+            if first as usize == row {
+                location_of_row.push(first_rows.len() as u32);
+                first_rows.push(first);
+            } else {
+                location_of_row.push(location_of_row[first as usize]);
+            }
         }
         let mut offsets = vec![0u32; first_rows.len() + 1];
         for &location in &location_of_row {
@@ -273,19 +288,6 @@ fn scale_below_one(largest: f64) -> f64 {
     (-exponent).clamp(-1_000.0, 1_000.0).exp2()
 }
 
-/// The squared distance of two padded rows in f64, always summed in the same order.
-#[inline]
-pub(crate) fn squared_distance(first: &[f32], second: &[f32]) -> f64 {
-    let mut sums = [0.0f64; 4];
-    for (first, second) in first.chunks_exact(4).zip(second.chunks_exact(4)) {
-        for lane in 0..4 {
-            let difference = f64::from(first[lane]) - f64::from(second[lane]);
-            sums[lane] += difference * difference;
-        }
-    }
-    (sums[0] + sums[2]) + (sums[1] + sums[3])
-}
-
 /// The squared distance of a padded row and a centroid of the same stride.
 #[inline]
 pub(crate) fn squared_distance_to(row: &[f32], centroid: &[f64]) -> f64 {
@@ -313,12 +315,13 @@ pub(crate) fn squared_norm(row: &[f32]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::simd::Simd;
 
     #[test]
     fn an_offset_of_1e15_keeps_distances() {
         let values = [1e15 + 1.0, 1e15 + 4.0, 1e15 + 8.0];
         let points = Points::new(Features { values: &values, columns: 1 }).unwrap();
-        let distance = |a, b| points.distance(squared_distance(points.row(a), points.row(b)));
+        let distance = |a, b| points.distance(Simd::detect().squared_distance(points.row(a), points.row(b)));
         assert!((distance(0, 1) - 3.0).abs() < 1e-5 && (distance(0, 2) - 7.0).abs() < 1e-5);
     }
 
@@ -327,7 +330,7 @@ mod tests {
         for size in [1e300, 1e-300, f64::MIN_POSITIVE] {
             let values = [0.0, 0.0, size, 0.0];
             let points = Points::new(Features { values: &values, columns: 2 }).unwrap();
-            let distance = points.distance(squared_distance(points.row(0), points.row(1)));
+            let distance = points.distance(Simd::detect().squared_distance(points.row(0), points.row(1)));
             assert!((distance / size - 1.0).abs() < 1e-6, "{size:e}: {distance:e}");
         }
     }

@@ -9,7 +9,7 @@ use crate::cluster::agreement::adjusted_rand_index;
 use crate::cluster::features::{Features, Points, squared_distance_to, squared_norm};
 use crate::cluster::panels::{Panels, score_error};
 use crate::cluster::seeding::{Seeder, Seeding, tiles};
-use crate::cpu::distances::{Nearest, PANEL, ROWS, Scores};
+use crate::cpu::distances::{Nearest, PANEL, ROWS};
 use crate::cpu::simd::Simd;
 use crate::error::KernelError;
 
@@ -138,7 +138,7 @@ pub(crate) fn kmeans(simd: Simd, request: &KmeansRequest<'_>) -> Result<KmeansOu
     let one = |restart: u32| {
         let seeder = Seeder::new(simd, &points, &search.panels, request.seed, restart);
         let centroids = seeder.centroids(request.k, request.seeding);
-        search.lloyd(centroids, Vec::new(), search.threshold)
+        search.lloyd(centroids, search.threshold)
     };
     let mut runs: Vec<Lloyd> = if points.coordinates.len() <= SIDE_BY_SIDE_UP_TO {
         (0..request.restarts).into_par_iter().map(one).collect()
@@ -150,8 +150,8 @@ pub(crate) fn kmeans(simd: Simd, request: &KmeansRequest<'_>) -> Result<KmeansOu
     by_inertia.sort_by(|&a, &b| runs[a].inertia.total_cmp(&runs[b].inertia));
     for &run in by_inertia.iter().take(FINISHED) {
         if !runs[run].converged {
-            let Lloyd { labels, centroids, iterations, .. } = std::mem::take(&mut runs[run]);
-            let fine = search.lloyd(centroids, labels, 0.0);
+            let Lloyd { centroids, iterations, .. } = std::mem::take(&mut runs[run]);
+            let fine = search.lloyd(centroids, 0.0);
             runs[run] = Lloyd { iterations: iterations + fine.iterations, ..fine };
         }
     }
@@ -278,10 +278,17 @@ struct Search<'a> {
     block_panels: usize,
 }
 
-/// Sums of the rows of each cluster, over some rows.
+/// Sums of the rows of each cluster.
 struct Sums {
     sums: Vec<f64>,
-    sizes: Vec<u32>,
+    sizes: Vec<i64>,
+}
+
+/// What a new assignment of some rows changes; without changes the sums are not even there.
+#[derive(Default)]
+struct Change {
+    sums: Vec<f64>,
+    sizes: Vec<i64>,
     changed: usize,
 }
 
@@ -307,16 +314,17 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Lloyd's iteration. Without labels the first assignment counts as a change of all of them.
-    fn lloyd(&self, mut centroids: Vec<f64>, labels: Vec<u32>, threshold: f64) -> Lloyd {
-        let mut labels = if labels.is_empty() { vec![u32::MAX; self.points.rows] } else { labels };
+    /// Lloyd's iteration.
+    fn lloyd(&self, mut centroids: Vec<f64>, threshold: f64) -> Lloyd {
+        let mut labels = vec![u32::MAX; self.points.rows];
+        let mut sums = Sums { sums: vec![0.0; self.k * self.points.stride], sizes: vec![0; self.k] };
         let mut iterations = 0;
         let mut converged = false;
         while iterations < self.max_iterations && !converged {
             iterations += 1;
-            let mut sums = self.assign(&centroids, &mut labels);
-            self.fill_empty(&centroids, &mut labels, &mut sums);
-            converged = sums.changed == 0;
+            let changed = self.assign(&centroids, &mut labels, &mut sums);
+            let filled = self.fill_empty(&centroids, &mut labels, &mut sums);
+            converged = changed + filled == 0;
             let moved = self.update(&mut centroids, &sums);
             if moved <= threshold && threshold > 0.0 {
                 break;
@@ -326,68 +334,88 @@ impl<'a> Search<'a> {
         Lloyd { labels, centroids, inertia, iterations, converged }
     }
 
-    /// Gives every row the label of its nearest centroid, the lowest of equals.
-    fn assign(&self, centroids: &[f64], labels: &mut [u32]) -> Sums {
+    /// Gives every row the label of its nearest centroid, the lowest of equals; returns how many labels changed.
+    fn assign(&self, centroids: &[f64], labels: &mut [u32], sums: &mut Sums) -> usize {
         let stride = self.points.stride;
         let rounded: Vec<f32> = centroids.iter().map(|value| *value as f32).collect();
         let squares: Vec<f64> = rounded.chunks_exact(stride).map(squared_norm).collect();
         let biases: Vec<f32> = squares.iter().map(|square| (-0.5 * square) as f32).collect();
         let longest = squares.iter().copied().fold(0.0, f64::max).sqrt();
         let block_rows = self.block_panels * PANEL;
-        let parts: Vec<Sums> = labels
+        let changes: Vec<Change> = labels
             .par_chunks_mut(block_rows)
             .enumerate()
             .map(|(block, labels)| {
-                let mut sums = Sums { sums: vec![0.0; self.k * stride], sizes: vec![0; self.k], changed: 0 };
-                let mut scores: Scores = [[0.0; PANEL]; ROWS];
+                let mut change = Change::default();
                 for (panel, labels) in (block * self.block_panels..).zip(labels.chunks_mut(PANEL)) {
                     let mut nearest = Nearest::new();
                     for (tile, first) in tiles(&rounded, stride, &biases).zip((0..).step_by(ROWS)) {
-                        self.simd.scores(self.panels.panel(panel), tile, &mut scores);
-                        self.simd.update_nearest(&scores, tile.biases.len(), first, &mut nearest);
+                        self.simd.nearest(self.panels.panel(panel), tile, first, &mut nearest);
                     }
-                    let first = panel * PANEL;
                     let error = score_error(self.points.columns, self.norms[panel] + longest);
                     // Both scores may be wrong, and their difference is rounded once more.
                     let least_lead = (2.01 * error) as f32;
-                    for (lane, label) in labels.iter_mut().enumerate() {
-                        let new = if nearest.best[lane] - nearest.second[lane] > least_lead {
-                            nearest.row[lane]
-                        } else {
-                            exactly_nearest(self.points.row(first + lane), centroids)
-                        };
-                        sums.changed += usize::from(*label != new);
-                        *label = new;
-                        sums.sizes[new as usize] += 1;
+                    let first = panel * PANEL;
+                    for (lane, row) in nearest.row.iter_mut().enumerate().take(labels.len()) {
+                        // False also for NaN, from a single centroid.
+                        let certain = nearest.best[lane] - nearest.second[lane] > least_lead;
+                        if !certain {
+                            *row = exactly_nearest(self.points.row(first + lane), centroids);
+                        }
                     }
-                    let rows = &self.points.coordinates[first * stride..(first + labels.len()) * stride];
-                    self.simd.add_rows(rows, stride, labels, &mut sums.sums);
+                    if nearest.row[..labels.len()] != *labels {
+                        self.relabel(first, &nearest.row, labels, &mut change);
+                    }
                 }
-                sums
+                change
             })
             .collect();
-        let mut total = Sums { sums: vec![0.0; self.k * stride], sizes: vec![0; self.k], changed: 0 };
-        for part in parts {
-            total.sums.iter_mut().zip(&part.sums).for_each(|(total, sum)| *total += sum);
-            total.sizes.iter_mut().zip(&part.sizes).for_each(|(total, size)| *total += size);
-            total.changed += part.changed;
+        let mut changed = 0;
+        for change in changes {
+            sums.sums.iter_mut().zip(&change.sums).for_each(|(total, sum)| *total += sum);
+            sums.sizes.iter_mut().zip(&change.sizes).for_each(|(total, size)| *total += size);
+            changed += change.changed;
         }
-        total
+        changed
+    }
+
+    /// Gives the rows of a panel new labels and adds the difference that makes.
+    fn relabel(&self, first: usize, new: &[u32; PANEL], labels: &mut [u32], change: &mut Change) {
+        let stride = self.points.stride;
+        if change.sums.is_empty() {
+            change.sums = vec![0.0; self.k * stride];
+            change.sizes = vec![0; self.k];
+        }
+        for (lane, label) in labels.iter_mut().enumerate().filter(|(lane, label)| **label != new[*lane]) {
+            let row = self.points.row(first + lane);
+            if *label != u32::MAX {
+                let sums = &mut change.sums[*label as usize * stride..];
+                sums.iter_mut().zip(row).for_each(|(sum, value)| *sum -= f64::from(*value));
+                change.sizes[*label as usize] -= 1;
+            }
+            *label = new[lane];
+            let sums = &mut change.sums[*label as usize * stride..];
+            sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
+            change.sizes[*label as usize] += 1;
+            change.changed += 1;
+        }
     }
 
     /// Gives each empty cluster the row that lies farthest from its centroid.
-    fn fill_empty(&self, centroids: &[f64], labels: &mut [u32], sums: &mut Sums) {
+    /// Returns how many that are.
+    fn fill_empty(&self, centroids: &[f64], labels: &mut [u32], sums: &mut Sums) -> usize {
         let stride = self.points.stride;
         let empty: Vec<usize> = (0..self.k).filter(|&cluster| sums.sizes[cluster] == 0).collect();
         if empty.is_empty() {
-            return;
+            return 0;
         }
         let mut far: Vec<(f64, usize)> =
             self.squared_distances(centroids, labels).into_iter().zip(0..).collect();
         far.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         let mut far = far.into_iter().map(|(_, row)| row);
+        let count = empty.len();
         for cluster in empty {
-            let Some(row) = far.by_ref().find(|&row| sums.sizes[labels[row] as usize] > 1) else { return };
+            let Some(row) = far.by_ref().find(|&row| sums.sizes[labels[row] as usize] > 1) else { break };
             let old = labels[row] as usize;
             for (feature, value) in self.points.row(row).iter().enumerate() {
                 sums.sums[old * stride + feature] -= f64::from(*value);
@@ -395,9 +423,9 @@ impl<'a> Search<'a> {
             }
             sums.sizes[old] -= 1;
             sums.sizes[cluster] = 1;
-            sums.changed += 1;
             labels[row] = cluster as u32;
         }
+        count
     }
 
     /// Moves the centroids to the means and returns the sum of their squared movements.
@@ -408,7 +436,7 @@ impl<'a> Search<'a> {
             if sums.sizes[cluster] == 0 {
                 continue;
             }
-            let size = f64::from(sums.sizes[cluster]);
+            let size = sums.sizes[cluster] as f64;
             for (value, sum) in centroid.iter_mut().zip(&sums.sums[cluster * stride..]) {
                 let mean = sum / size;
                 moved += (mean - *value) * (mean - *value);

@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 
 use crate::cluster::InvalidClustering;
-use crate::cluster::features::{Distinct, Features, Points, squared_distance};
-use crate::cluster::leaves::{LEAF, Leaves, Search};
+use crate::cluster::features::{Distinct, Features, Points};
+use crate::cluster::leaves::{Leaves, Search};
 use crate::cpu::simd::Simd;
 use crate::error::KernelError;
 
@@ -83,7 +83,7 @@ pub(crate) fn nearest_neighbours(simd: Simd, request: &KnnRequest<'_>) -> Result
     let out = output.rows.par_chunks_mut(k).zip(output.distances.par_chunks_mut(k)).zip(queries);
     if wanted == 0 || queries.len() <= DIRECT_UP_TO {
         out.for_each(|((rows, distances), &row)| {
-            let list = direct(&distinct.points, distinct.location(row as usize), wanted);
+            let list = direct(simd, &distinct.points, distinct.location(row as usize), wanted);
             expand(&distinct, row, &list, rows, distances);
         });
     } else {
@@ -126,7 +126,7 @@ fn expand(distinct: &Distinct, row: u32, list: &[(f64, u32)], rows: &mut [u32], 
 }
 
 /// The nearest locations by comparison with all.
-fn direct(points: &Points, location: usize, k: usize) -> Vec<(f64, u32)> {
+fn direct(simd: Simd, points: &Points, location: usize, k: usize) -> Vec<(f64, u32)> {
     if k == 0 {
         return Vec::new();
     }
@@ -136,13 +136,13 @@ fn direct(points: &Points, location: usize, k: usize) -> Vec<(f64, u32)> {
         .par_chunks(ROWS_PER_TASK * points.stride)
         .enumerate()
         .map(|(task, rows)| {
-            let mut nearest = NearestFew::new(k);
+            let mut nearest = NearestFew::new(1, k);
             for (row, other) in rows.chunks_exact(points.stride).zip(task * ROWS_PER_TASK..) {
                 if other != location {
-                    nearest.add(squared_distance(query, row), other as u32, other as u32);
+                    nearest.add(0, simd.squared_distance(query, row), other as u32, other as u32);
                 }
             }
-            nearest.entries.into_iter().map(|entry| (entry.squared, entry.number)).collect()
+            nearest.of(0).iter().map(|entry| (entry.squared, entry.number)).collect()
         })
         .collect();
     let mut all = parts.concat();
@@ -160,31 +160,44 @@ struct Entry {
     position: u32,
 }
 
-/// The k nearest points so far, in order.
+/// The k nearest points so far of several queries, in order.
 struct NearestFew {
     k: usize,
     entries: Vec<Entry>,
+    counts: Vec<usize>,
+    /// The distance of the last entry of a full list.
+    thresholds: Vec<f64>,
 }
 
 impl NearestFew {
-    fn new(k: usize) -> Self {
-        Self { k, entries: Vec::with_capacity(k + 1) }
+    fn new(queries: usize, k: usize) -> Self {
+        let none = Entry { squared: f64::INFINITY, number: u32::MAX, position: u32::MAX };
+        let thresholds = vec![f64::INFINITY; queries];
+        Self { k, entries: vec![none; queries * k], counts: vec![0; queries], thresholds }
     }
 
-    fn threshold(&self) -> f64 {
-        if self.entries.len() < self.k {
-            return f64::INFINITY;
-        }
-        self.entries.last().map_or(f64::INFINITY, |entry| entry.squared)
-    }
-
-    fn add(&mut self, squared: f64, number: u32, position: u32) {
-        if squared > self.threshold() {
+    fn add(&mut self, query: usize, squared: f64, number: u32, position: u32) {
+        if squared > self.thresholds[query] {
             return;
         }
-        let place = self.entries.partition_point(|entry| (entry.squared, entry.number) < (squared, number));
-        self.entries.insert(place, Entry { squared, number, position });
-        self.entries.truncate(self.k);
+        let (k, count) = (self.k, self.counts[query]);
+        let entries = &mut self.entries[query * k..(query + 1) * k];
+        let place =
+            entries[..count].partition_point(|entry| (entry.squared, entry.number) < (squared, number));
+        if place == k {
+            return;
+        }
+        let last = count.min(k - 1);
+        entries.copy_within(place..last, place + 1);
+        entries[place] = Entry { squared, number, position };
+        self.counts[query] = last + 1;
+        if last + 1 == k {
+            self.thresholds[query] = entries[k - 1].squared;
+        }
+    }
+
+    fn of(&self, query: usize) -> &[Entry] {
+        &self.entries[query * self.k..query * self.k + self.counts[query]]
     }
 }
 
@@ -199,17 +212,17 @@ pub(crate) struct NeighbourLists {
 struct ListSearch<'a> {
     order: &'a [u32],
     first: usize,
-    lists: Vec<NearestFew>,
+    lists: NearestFew,
 }
 
 impl Search for ListSearch<'_> {
     fn threshold(&self, query: usize) -> f64 {
-        self.lists[query - self.first].threshold()
+        self.lists.thresholds[query - self.first]
     }
 
     fn visit(&mut self, query: usize, position: usize, squared: f64) {
         if position != query {
-            self.lists[query - self.first].add(squared, self.order[position], position as u32);
+            self.lists.add(query - self.first, squared, self.order[position], position as u32);
         }
     }
 }
@@ -220,7 +233,8 @@ impl NeighbourLists {
     pub(crate) fn new(simd: Simd, leaves: &Leaves, k: usize, needed: impl Fn(usize) -> bool + Sync) -> Self {
         let points = leaves.points();
         let (mut squared, mut positions) = (vec![0.0; points * k], vec![0; points * k]);
-        squared.par_chunks_mut(LEAF * k).zip(positions.par_chunks_mut(LEAF * k)).enumerate().for_each_init(
+        let size = leaves.leaf_size() * k;
+        squared.par_chunks_mut(size).zip(positions.par_chunks_mut(size)).enumerate().for_each_init(
             || leaves.scratch(),
             |scratch, (leaf, (squared, positions))| {
                 let range = leaves.positions(leaf);
@@ -229,22 +243,24 @@ impl NeighbourLists {
                 if queries.is_empty() {
                     return;
                 }
-                let lists = range.clone().map(|_| NearestFew::new(k)).collect();
+                let lists = NearestFew::new(range.len(), k);
                 let mut search = ListSearch { order: &leaves.order, first: range.start, lists };
+                let farthest = |search: &ListSearch<'_>| {
+                    queries.iter().map(|&query| search.threshold(query)).fold(0.0, f64::max)
+                };
+                let mut most = farthest(&search);
                 for (distance, other) in leaves.by_distance(simd, leaf) {
-                    let farthest = queries.iter().map(|&query| search.threshold(query)).fold(0.0, f64::max);
-                    if f64::from(distance) <= farthest {
+                    if f64::from(distance) <= most {
                         let queries = queries.iter().copied();
                         leaves.search(simd, other as usize, queries, &mut search, scratch);
+                        most = farthest(&search);
                     }
                 }
-                let entries = search.lists.iter().zip(squared.chunks_mut(k).zip(positions.chunks_mut(k)));
-                for (list, (squared, positions)) in entries {
-                    for (entry, (square, position)) in
-                        list.entries.iter().zip(squared.iter_mut().zip(positions))
-                    {
-                        *square = entry.squared;
-                        *position = entry.position;
+                let out = squared.chunks_mut(k).zip(positions.chunks_mut(k));
+                for (query, (squared, positions)) in out.enumerate() {
+                    for (place, entry) in search.lists.of(query).iter().enumerate() {
+                        squared[place] = entry.squared;
+                        positions[place] = entry.position;
                     }
                 }
             },

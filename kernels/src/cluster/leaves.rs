@@ -1,21 +1,23 @@
 //! Points gathered in leaves of near neighbours, and the search of one leaf for near points.
 //!
-//! A median-split tree brings the points into an order in which every [`LEAF`] successive ones lie close together.
+//! A median-split tree brings the points into an order in which some hundred successive ones lie close together.
 //! Only its leaves are kept, each with a box and a ball around its points. A search multiplies tiles of rows with the
 //! panels of a leaf in f32, in coordinates relative to the centre of the leaf, where they lose least; what may be near
 //! enough, with a bound on the error, is measured again in f64. So nothing near is missed and all answers are exact.
 
 use rayon::prelude::*;
 
-use crate::cluster::features::{Points, squared_distance};
+use crate::cluster::features::Points;
 use crate::cluster::panels::{score_error, transpose};
 use crate::cpu::distances::{PANEL, PointPanel, ROWS, RowTile};
 use crate::cpu::simd::Simd;
 
-/// Panels of a leaf.
-const LEAF_PANELS: usize = 2;
-/// Points of a leaf; the last one may have fewer.
-pub(crate) const LEAF: usize = LEAF_PANELS * PANEL;
+/// Panels of a leaf: small ones exclude more, large ones share more of the work that is done once a leaf.
+const SMALL: usize = 2;
+/// Panels of a leaf where there are so many features that leaves exclude little.
+const LARGE: usize = 4;
+/// From this many features on leaves are large.
+const LARGE_FROM: usize = 16;
 /// Rows that the choice of a splitting feature looks at, at most.
 const SPREAD_SAMPLE: usize = 4_096;
 /// Below this many points both halves of a split are handled by one thread.
@@ -36,6 +38,8 @@ pub(crate) trait Search {
 pub(crate) struct Leaves {
     features: usize,
     stride: usize,
+    /// Panels of a leaf.
+    leaf_panels: usize,
     /// The number of the point at each position.
     pub(crate) order: Vec<u32>,
     /// Coordinates by position, row-major.
@@ -53,37 +57,50 @@ pub(crate) struct Leaves {
 pub(crate) struct Scratch {
     rows: Vec<f32>,
     biases: Vec<f32>,
-    norms: Vec<f64>,
+    /// The scores below which points do not matter.
+    thresholds: Vec<f32>,
+    /// Bounds on the errors of scores.
+    errors: Vec<f64>,
     active: Vec<u32>,
+}
+
+impl Scratch {
+    /// Sets the threshold of a row from a squared distance.
+    fn reach(&mut self, slot: usize, squared: f64) {
+        self.thresholds[slot] = ((-0.5 * squared - self.errors[slot]) as f32).next_down();
+    }
 }
 
 impl Leaves {
     pub(crate) fn new(points: &Points) -> Self {
         let (features, stride) = (points.columns, points.stride);
         let mut order: Vec<u32> = (0..points.rows as u32).collect();
-        split(points, &mut order);
+        let leaf_panels = if features >= LARGE_FROM { LARGE } else { SMALL };
+        let size = leaf_panels * PANEL;
+        split(points, &mut order, size);
         let mut rows = vec![0.0; points.rows * stride];
         rows.par_chunks_mut(stride)
             .zip(&order)
             .for_each(|(row, &point)| row.copy_from_slice(points.row(point as usize)));
-        let count = points.rows.div_ceil(LEAF);
+        let count = points.rows.div_ceil(size);
         let mut leaves = Self {
             features,
             stride,
+            leaf_panels,
             order,
             rows,
-            panels: vec![0.0; count * LEAF_PANELS * features * PANEL],
-            biases: vec![[f32::NEG_INFINITY; PANEL]; count * LEAF_PANELS],
+            panels: vec![0.0; count * leaf_panels * features * PANEL],
+            biases: vec![[f32::NEG_INFINITY; PANEL]; count * leaf_panels],
             centres: vec![0.0; count * stride],
             radii: vec![0.0; count],
             low: vec![f32::INFINITY; count * stride],
             high: vec![f32::NEG_INFINITY; count * stride],
         };
-        let panels = leaves.panels.par_chunks_mut(LEAF_PANELS * features * PANEL);
-        let biases = leaves.biases.par_chunks_mut(LEAF_PANELS);
+        let panels = leaves.panels.par_chunks_mut(leaf_panels * features * PANEL);
+        let biases = leaves.biases.par_chunks_mut(leaf_panels);
         let centres = leaves.centres.par_chunks_mut(stride).zip(&mut leaves.radii);
         let boxes = leaves.low.par_chunks_mut(stride).zip(leaves.high.par_chunks_mut(stride));
-        let rows = leaves.rows.par_chunks(LEAF * stride);
+        let rows = leaves.rows.par_chunks(size * stride);
         rows.zip(panels.zip(biases)).zip(centres.zip(boxes)).for_each(
             |((rows, (panels, biases)), ((centre, radius), (low, high)))| {
                 bound(rows, stride, low, high);
@@ -91,7 +108,7 @@ impl Leaves {
                     *centre = low + (high - low) * 0.5;
                 }
                 let mut shifted = vec![0.0; rows.len()];
-                let mut squares = Vec::with_capacity(LEAF);
+                let mut squares = Vec::with_capacity(size);
                 for (row, out) in rows.chunks_exact(stride).zip(shifted.chunks_exact_mut(stride)) {
                     squares.push(Simd::detect().shifted(row, centre, out));
                 }
@@ -115,6 +132,11 @@ impl Leaves {
         self.order.len()
     }
 
+    /// Points of a leaf; the last one may have fewer.
+    pub(crate) fn leaf_size(&self) -> usize {
+        self.leaf_panels * PANEL
+    }
+
     /// The number of leaves.
     pub(crate) fn len(&self) -> usize {
         self.radii.len()
@@ -122,7 +144,8 @@ impl Leaves {
 
     /// The positions of a leaf.
     pub(crate) fn positions(&self, leaf: usize) -> std::ops::Range<usize> {
-        leaf * LEAF..self.points().min((leaf + 1) * LEAF)
+        let size = self.leaf_size();
+        leaf * size..self.points().min((leaf + 1) * size)
     }
 
     /// The coordinates at a position.
@@ -137,10 +160,17 @@ impl Leaves {
             [&self.low[range.clone()], &self.high[range]]
         };
         let own = corners(leaf);
-        let certain = (1.0 - 2.0 * slack(self.features)) as f32;
-        let mut others: Vec<(f32, u32)> = (0..self.len())
-            .map(|other| (simd.box_distance(own, corners(other)) * certain, other as u32))
-            .collect();
+        let slack = slack(self.features);
+        let centre = |leaf: usize| &self.centres[leaf * self.stride..(leaf + 1) * self.stride];
+        let own_centre = centre(leaf);
+        // The larger of what the boxes and what the balls around both leaves say.
+        let apart = |other: usize| {
+            let boxes = f64::from(simd.box_distance(own, corners(other)));
+            let centres = simd.squared_distance(own_centre, centre(other)).sqrt();
+            let balls = (centres * (1.0 - slack) - self.radii[leaf] - self.radii[other]).max(0.0);
+            (boxes.max(balls * balls) * (1.0 - 2.0 * slack)) as f32
+        };
+        let mut others: Vec<(f32, u32)> = (0..self.len()).map(|other| (apart(other), other as u32)).collect();
         let nearer = |a: &(f32, u32), b: &(f32, u32)| {
             // The leaf itself is the nearest, whatever overlaps with it.
             let rank = |entry: &(f32, u32)| if entry.1 as usize == leaf { -1.0 } else { entry.0 };
@@ -156,16 +186,17 @@ impl Leaves {
     }
 
     pub(crate) fn scratch(&self) -> Scratch {
-        let most = LEAF + ROWS;
+        let most = self.leaf_size() + ROWS;
         Scratch {
             rows: vec![0.0; most * self.stride],
             biases: vec![0.0; most],
-            norms: vec![0.0; most],
+            thresholds: vec![0.0; most],
+            errors: vec![0.0; most],
             active: Vec::with_capacity(most),
         }
     }
 
-    /// Shows a search every point of a leaf that matters to one of the queries, which are at most [`LEAF`] positions.
+    /// Shows a search every point of a leaf that matters to one of the queries, which are at most as many positions as a leaf has.
     pub(crate) fn search(
         &self,
         simd: Simd,
@@ -193,48 +224,50 @@ impl Leaves {
                 continue;
             }
             scratch.biases[slot] = (-0.5 * square) as f32;
-            scratch.norms[slot] = norm * (1.0 + slack);
+            scratch.errors[slot] = score_error(self.features, norm * (1.0 + slack) + radius);
+            scratch.reach(slot, threshold);
             scratch.active.push(query as u32);
         }
         let active = scratch.active.len();
         // Rows that fill up the last tile find nothing.
-        scratch.biases[active..active.next_multiple_of(ROWS)].fill(f32::NEG_INFINITY);
+        let filled_up = active.next_multiple_of(ROWS);
+        scratch.biases[active..filled_up].fill(f32::NEG_INFINITY);
+        scratch.thresholds[active..filled_up].fill(f32::INFINITY);
         let panel_size = self.features * PANEL;
         for first in (0..active).step_by(ROWS) {
-            let queries = &scratch.active[first..active.min(first + ROWS)];
-            let tile = RowTile {
-                coordinates: &scratch.rows[first * stride..(first + ROWS) * stride],
-                stride,
-                biases: &scratch.biases[first..first + ROWS],
-            };
-            for part in 0..LEAF_PANELS {
-                let mut thresholds = [f32::INFINITY; ROWS];
-                for ((threshold, &query), norm) in
-                    thresholds.iter_mut().zip(queries).zip(&scratch.norms[first..])
-                {
-                    let farthest = search.threshold(query as usize);
-                    let error = score_error(self.features, norm + radius);
-                    *threshold = ((-0.5 * farthest - error) as f32).next_down();
-                }
-                let panel = leaf * LEAF_PANELS + part;
-                let start = panel * PANEL;
-                let filled = self.points().saturating_sub(start).min(PANEL);
+            for panel in leaf * self.leaf_panels..(leaf + 1) * self.leaf_panels {
+                let tile = RowTile {
+                    coordinates: &scratch.rows[first * stride..(first + ROWS) * stride],
+                    stride,
+                    biases: &scratch.biases[first..first + ROWS],
+                };
                 let points = PointPanel {
                     coordinates: &self.panels[panel * panel_size..(panel + 1) * panel_size],
                     biases: &self.biases[panel],
                 };
+                let mut thresholds = [0.0; ROWS];
+                thresholds.copy_from_slice(&scratch.thresholds[first..first + ROWS]);
                 let sets = simd.at_least(points, tile, &thresholds);
-                for (&query, set) in queries.iter().zip(sets) {
-                    let query = query as usize;
+                if sets == [0; ROWS] {
+                    continue;
+                }
+                let start = panel * PANEL;
+                let filled = self.points().saturating_sub(start).min(PANEL);
+                for (slot, set) in (first..active).zip(sets) {
+                    let query = scratch.active[slot] as usize;
                     let mut set = set & ((1 << filled) - 1);
+                    if set == 0 {
+                        continue;
+                    }
                     while set != 0 {
                         let position = start + set.trailing_zeros() as usize;
                         set &= set - 1;
-                        let squared = squared_distance(self.row(query), self.row(position));
+                        let squared = simd.squared_distance(self.row(query), self.row(position));
                         if squared <= search.threshold(query) {
                             search.visit(query, position, squared);
                         }
                     }
+                    scratch.reach(slot, search.threshold(query));
                 }
             }
         }
@@ -256,21 +289,21 @@ fn bound(rows: &[f32], stride: usize, low: &mut [f32], high: &mut [f32]) {
 }
 
 /// Orders points so that each half, quarter and so on is one side of a median along the widest feature.
-fn split(points: &Points, order: &mut [u32]) {
-    if order.len() <= LEAF {
+fn split(points: &Points, order: &mut [u32], leaf: usize) {
+    if order.len() <= leaf {
         order.sort_unstable();
         return;
     }
-    let middle = order.len().div_ceil(LEAF) / 2 * LEAF;
+    let middle = order.len().div_ceil(leaf) / 2 * leaf;
     let feature = widest(points, order);
     let value = |point: u32| points.row(point as usize)[feature];
     order.select_nth_unstable_by(middle, |&a, &b| value(a).total_cmp(&value(b)).then(a.cmp(&b)));
     let (left, right) = order.split_at_mut(middle);
     if left.len() >= PARALLEL_FROM {
-        rayon::join(|| split(points, left), || split(points, right));
+        rayon::join(|| split(points, left, leaf), || split(points, right, leaf));
     } else {
-        split(points, left);
-        split(points, right);
+        split(points, left, leaf);
+        split(points, right, leaf);
     }
 }
 

@@ -5,7 +5,8 @@ use rayon::prelude::*;
 
 use crate::cluster::InvalidClustering;
 use crate::cluster::curves::mirror;
-use crate::cluster::features::{Features, Points, squared_distance};
+use crate::cluster::features::{Features, Points};
+use crate::cpu::simd::Simd;
 use crate::error::KernelError;
 use crate::rng::{Stream, Tag, uniform, words64};
 
@@ -129,11 +130,12 @@ fn checked_size(matrix: &[f32]) -> Result<usize, InvalidClustering> {
 /// Distances of all pairs of some rows.
 fn pairs(points: &Points, rows: &[u32]) -> Vec<f32> {
     let size = rows.len();
+    let simd = Simd::detect();
     let mut matrix = vec![0.0; size * size];
     matrix.par_chunks_mut(size.max(1)).enumerate().for_each(|(first, out)| {
         let row = points.row(rows[first] as usize);
         for (second, out) in out.iter_mut().enumerate().skip(first + 1) {
-            *out = points.distance(squared_distance(row, points.row(rows[second] as usize))) as f32;
+            *out = points.distance(simd.squared_distance(row, points.row(rows[second] as usize))) as f32;
         }
     });
     mirror(&mut matrix, size);
@@ -172,6 +174,7 @@ fn best_swapped(request: &MedoidsRequest<'_>, matrix: &[f32], size: usize) -> Sw
 
 /// CLARA: the medoids of a sample that serve all rows best.
 fn sampled(request: &MedoidsRequest<'_>, points: &Points) -> MedoidsOutput {
+    let simd = Simd::detect();
     let size = (80 + 4 * request.k).max(1_000).min(points.rows);
     let mut best: Option<MedoidsOutput> = None;
     for number in 0..request.restarts {
@@ -185,7 +188,7 @@ fn sampled(request: &MedoidsRequest<'_>, points: &Points) -> MedoidsOutput {
             let row = points.row(row);
             let distances = medoids
                 .iter()
-                .map(|&medoid| points.distance(squared_distance(row, points.row(medoid as usize))));
+                .map(|&medoid| points.distance(simd.squared_distance(row, points.row(medoid as usize))));
             nearest_of(distances)
         });
         let nearest = nearest.collect();

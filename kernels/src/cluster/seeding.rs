@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::cluster::features::{Points, squared_distance, squared_norm};
+use crate::cluster::features::{Points, squared_norm};
 use crate::cluster::panels::Panels;
 use crate::cpu::distances::{PANEL, ROWS, RowTile, Scores};
 use crate::cpu::simd::Simd;
@@ -155,7 +155,7 @@ impl<'a> Seeder<'a> {
             let next = found.unwrap_or(chosen.len() % candidates.len());
             chosen.push(candidates[next]);
             nearest.par_iter_mut().zip(&rows).for_each(|(nearest, row)| {
-                *nearest = nearest.min(squared_distance(row, rows[next]));
+                *nearest = nearest.min(self.simd.squared_distance(row, rows[next]));
             });
         }
         chosen
@@ -169,10 +169,8 @@ impl<'a> Seeder<'a> {
             .into_par_iter()
             .map(|panel| {
                 let mut nearest = crate::cpu::distances::Nearest::new();
-                let mut scores = [[0.0; PANEL]; ROWS];
                 for (tile, first) in tiles(&coordinates, stride, &biases).zip((0..).step_by(ROWS)) {
-                    self.simd.scores(self.panels.panel(panel), tile, &mut scores);
-                    self.simd.update_nearest(&scores, tile.biases.len(), first, &mut nearest);
+                    self.simd.nearest(self.panels.panel(panel), tile, first, &mut nearest);
                 }
                 nearest.row
             })

@@ -172,16 +172,26 @@ impl<'a> Round<'a> {
             return Vec::new();
         }
         let mut search = EdgeSearch { round: self, first: range.start, best: vec![Edge::NONE; range.len()] };
+        let farthest = |search: &EdgeSearch<'_>| {
+            open.iter().map(|&position| search.threshold(position)).fold(-1.0, f64::max)
+        };
+        // Bounds only fall, so one that was taken earlier excludes too little, never too much.
+        let mut most = farthest(&search);
+        let mut queries = Vec::with_capacity(open.len());
         for (distance, other) in self.leaves.by_distance(simd, leaf) {
             let other = other as usize;
             let least = f64::from(distance).max(self.least_core[other]);
-            let queries = open.iter().copied().filter(|&position| {
-                self.pure[other] != Some(self.component[position]) && least <= search.threshold(position)
-            });
-            let queries: Vec<usize> = queries.collect();
-            if !queries.is_empty() {
-                self.leaves.search(simd, other, queries.into_iter(), &mut search, scratch);
+            if least > most || (self.pure[other].is_some() && self.pure[other] == self.pure[leaf]) {
+                continue;
             }
+            queries.clear();
+            queries.extend(open.iter().copied().filter(|&position| {
+                self.pure[other] != Some(self.component[position]) && least <= search.threshold(position)
+            }));
+            if !queries.is_empty() {
+                self.leaves.search(simd, other, queries.iter().copied(), &mut search, scratch);
+            }
+            most = farthest(&search);
         }
         open.into_iter().map(|position| (position, search.best[position - range.start])).collect()
     }
@@ -275,7 +285,7 @@ impl Forest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::features::{Features, Points, squared_distance};
+    use crate::cluster::features::{Features, Points};
 
     /// Prim's algorithm on all pairs, in the same order of edges.
     fn by_all_pairs(points: &Points, core: &[f64]) -> Vec<Edge> {
@@ -287,7 +297,7 @@ mod tests {
         for _ in 1..n {
             inside[last] = true;
             for other in (0..n).filter(|&other| !inside[other]) {
-                let squared = squared_distance(points.row(last), points.row(other));
+                let squared = Simd::detect().squared_distance(points.row(last), points.row(other));
                 let edge = Edge::new(squared.max(core[last]).max(core[other]), last as u32, other as u32);
                 if edge.is_before(&best[other]) {
                     best[other] = edge;

@@ -126,13 +126,35 @@ impl Simd {
         sets
     }
 
+    /// Takes the rows of a tile, which are rows `first..` of all, into account.
+    pub(crate) fn nearest(self, panel: PointPanel<'_>, tile: RowTile<'_>, first: u32, nearest: &mut Nearest) {
+        #[cfg(target_arch = "x86_64")]
+        if self.instruction_set() == InstructionSet::Avx512 {
+            let features = tile.check(panel);
+            macro_rules! by_rows {
+                ($($rows:literal)*) => {
+                    match tile.biases.len() {
+                        // SAFETY: the instruction set was detected, the sizes were checked, and the tile holds this
+                        // many rows.
+                        $($rows => unsafe {
+                            x86::nearest_avx512::<$rows>(panel, tile, features, first, nearest)
+                        },)*
+                        _ => {}
+                    }
+                };
+            }
+            by_rows!(1 2 3 4 5 6 7 8);
+            return;
+        }
+        let mut scores = [[0.0; PANEL]; ROWS];
+        self.scores(panel, tile, &mut scores);
+        self.update_nearest(&scores, tile.biases.len(), first, nearest);
+    }
+
     /// Takes the first `rows` rows of scores, which are rows `first..` of all, into account.
-    pub(crate) fn update_nearest(self, scores: &Scores, rows: usize, first: u32, nearest: &mut Nearest) {
+    fn update_nearest(self, scores: &Scores, rows: usize, first: u32, nearest: &mut Nearest) {
         match self.instruction_set() {
             // SAFETY: `Simd` only holds an instruction set that was detected on this processor.
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512 => unsafe { x86::update_nearest_avx512(scores, rows, first, nearest) },
-            // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             InstructionSet::Avx2 => unsafe { x86::update_nearest_avx2(scores, rows, first, nearest) },
             _ => update_nearest_generic(scores, rows, first, nearest),
@@ -158,16 +180,17 @@ impl Simd {
         }
     }
 
-    /// Adds the rows to the sums of their clusters, in order.
-    pub(crate) fn add_rows(self, rows: &[f32], stride: usize, labels: &[u32], sums: &mut [f64]) {
+    /// The squared distance of two rows of equal length in f64, always summed in the same order.
+    #[inline]
+    pub(crate) fn squared_distance(self, first: &[f32], second: &[f32]) -> f64 {
         match self.instruction_set() {
             // SAFETY: `Simd` only holds an instruction set that was detected on this processor.
             #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512 => unsafe { x86::add_rows_avx512(rows, stride, labels, sums) },
+            InstructionSet::Avx512 => unsafe { x86::squared_distance_avx512(first, second) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx2 => unsafe { x86::add_rows_avx2(rows, stride, labels, sums) },
-            _ => add_rows_generic(rows, stride, labels, sums),
+            InstructionSet::Avx2 => unsafe { x86::squared_distance_avx2(first, second) },
+            _ => squared_distance_generic(first, second),
         }
     }
 
@@ -241,13 +264,22 @@ fn add_minima_generic(scores: &Scores, rows: usize, so_far: &[f32; PANEL], sums:
 }
 
 #[inline(always)]
-fn add_rows_generic(rows: &[f32], stride: usize, labels: &[u32], sums: &mut [f64]) {
-    for (row, &label) in rows.chunks_exact(stride).zip(labels) {
-        let sums = &mut sums[label as usize * stride..(label as usize + 1) * stride];
-        for (sum, value) in sums.iter_mut().zip(row) {
-            *sum += f64::from(*value);
+fn squared_distance_generic(first: &[f32], second: &[f32]) -> f64 {
+    const WIDE: usize = 8;
+    let mut sums = [0.0f64; WIDE];
+    let (whole, rest) = first.as_chunks::<WIDE>();
+    let (other, other_rest) = second.as_chunks::<WIDE>();
+    for (first, second) in whole.iter().zip(other) {
+        for lane in 0..WIDE {
+            let difference = f64::from(first[lane]) - f64::from(second[lane]);
+            sums[lane] += difference * difference;
         }
     }
+    for ((first, second), sum) in rest.iter().zip(other_rest).zip(&mut sums) {
+        let difference = f64::from(*first) - f64::from(*second);
+        *sum += difference * difference;
+    }
+    ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]))
 }
 
 #[inline(always)]
@@ -294,9 +326,10 @@ fn box_distance_generic(first: [&[f32]; 2], second: [&[f32]; 2]) -> f32 {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        __m512, _CMP_GE_OQ, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps,
+        __m512, _CMP_GE_OQ, _CMP_GT_OQ, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps,
         _mm256_storeu_ps, _mm512_add_ps, _mm512_cmp_ps_mask, _mm512_fmadd_ps, _mm512_loadu_ps,
-        _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+        _mm512_loadu_si512, _mm512_mask_mov_epi32, _mm512_mask_mov_ps, _mm512_max_ps, _mm512_set1_epi32,
+        _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps, _mm512_storeu_si512,
     };
 
     use super::{Nearest, PANEL, PointPanel, ROWS, RowTile, Scores};
@@ -372,6 +405,10 @@ mod x86 {
         let mut sets = [0; ROWS];
         for ((totals, set), threshold) in totals.iter().zip(&mut sets).zip(thresholds) {
             let threshold = _mm512_set1_ps(*threshold);
+            let largest = _mm512_max_ps(_mm512_max_ps(totals[0], totals[1]), totals[2]);
+            if _mm512_cmp_ps_mask::<_CMP_GE_OQ>(largest, threshold) == 0 {
+                continue;
+            }
             for (part, total) in totals.iter().enumerate() {
                 *set |= u64::from(_mm512_cmp_ps_mask::<_CMP_GE_OQ>(*total, threshold)) << (part * 16);
             }
@@ -422,6 +459,50 @@ mod x86 {
         }
     }
 
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) fn update_nearest_avx2(scores: &Scores, rows: usize, first: u32, nearest: &mut Nearest) {
+        super::update_nearest_generic(scores, rows, first, nearest);
+    }
+
+    /// # Safety
+    /// As for `tile_avx512`; and the processor has the instruction set.
+    #[target_feature(enable = "avx512f,avx512dq,avx2,fma")]
+    pub(super) unsafe fn nearest_avx512<const R: usize>(
+        panel: PointPanel<'_>,
+        tile: RowTile<'_>,
+        features: usize,
+        first: u32,
+        nearest: &mut Nearest,
+    ) {
+        // SAFETY: passed on.
+        let totals = unsafe { tile_avx512::<R>(panel, tile, features) };
+        for part in 0..PARTS {
+            let start = part * 16;
+            // SAFETY: the arrays of `nearest` have PARTS * 16 elements.
+            let (mut best, mut second, mut row) = unsafe {
+                (
+                    _mm512_loadu_ps(nearest.best.as_ptr().add(start)),
+                    _mm512_loadu_ps(nearest.second.as_ptr().add(start)),
+                    _mm512_loadu_si512(nearest.row.as_ptr().add(start).cast()),
+                )
+            };
+            for (totals, number) in totals.iter().zip(first..) {
+                let score = totals[part];
+                let better = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(score, best);
+                // The loser of the two takes part in the race for the second place.
+                second = _mm512_max_ps(second, _mm512_mask_mov_ps(score, better, best));
+                row = _mm512_mask_mov_epi32(row, better, _mm512_set1_epi32(number as i32));
+                best = _mm512_mask_mov_ps(best, better, score);
+            }
+            // SAFETY: as above.
+            unsafe {
+                _mm512_storeu_ps(nearest.best.as_mut_ptr().add(start), best);
+                _mm512_storeu_ps(nearest.second.as_mut_ptr().add(start), second);
+                _mm512_storeu_si512(nearest.row.as_mut_ptr().add(start).cast(), row);
+            }
+        }
+    }
+
     /// Compiles a portable function for AVX2 and AVX-512; the compiler never contracts or reorders operations.
     macro_rules! compile {
         ($($generic:ident => $avx2:ident, $avx512:ident ($($name:ident: $type:ty),*) $(-> $out:ty)?;)*) => {$(
@@ -438,12 +519,10 @@ mod x86 {
     }
 
     compile! {
-        update_nearest_generic => update_nearest_avx2, update_nearest_avx512
-            (scores: &Scores, rows: usize, first: u32, nearest: &mut Nearest);
         add_minima_generic => add_minima_avx2, add_minima_avx512
             (scores: &Scores, rows: usize, so_far: &[f32; PANEL], sums: &mut [[f64; PANEL]; ROWS]);
-        add_rows_generic => add_rows_avx2, add_rows_avx512
-            (rows: &[f32], stride: usize, labels: &[u32], sums: &mut [f64]);
+        squared_distance_generic => squared_distance_avx2, squared_distance_avx512
+            (first: &[f32], second: &[f32]) -> f64;
         shifted_generic => shifted_avx2, shifted_avx512 (row: &[f32], origin: &[f32], out: &mut [f32]) -> f64;
         box_distance_generic => box_distance_avx2, box_distance_avx512
             (first: [&[f32]; 2], second: [&[f32]; 2]) -> f32;
@@ -476,7 +555,7 @@ mod tests {
                     let mut scores = [[0.0; PANEL]; ROWS];
                     simd.scores(panel, tile, &mut scores);
                     let mut nearest = Nearest::new();
-                    simd.update_nearest(&scores, rows, 40, &mut nearest);
+                    simd.nearest(panel, tile, 40, &mut nearest);
                     let mut sums = [[0.0; PANEL]; ROWS];
                     simd.add_minima(&scores, rows, &so_far, &mut sums);
                     let sets = simd.at_least(panel, tile, &[0.25; ROWS]);
@@ -499,16 +578,18 @@ mod tests {
 
     #[test]
     fn the_nearest_row_is_the_first_of_equals() {
-        let mut scores = [[0.0; PANEL]; ROWS];
-        scores[1][3] = 2.0;
-        scores[4][3] = 2.0;
-        scores[5][3] = 1.0;
+        // One feature that is 1 everywhere: the score is the row's coordinate.
+        let panel = PointPanel { coordinates: &[1.0; PANEL], biases: &[0.0; PANEL] };
+        let coordinates = [0.0, 2.0, 0.0, 0.0, 2.0, 1.0, 0.0, 0.0];
+        let tile = RowTile { coordinates: &coordinates, stride: 1, biases: &[0.0; ROWS] };
+        let first = RowTile { coordinates: &[1.5], stride: 1, biases: &[0.0] };
         for set in InstructionSet::ALL {
             let Ok(simd) = Simd::named(set) else { continue };
             let mut nearest = Nearest::new();
-            simd.update_nearest(&scores, ROWS, 8, &mut nearest);
-            assert_eq!((nearest.row[3], nearest.best[3], nearest.second[3]), (9, 2.0, 2.0));
-            assert_eq!(nearest.row[0], 8);
+            simd.nearest(panel, first, 7, &mut nearest);
+            simd.nearest(panel, tile, 8, &mut nearest);
+            assert_eq!((nearest.row, nearest.best), ([9; PANEL], [2.0; PANEL]));
+            assert_eq!(nearest.second, [2.0; PANEL]);
         }
     }
 

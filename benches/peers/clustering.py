@@ -105,8 +105,8 @@ if "hdbscan-small" in PARTS:
 if "hdbscan" in PARTS:
     hdbscan("100,000 x 32 in 20 blobs", blobs(100_000, 32, 20, 1.0), 15)
 if "million" in PARTS:
-    values = blobs(1_000_000, 64, 50, 3.0)
-    for method, number in (("kmeans", 50), ("hdbscan", 50)):
+    for method, number, spread in (("hdbscan", 50, 1.0), ("kmeans", 50, 3.0)):
+        values = blobs(1_000_000, 64, 50, spread)
         mine, labels = ours(method, values, number)
         print(f"{method} 1,000,000 x 64 | {mine['seconds']:.1f} s | peak {mine['peak_gb']:.2f} GB | {mine}", flush=True)
 print(f"peak of this script {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use crate::cluster::{
-    CurveDistances, CurveRequest, HdbscanOutput, HdbscanRequest, KmeansOutput, KmeansRequest, KnnOutput,
-    KnnRequest,
+    self, CurveDistances, CurveRequest, HdbscanOutput, HdbscanRequest, KmeansOutput, KmeansRequest,
+    KnnOutput, KnnRequest,
 };
 use crate::cpu::CpuBackend;
+use crate::cpu::simd::Simd;
 use crate::error::{KernelError, Reason};
 use crate::request::{BootstrapOutput, BootstrapRequest};
 
@@ -28,29 +29,38 @@ pub trait Backend: Send + Sync {
     /// [`KernelError::Unsupported`] for a method that the statistic does not have, and device errors.
     fn bootstrap(&self, request: &BootstrapRequest<'_>) -> Result<BootstrapOutput, KernelError>;
 
-    /// Clusters around means.
+    /// Clusters around means. Like the three below, on the CPU unless the device has kernels for it; the provenance of
+    /// the answer says which.
     ///
     /// # Errors
     /// [`KernelError::Invalid`] for bad parameters, more clusters than rows, features that are not finite.
-    fn kmeans(&self, request: &KmeansRequest<'_>) -> Result<KmeansOutput, KernelError>;
+    fn kmeans(&self, request: &KmeansRequest<'_>) -> Result<KmeansOutput, KernelError> {
+        cluster::kmeans(Simd::detect(), request)
+    }
 
     /// Clusters by density, and noise.
     ///
     /// # Errors
     /// [`KernelError::Invalid`] for bad parameters, more samples than rows, features that are not finite.
-    fn hdbscan(&self, request: &HdbscanRequest<'_>) -> Result<HdbscanOutput, KernelError>;
+    fn hdbscan(&self, request: &HdbscanRequest<'_>) -> Result<HdbscanOutput, KernelError> {
+        cluster::hdbscan(Simd::detect(), request)
+    }
 
     /// The nearest rows of rows.
     ///
     /// # Errors
     /// [`KernelError::Invalid`] for more neighbours than other rows, and features that are not finite.
-    fn nearest_neighbours(&self, request: &KnnRequest<'_>) -> Result<KnnOutput, KernelError>;
+    fn nearest_neighbours(&self, request: &KnnRequest<'_>) -> Result<KnnOutput, KernelError> {
+        cluster::nearest_neighbours(Simd::detect(), request)
+    }
 
     /// Distances of all pairs of curves.
     ///
     /// # Errors
     /// [`KernelError::Invalid`] for bad parameters and shapes, steps that fall, curves without a finite value.
-    fn curve_distances(&self, request: &CurveRequest<'_>) -> Result<CurveDistances, KernelError>;
+    fn curve_distances(&self, request: &CurveRequest<'_>) -> Result<CurveDistances, KernelError> {
+        cluster::curve_distances(Simd::detect(), request)
+    }
 }
 
 /// Any request, for [`Backend::estimate`].

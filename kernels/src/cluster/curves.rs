@@ -2,11 +2,12 @@
 
 use rayon::prelude::*;
 
-use crate::cluster::InvalidClustering;
 use crate::cluster::quality::distance;
+use crate::cluster::{InvalidClustering, by_cpu};
 use crate::cpu::simd::Simd;
 use crate::cpu::warping::Warping;
 use crate::error::KernelError;
+use crate::request::Provenance;
 
 /// All pairs of distances must fit in memory: 3.6 GB for this many curves.
 const CURVES_MAX: usize = 30_000;
@@ -107,6 +108,8 @@ pub struct CurveDistances {
     pub distances: Vec<f32>,
     /// Values that were left out because they are not finite, by curve.
     pub skipped: Vec<u32>,
+    /// Where this was computed.
+    pub provenance: Provenance,
 }
 
 /// Curves on one grid.
@@ -284,7 +287,7 @@ pub(crate) fn curve_distances(simd: Simd, request: &CurveRequest<'_>) -> Result<
         },
     );
     mirror(&mut distances, count);
-    Ok(CurveDistances { curves: count, distances, skipped: resampled.skipped })
+    Ok(CurveDistances { curves: count, distances, skipped: resampled.skipped, provenance: by_cpu() })
 }
 
 /// Copies the upper triangle of a square matrix to the lower one, in blocks that fit in a cache.

@@ -1,16 +1,4 @@
 //! From the parameters and curves of runs to rows of features.
-//!
-//! - A number is standardised: less its mean, over its standard deviation (of the population). On a log scale that is
-//!   done with its logarithm.
-//! - A category becomes one column per level, 1 or 0, not standardised. Two runs that differ in one category are then
-//!   at squared distance 2, as are two runs on average that differ in one standardised number.
-//! - The [`LEVELS_MAX`] most frequent levels of a category get a column; the rest share one, `name=(other)`.
-//! - A missing number (NaN) becomes the mean, and a column `name (missing)` with 1 or 0 is added. A missing category
-//!   is 0 in all columns of the category.
-//! - Columns that do not vary are left out and named in [`Embedding::constant`].
-//! - Curves become [`CURVE_FEATURES`]: levels at the start and the end (medians of a tenth of the points), the best
-//!   value, its place along the curve, the mean, the slope of a straight line over the own range, and the spread of
-//!   differences between neighbours; standardised like numbers.
 
 use rayon::prelude::*;
 
@@ -88,7 +76,19 @@ impl Embedding {
     }
 }
 
-/// Makes rows of features of the parameters and curves of runs, by the rules of this module.
+/// Makes rows of features of the parameters and curves of runs, by these rules.
+///
+/// - A number is standardised: less its mean, over its standard deviation (of the population). On a log scale that is
+///   done with its logarithm.
+/// - A category becomes one column per level, 1 or 0, not standardised. Two runs that differ in one category are then
+///   at squared distance 2, as are two runs on average that differ in one standardised number.
+/// - The [`LEVELS_MAX`] most frequent levels of a category get a column; the rest share one, `name=(other)`.
+/// - A missing number (NaN) becomes the mean, and a column `name (missing)` with 1 or 0 is added. A missing category
+///   is 0 in all columns of the category.
+/// - Columns that do not vary are left out and named in [`Embedding::constant`].
+/// - Curves become [`CURVE_FEATURES`]: levels at the start and the end (medians of a tenth of the points), the best
+///   value, its place along the curve, the mean, the slope of a straight line over the own range, and the spread of
+///   differences between neighbours; standardised like numbers.
 ///
 /// # Errors
 /// Columns of unequal length, infinite numbers, codes without a level, values that a log scale does not take.

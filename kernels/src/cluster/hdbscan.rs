@@ -1,13 +1,14 @@
 //! HDBSCAN*: clusters of any shape and varying density, and noise.
 
-use crate::cluster::InvalidClustering;
 use crate::cluster::condensed_tree::{CondensedTree, Link, Site};
 use crate::cluster::features::{Distinct, Features, Points};
 use crate::cluster::knn::NeighbourLists;
 use crate::cluster::leaves::Leaves;
 use crate::cluster::spanning_tree::spanning_tree;
+use crate::cluster::{InvalidClustering, by_cpu};
 use crate::cpu::simd::Simd;
 use crate::error::KernelError;
+use crate::request::Provenance;
 
 /// Neighbours are listed beyond those that the core distance needs: each one more proves more edges of the tree.
 const LISTED_AT_LEAST: usize = 16;
@@ -97,6 +98,8 @@ pub struct HdbscanOutput {
     pub core_distances: Vec<f64>,
     /// The hierarchy that the clusters were selected from.
     pub tree: CondensedTree,
+    /// Where this was computed.
+    pub provenance: Provenance,
 }
 
 pub(crate) fn hdbscan(simd: Simd, request: &HdbscanRequest<'_>) -> Result<HdbscanOutput, KernelError> {
@@ -181,5 +184,6 @@ fn report(request: &HdbscanRequest<'_>, tree: CondensedTree, core_distances: Vec
         stabilities,
         core_distances,
         tree,
+        provenance: by_cpu(),
     }
 }

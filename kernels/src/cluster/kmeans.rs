@@ -4,14 +4,15 @@ use std::collections::HashMap;
 
 use rayon::prelude::*;
 
-use crate::cluster::InvalidClustering;
 use crate::cluster::agreement::adjusted_rand_index;
 use crate::cluster::features::{Features, Points, squared_distance_to, squared_norm};
 use crate::cluster::panels::{Panels, score_error};
 use crate::cluster::seeding::{Seeder, Seeding, tiles};
+use crate::cluster::{InvalidClustering, by_cpu};
 use crate::cpu::distances::{Nearest, PANEL, ROWS};
 use crate::cpu::simd::Simd;
 use crate::error::KernelError;
+use crate::request::Provenance;
 
 /// Sums of rows are taken by at most this many blocks, which are then added in order.
 const BLOCKS_MAX: usize = 256;
@@ -113,6 +114,8 @@ pub struct KmeansOutput {
     /// Mean adjusted Rand index between the best restart and the others: near 1 when the clusters do not depend on
     /// where one starts. NaN with a single restart.
     pub stability: f64,
+    /// Where this was computed.
+    pub provenance: Provenance,
 }
 
 /// The result of one restart, in the coordinates of [`Points`].
@@ -205,6 +208,7 @@ fn finish(features: Features<'_>, mut labels: Vec<u32>, iterations: u32, converg
         fewer_distinct_points_than_k: false,
         restart_inertias: Vec::new(),
         stability: f64::NAN,
+        provenance: by_cpu(),
     }
 }
 
@@ -357,7 +361,6 @@ impl<'a> Search<'a> {
                     let least_lead = (2.01 * error) as f32;
                     let first = panel * PANEL;
                     for (lane, row) in nearest.row.iter_mut().enumerate().take(labels.len()) {
-                        // False also for NaN, from a single centroid.
                         let certain = nearest.best[lane] - nearest.second[lane] > least_lead;
                         if !certain {
                             *row = exactly_nearest(self.points.row(first + lane), centroids);

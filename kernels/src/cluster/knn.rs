@@ -2,11 +2,12 @@
 
 use rayon::prelude::*;
 
-use crate::cluster::InvalidClustering;
 use crate::cluster::features::{Distinct, Features, Points};
 use crate::cluster::leaves::{Leaves, Search};
+use crate::cluster::{InvalidClustering, by_cpu};
 use crate::cpu::simd::Simd;
 use crate::error::KernelError;
+use crate::request::Provenance;
 
 /// Up to this many queries are compared with every row; building leaves would take longer.
 const DIRECT_UP_TO: usize = 64;
@@ -42,6 +43,8 @@ pub struct KnnOutput {
     pub rows: Vec<u32>,
     /// Their Euclidean distances.
     pub distances: Vec<f64>,
+    /// Where this was computed.
+    pub provenance: Provenance,
 }
 
 impl KnnRequest<'_> {
@@ -78,8 +81,12 @@ pub(crate) fn nearest_neighbours(simd: Simd, request: &KnnRequest<'_>) -> Result
         }
         Queries::Rows(rows) => rows,
     };
-    let mut output =
-        KnnOutput { k, rows: vec![0; queries.len() * k], distances: vec![0.0; queries.len() * k] };
+    let mut output = KnnOutput {
+        k,
+        rows: vec![0; queries.len() * k],
+        distances: vec![0.0; queries.len() * k],
+        provenance: by_cpu(),
+    };
     let out = output.rows.par_chunks_mut(k).zip(output.distances.par_chunks_mut(k)).zip(queries);
     if wanted == 0 || queries.len() <= DIRECT_UP_TO {
         out.for_each(|((rows, distances), &row)| {

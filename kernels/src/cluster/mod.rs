@@ -24,6 +24,7 @@ mod agreement;
 mod choice;
 mod condensed_tree;
 mod curves;
+mod dbscan;
 mod embedding;
 mod error;
 mod features;
@@ -39,12 +40,16 @@ mod quality;
 mod seeding;
 mod spanning_tree;
 
+use crate::request::Provenance;
+use crate::rng::RNG_VERSION;
+
 pub use agreement::{Agreement, adjusted_rand_index};
 pub use choice::{Candidate, Choice, ChoiceRequest, choose_k, elbow};
 pub use condensed_tree::CondensedTree;
 pub use curves::{
     CurveDistances, CurveMeasure, CurveRequest, Curves, Grid, ResampledCurves, resample_curves,
 };
+pub use dbscan::dbscan;
 pub use embedding::{CURVE_FEATURES, Column, Embedding, LEVELS_MAX, embed};
 pub use error::InvalidClustering;
 pub use features::Features;
@@ -61,3 +66,8 @@ pub(crate) use curves::curve_distances;
 pub(crate) use hdbscan::hdbscan;
 pub(crate) use kmeans::kmeans;
 pub(crate) use knn::nearest_neighbours;
+
+/// What answers of this module say about where they come from.
+fn by_cpu() -> Provenance {
+    Provenance { rng_version: RNG_VERSION, backend: "cpu", fallback: None }
+}

@@ -117,19 +117,27 @@ impl Backend for CpuBackend {
     }
 
     fn kmeans(&self, request: &KmeansRequest<'_>) -> Result<KmeansOutput, KernelError> {
-        cluster::kmeans(self.simd, request)
+        let mut out = cluster::kmeans(self.simd, request)?;
+        out.provenance.fallback.clone_from(&self.fallback);
+        Ok(out)
     }
 
     fn hdbscan(&self, request: &HdbscanRequest<'_>) -> Result<HdbscanOutput, KernelError> {
-        cluster::hdbscan(self.simd, request)
+        let mut out = cluster::hdbscan(self.simd, request)?;
+        out.provenance.fallback.clone_from(&self.fallback);
+        Ok(out)
     }
 
     fn nearest_neighbours(&self, request: &KnnRequest<'_>) -> Result<KnnOutput, KernelError> {
-        cluster::nearest_neighbours(self.simd, request)
+        let mut out = cluster::nearest_neighbours(self.simd, request)?;
+        out.provenance.fallback.clone_from(&self.fallback);
+        Ok(out)
     }
 
     fn curve_distances(&self, request: &CurveRequest<'_>) -> Result<CurveDistances, KernelError> {
-        cluster::curve_distances(self.simd, request)
+        let mut out = cluster::curve_distances(self.simd, request)?;
+        out.provenance.fallback.clone_from(&self.fallback);
+        Ok(out)
     }
 }
 

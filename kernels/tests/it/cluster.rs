@@ -3,7 +3,7 @@
 use kernels::cluster::{
     Agreement, ChoiceRequest, ClusterSelection, Features, HdbscanRequest, KmeansRequest, KnnRequest,
     LinkageMethod, Queries, Seeding, adjusted_rand_index, calinski_harabasz, choose_k, davies_bouldin,
-    linkage, silhouette,
+    dbscan, linkage, silhouette,
 };
 use kernels::{Backend, CpuBackend, InstructionSet, KernelError};
 use serde_json::Value;
@@ -106,6 +106,12 @@ fn golden_clusters() {
             check_kmeans(vector, features);
         }
         check_hdbscan(vector, features);
+        if let Some(expected) = vector["expected"].get("dbscan") {
+            let samples = number(&expected["min_samples"]) as usize;
+            let found = dbscan(features, number(&expected["eps"]), samples).unwrap();
+            let ari = adjusted_rand_index(&found, &labels(&expected["labels"])).unwrap();
+            assert!(ari >= number(&expected["ari_min"]), "{}: {ari}", vector["name"]);
+        }
         check_linkage(vector, features);
         checked += 1;
     }
@@ -401,4 +407,39 @@ fn a_sampled_silhouette_says_so_and_is_near_the_exact_one() {
     let part = Features { values: &values[..6_000 * 24], columns: 24 };
     let exact = silhouette(part, &signed(&truth[..6_000]), 0).unwrap();
     assert!(!exact.sampled && (exact.mean - fit.mean).abs() < 0.02, "{} {}", exact.mean, fit.mean);
+}
+
+#[test]
+fn dbscan_of_all_pairs() {
+    // Whole numbers, so that many distances are exactly the radius, and rows repeat.
+    let values: Vec<f64> = uniform(700 * 2, 8).into_iter().map(|value| (value * 40.0).floor()).collect();
+    let features = Features { values: &values, columns: 2 };
+    let found = dbscan(features, 2.0, 4).unwrap();
+    let squared = |a: usize, b: usize| {
+        features.row(a).iter().zip(features.row(b)).map(|(a, b)| (a - b).powi(2)).sum::<f64>()
+    };
+    let near = |row: usize| (0..700).filter(move |&other| squared(row, other) <= 4.0);
+    let core: Vec<bool> = (0..700).map(|row| near(row).count() >= 4).collect();
+    assert!(core.contains(&true) && core.contains(&false) && found.contains(&-1));
+    for row in 0..700 {
+        let cores = near(row).filter(|&other| core[other]);
+        let nearest =
+            cores.clone().min_by(|&a, &b| squared(row, a).total_cmp(&squared(row, b)).then(a.cmp(&b)));
+        assert_eq!(found[row], nearest.map_or(-1, |other| found[other]), "row {row}");
+        if core[row] {
+            assert!(cores.clone().all(|other| found[other] == found[row]));
+        }
+    }
+    // No two clusters could be one: labels are not finer than connection by core rows.
+    let mut open: Vec<usize> = (0..700).filter(|&row| core[row]).take(1).collect();
+    let mut reached = vec![false; 700];
+    while let Some(row) = open.pop() {
+        if !std::mem::replace(&mut reached[row], true) {
+            open.extend(near(row).filter(|&other| core[other]));
+        }
+    }
+    let first = (0..700).find(|&row| core[row]).unwrap();
+    assert!((0..700).filter(|&row| core[row]).all(|row| reached[row] == (found[row] == found[first])));
+    assert!(dbscan(features, f64::NAN, 4).is_err() && dbscan(features, 1.0, 0).is_err());
+    assert!(dbscan(Features { values: &[], columns: 1 }, 1.0, 2).unwrap().is_empty());
 }

@@ -11,6 +11,10 @@ use crate::error::KernelError;
 
 /// What a median absolute deviation is multiplied with to estimate a standard deviation.
 const MAD_TO_DEVIATION: f64 = 1.482_602_218_505_602;
+/// What a mean absolute deviation is multiplied with to estimate a standard deviation.
+const MEAN_TO_DEVIATION: f64 = 1.253_314_137_315_500_3;
+/// Logarithms of distances that differ by less count as equal.
+const EQUAL_WITHIN: f64 = 1e-6;
 /// Points on each side that a running median looks at.
 const MEDIAN_REACH: usize = 2;
 /// Deviations smaller than this share of what curves typically gain are no spikes.
@@ -24,8 +28,8 @@ pub struct RowOutliers {
     /// Local outlier factor (Breunig et al. 2000): about 1 where the row is as densely surrounded as its neighbours,
     /// above where it is not. 1 inside of `k` equal rows; infinite beside such.
     pub factors: Vec<f64>,
-    /// `ln(distance)` as a robust z score over all rows (median and median absolute deviation); 0 where distances do
-    /// not vary. Above 3.5 is far out (Iglewicz & Hoaglin 1993).
+    /// `ln(distance)` as a robust z score over all rows (median and median absolute deviation, or mean absolute
+    /// deviation where that is 0); 0 where distances do not vary. Above 3.5 is far out (Iglewicz & Hoaglin 1993).
     pub scores: Vec<f64>,
 }
 
@@ -63,7 +67,15 @@ pub fn row_outliers(features: Features<'_>, k: usize) -> Result<RowOutliers, Ker
         .collect();
     let logs: Vec<f64> = distances.iter().map(|distance| distance.max(f64::MIN_POSITIVE).ln()).collect();
     let centre = median(logs.clone());
-    let spread = MAD_TO_DEVIATION * median(logs.iter().map(|log| (log - centre).abs()).collect());
+    let deviations: Vec<f64> = logs.iter().map(|log| (log - centre).abs()).collect();
+    let mean_deviation = deviations.iter().sum::<f64>() / deviations.len() as f64;
+    let middle_deviation = median(deviations);
+    // Where more than half of the rows are equally far from their neighbours, the median would only see rounding.
+    let spread = if middle_deviation > EQUAL_WITHIN {
+        MAD_TO_DEVIATION * middle_deviation
+    } else {
+        MEAN_TO_DEVIATION * mean_deviation
+    };
     let scores = logs.iter().map(|log| if spread > 0.0 { (log - centre) / spread } else { 0.0 }).collect();
     Ok(RowOutliers { distances, factors, scores })
 }

@@ -124,6 +124,27 @@ fn soft_generic(cells: Cells<'_>, gamma: f64) {
     });
 }
 
+/// 1, 1/2, 1/3 and so on. Known when compiling, so that no lane divides.
+const INVERSES: [f64; 13] = {
+    let mut inverses = [0.0; 13];
+    let mut i = 0;
+    while i < inverses.len() {
+        inverses[i] = 1.0 / (i + 1) as f64;
+        i += 1;
+    }
+    inverses
+};
+/// 1, 1/3, 1/5 and so on.
+const ODD_INVERSES: [f64; 10] = {
+    let mut inverses = [0.0; 10];
+    let mut i = 0;
+    while i < inverses.len() {
+        inverses[i] = 1.0 / (2 * i + 1) as f64;
+        i += 1;
+    }
+    inverses
+};
+
 /// e to a power that is not positive, to 1e-15; 0 below -700. Without branches, so that it runs in vector lanes.
 #[inline(always)]
 fn exp(power: f64) -> f64 {
@@ -136,10 +157,8 @@ fn exp(power: f64) -> f64 {
     let whole = shifted - ROUND;
     let rest = (clamped - whole * LN_2_HIGH) - whole * LN_2_LOW;
     let mut sum = 1.0;
-    let mut divisor = 13.0;
-    for _ in 0..13 {
-        sum = 1.0 + sum * rest * (1.0 / divisor);
-        divisor -= 1.0;
+    for inverse in INVERSES.iter().rev() {
+        sum = 1.0 + sum * rest * inverse;
     }
     // The integer stands in the low bits of the sum; as an exponent it makes a power of two.
     let scale = f64::from_bits((shifted.to_bits() << 52).wrapping_add(1.0f64.to_bits()));
@@ -155,10 +174,8 @@ fn ln(number: f64) -> f64 {
     let ratio = (near_one - 1.0) / (near_one + 1.0);
     let square = ratio * ratio;
     let mut sum = 0.0;
-    let mut divisor = 19.0;
-    for _ in 0..10 {
-        sum = sum * square + 1.0 / divisor;
-        divisor -= 2.0;
+    for inverse in ODD_INVERSES.iter().rev() {
+        sum = sum * square + inverse;
     }
     offset + 2.0 * ratio * sum
 }

@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::cluster::{
+    self, CurveDistances, CurveRequest, HdbscanOutput, HdbscanRequest, KmeansOutput, KmeansRequest,
+    KnnOutput, KnnRequest,
+};
 use crate::cpu::CpuBackend;
+use crate::cpu::simd::Simd;
 use crate::environment;
 use crate::error::{KernelError, Reason};
 use crate::importance::{Forest, ForestRequest};
@@ -39,6 +44,39 @@ pub trait Backend: Send + Sync {
     /// [`KernelError::Invalid`] when the request is malformed or a value is not finite,
     /// [`KernelError::Unsupported`] for a statistic that does not fit the design, and device errors.
     fn permutation(&self, request: &PermutationRequest<'_>) -> Result<PermutationOutput, KernelError>;
+
+    /// Clusters around means. Like the three below, on the CPU unless the device has kernels for it; the provenance of
+    /// the answer says which.
+    ///
+    /// # Errors
+    /// [`KernelError::Invalid`] for bad parameters, more clusters than rows, features that are not finite.
+    fn kmeans(&self, request: &KmeansRequest<'_>) -> Result<KmeansOutput, KernelError> {
+        cluster::kmeans(Simd::detect(), request)
+    }
+
+    /// Clusters by density, and noise.
+    ///
+    /// # Errors
+    /// [`KernelError::Invalid`] for bad parameters, more samples than rows, features that are not finite.
+    fn hdbscan(&self, request: &HdbscanRequest<'_>) -> Result<HdbscanOutput, KernelError> {
+        cluster::hdbscan(Simd::detect(), request)
+    }
+
+    /// The nearest rows of rows.
+    ///
+    /// # Errors
+    /// [`KernelError::Invalid`] for more neighbours than other rows, and features that are not finite.
+    fn nearest_neighbours(&self, request: &KnnRequest<'_>) -> Result<KnnOutput, KernelError> {
+        cluster::nearest_neighbours(Simd::detect(), request)
+    }
+
+    /// Distances of all pairs of curves.
+    ///
+    /// # Errors
+    /// [`KernelError::Invalid`] for bad parameters and shapes, steps that fall, curves without a finite value.
+    fn curve_distances(&self, request: &CurveRequest<'_>) -> Result<CurveDistances, KernelError> {
+        cluster::curve_distances(Simd::detect(), request)
+    }
 }
 
 /// Any request, for [`Backend::estimate`].

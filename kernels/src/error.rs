@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use crate::cluster::InvalidClustering;
 use crate::importance::ImportanceError;
 
 /// Error of a kernel call. [`KernelError::code`] gives a stable identifier for reports.
@@ -208,6 +209,15 @@ pub enum Invalid {
         /// Groups given.
         groups: usize,
     },
+    /// A request for clusters, neighbours or curves is invalid.
+    #[error(transparent)]
+    Clustering(#[from] InvalidClustering),
+}
+
+impl From<InvalidClustering> for KernelError {
+    fn from(invalid: InvalidClustering) -> Self {
+        Self::Invalid(Invalid::Clustering(invalid))
+    }
 }
 
 impl Invalid {
@@ -231,6 +241,7 @@ impl Invalid {
             | Self::PairSizes { .. } => "bad_sample_pair",
             Self::DeviceName(_) => "bad_device_name",
             Self::StreamCount { .. } => "bad_streams",
+            Self::Clustering(invalid) => invalid.code(),
         }
     }
 }

@@ -23,11 +23,13 @@
 //! - `plan`: checks and canonical samples, shared by all backends.
 //! - [`importance`]: hyperparameter importance by forests and densities.
 //! - [`structured_bootstrap`]: strata, clusters, and blocks of a series; [`stratified_bootstrap`]: several tasks.
+//! - [`cluster`]: k-means, HDBSCAN*, nearest neighbours, medoids, distances of curves, outliers.
 //! - `interval`, `exact`: from resampled sums, or without resampling, to interval ends.
 //! - `cpu`: the CPU backend. `cuda`: the CUDA backend, found at run time or not at all.
 //! - [`describe`]: deterministic moments and order statistics.
 
 mod backend;
+pub mod cluster;
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;

@@ -1,7 +1,8 @@
 //! The CPU backend: rayon over batches, groups and panels of resamples.
 
-mod forest;
+pub(crate) mod distances;
 mod extremes;
+mod forest;
 pub(crate) mod improvement;
 mod masks;
 mod moments;
@@ -10,11 +11,16 @@ mod resample;
 pub(crate) mod simd;
 pub(crate) mod structured;
 mod tables;
+pub(crate) mod warping;
 mod weights;
 
 use rayon::prelude::*;
 
 use crate::backend::{Backend, BackendInfo, Cost, Request};
+use crate::cluster::{
+    self, CurveDistances, CurveRequest, HdbscanOutput, HdbscanRequest, KmeansOutput, KmeansRequest,
+    KnnOutput, KnnRequest,
+};
 use crate::error::{KernelError, Reason};
 use crate::exact::multiset::{ENUMERATED_UP_TO, Multisets};
 use crate::exact::order::OrderStatistics;
@@ -164,6 +170,30 @@ impl Backend for CpuBackend {
 
     fn forest(&self, request: &ForestRequest<'_>) -> Result<Forest, KernelError> {
         Ok(forest::fit(request, self.provenance())?)
+    }
+
+    fn kmeans(&self, request: &KmeansRequest<'_>) -> Result<KmeansOutput, KernelError> {
+        let mut out = cluster::kmeans(self.simd, request)?;
+        out.provenance.fallback.clone_from(&self.fallback);
+        Ok(out)
+    }
+
+    fn hdbscan(&self, request: &HdbscanRequest<'_>) -> Result<HdbscanOutput, KernelError> {
+        let mut out = cluster::hdbscan(self.simd, request)?;
+        out.provenance.fallback.clone_from(&self.fallback);
+        Ok(out)
+    }
+
+    fn nearest_neighbours(&self, request: &KnnRequest<'_>) -> Result<KnnOutput, KernelError> {
+        let mut out = cluster::nearest_neighbours(self.simd, request)?;
+        out.provenance.fallback.clone_from(&self.fallback);
+        Ok(out)
+    }
+
+    fn curve_distances(&self, request: &CurveRequest<'_>) -> Result<CurveDistances, KernelError> {
+        let mut out = cluster::curve_distances(self.simd, request)?;
+        out.provenance.fallback.clone_from(&self.fallback);
+        Ok(out)
     }
 }
 

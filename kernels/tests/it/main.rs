@@ -3,6 +3,8 @@
 // Test helpers outside of test functions may stop a test too.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod cluster;
+mod cluster_curves;
 mod coverage;
 #[cfg(all(feature = "cuda", target_os = "linux"))]
 mod cuda;

@@ -167,6 +167,7 @@ async fn stream(url: &str, run: RunId, shape: (usize, usize), slow: bool, end: I
     }
     let report = writer.finish().await.unwrap();
     assert!(report.refused.is_empty(), "{:?}", report.refused);
-    assert_eq!(report.points, sent.0);
+    // A connection that is lost and made again sends what was not answered once more: some are duplicates then.
+    assert_eq!(report.acknowledged, number);
     sent
 }

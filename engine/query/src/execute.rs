@@ -145,27 +145,9 @@ pub(crate) fn run_with<'a>(
             return Err(QueryError::Internal { message: "the engine is stopping".to_owned() });
         };
         let Running { resources, arrived: started, held } = running;
-        let notices = Notices::default();
-        let dialect = options.dialect;
-        let (state, catalog) = factory.state(
-            snapshot,
-            &options.access,
-            dialect,
-            options.settings,
-            Some(view_of(factory, &options)),
-            notices.clone(),
-        );
         let environment = factory.environment(&resources);
-        let words = Arc::new(Words {
-            sql: sql.to_owned(),
-            state,
-            catalog,
-            memory_limit: options.limits.memory,
-            keys_limit: options.limits.keys,
-            notices: notices.clone(),
-            resources: Arc::clone(&resources),
-            dialect,
-        });
+        let words = Arc::new(Words::new(factory, snapshot, sql, &options, Arc::clone(&resources)));
+        let notices = words.notices.clone();
 
         let mut work: JoinSet<()> = JoinSet::new();
         let (planned, plan) = tokio::sync::oneshot::channel();
@@ -272,6 +254,29 @@ struct Words {
 }
 
 impl Words {
+    fn new(
+        factory: &SessionFactory,
+        snapshot: &Snapshot,
+        sql: &str,
+        options: &QueryOptions,
+        resources: Arc<Resources>,
+    ) -> Self {
+        let (dialect, notices) = (options.dialect, Notices::default());
+        let view = Some(view_of(factory, options));
+        let (state, catalog) =
+            factory.state(snapshot, &options.access, dialect, options.settings, view, notices.clone());
+        Self {
+            sql: sql.to_owned(),
+            state,
+            catalog,
+            memory_limit: options.limits.memory,
+            keys_limit: options.limits.keys,
+            notices,
+            resources,
+            dialect,
+        }
+    }
+
     fn explain(&self, error: DataFusionError) -> QueryError {
         if let Some(cause) = self.resources.cause_of(&error) {
             return cause;
@@ -446,25 +451,7 @@ pub fn describe<'a>(
             return Err(QueryError::Internal { message: "the engine is stopping".to_owned() });
         };
         let resources = Arc::new(factory.resources().statement(&options.limits));
-        let dialect = options.dialect;
-        let (state, catalog) = factory.state(
-            snapshot,
-            &options.access,
-            dialect,
-            options.settings,
-            Some(view_of(factory, &options)),
-            Notices::default(),
-        );
-        let words = Words {
-            sql: sql.to_owned(),
-            state,
-            catalog,
-            memory_limit: options.limits.memory,
-            keys_limit: options.limits.keys,
-            notices: Notices::default(),
-            resources,
-            dialect,
-        };
+        let words = Words::new(factory, snapshot, sql, &options, resources);
         let limits = options.limits;
         let time = limits.time;
         let mut settings = options.settings;

@@ -125,6 +125,21 @@ impl ServiceError {
         Self::Invalid { reason, field: Some(path), message }
     }
 
+    /// Refuses a text that is empty or longer than `limit` bytes, before anything reads it.
+    ///
+    /// # Errors
+    /// `sql.too_long`, and `sql.empty` at the field with this name.
+    pub(crate) fn check_statement(sql: &str, field: &str, limit: usize) -> Result<(), Self> {
+        if sql.len() > limit {
+            let message = format!("the statement has {} bytes, at most {limit} are taken", sql.len());
+            return Err(Self::TooLarge { reason: "sql.too_long", message });
+        }
+        if sql.trim().is_empty() {
+            return Err(Self::field("sql.empty", field, "is empty; give one statement"));
+        }
+        Ok(())
+    }
+
     /// The server is stopping.
     pub fn stopping() -> Self {
         Self::Unavailable {

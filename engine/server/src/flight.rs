@@ -101,14 +101,7 @@ impl Flight {
     /// A statement of this call.
     fn statement(&self, sql: &str, call: &Call<'_>) -> Result<Statement, ServiceError> {
         let config = &self.shared.config;
-        if sql.len() > config.sql_bytes {
-            let message =
-                format!("the statement has {} bytes, at most {} are taken", sql.len(), config.sql_bytes);
-            return Err(ServiceError::TooLarge { reason: "sql.too_long", message });
-        }
-        if sql.trim().is_empty() {
-            return Err(ServiceError::field("sql.empty", "query", "is empty; give one statement"));
-        }
+        ServiceError::check_statement(sql, "query", config.sql_bytes)?;
         let mut settings = BTreeMap::new();
         for entry in call.headers.iter() {
             if let tonic::metadata::KeyAndValueRef::Ascii(key, value) = entry

@@ -88,14 +88,7 @@ impl QueryService {
     fn statement(&self, call: v1::SqlRequest, caller: String) -> Result<Statement, ServiceError> {
         let v1::SqlRequest { sql, settings, timeout_millis } = call;
         let config = &self.shared.config;
-        if sql.len() > config.sql_bytes {
-            let message =
-                format!("the statement has {} bytes, at most {} are taken", sql.len(), config.sql_bytes);
-            return Err(ServiceError::TooLarge { reason: "sql.too_long", message });
-        }
-        if sql.trim().is_empty() {
-            return Err(ServiceError::field("sql.empty", "sql", "is empty; give one statement"));
-        }
+        ServiceError::check_statement(&sql, "sql", config.sql_bytes)?;
         if settings.len() > SETTINGS {
             let what = format!("{} entries, at most {SETTINGS} are taken", settings.len());
             return Err(ServiceError::field("call.too_many_entities", "settings", what));

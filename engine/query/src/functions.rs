@@ -22,6 +22,7 @@ mod kept;
 mod last_by_step;
 mod mann_whitney;
 mod mean_ci;
+mod min_max;
 mod outcome;
 mod paired_test;
 mod permutation_test;
@@ -48,6 +49,7 @@ use collect::Collecting;
 use downsample::Downsample;
 use effect_size::EffectSize;
 use kept::Keeping;
+use min_max::MinMax;
 use windowed::Windowed;
 
 /// The aggregates; those that resample draw with `seed` where a call names none.
@@ -63,6 +65,8 @@ pub(crate) fn aggregates(device: kernels::Policy, seed: u64) -> Vec<Arc<Aggregat
         Arc::new(Collecting::new(EffectSize::CohensD).into()),
         Arc::new(Collecting::new(Downsample::Lttb).into()),
         Arc::new(Collecting::new(Downsample::Minmax).into()),
+        Arc::new(MinMax::largest().into()),
+        Arc::new(MinMax::smallest().into()),
         Arc::new(Collecting::new(iqm::Iqm).into()),
         Arc::new(Collecting::new(iqm_ci::IqmCi { draws }).into()),
         Arc::new(Keeping::new(last_by_step::LastByStep).into()),

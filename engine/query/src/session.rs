@@ -28,8 +28,8 @@ use crate::guard::{guarded_scalar_functions, guarded_table_functions};
 use crate::postgres;
 use crate::service::{Engine, EngineView, Resources, SharedResources};
 use crate::tables::{
-    Access, CATALOG, JoinOnOrdinals, KeyCache, NameNeededKeys, Notices, OnCorrupt, PUBLIC, Reading,
-    SnapshotCatalog,
+    Access, AnswerBySeries, CATALOG, JoinOnOrdinals, KeyCache, NameNeededKeys, Notices, OnCorrupt, PUBLIC,
+    Reading, SnapshotCatalog,
 };
 
 /// Most memory that one part of a sort keeps for merging.
@@ -218,6 +218,7 @@ impl SessionFactory {
             .with_config(engine)
             .with_runtime_env(Arc::clone(&environment))
             .with_analyzer_rules(rules)
+            .with_optimizer_rule(Arc::new(AnswerBySeries))
             .with_physical_optimizer_rules(physical_rules())
             .with_expr_planners(SessionStateDefaults::default_expr_planners())
             .with_scalar_functions(scalars)

@@ -14,6 +14,7 @@ mod run_keys;
 mod runs;
 mod series;
 mod series_filter;
+mod series_parts;
 mod system;
 mod wide_structs;
 
@@ -40,6 +41,8 @@ pub(crate) use keys_needed::{NameNeededKeys, NeededKeys};
 pub(crate) use reading::Reading;
 pub use reading::{Notices, OnCorrupt};
 pub(crate) use run_keys::JoinOnOrdinals;
+pub(crate) use series_parts::AnswerBySeries;
+use series_parts::Decision;
 pub(crate) use wide_structs::show_commonest_keys;
 
 use crate::service::EngineView;
@@ -67,8 +70,14 @@ impl Access {
 /// What a table shows.
 #[derive(Debug, Clone)]
 enum Content {
-    Runs { types: Arc<KeyTypes>, needed: Option<Arc<NeededKeys>> },
-    Points,
+    Runs {
+        types: Arc<KeyTypes>,
+        needed: Option<Arc<NeededKeys>>,
+    },
+    /// Of all series, or of those that a decision leaves open.
+    Points(Option<Arc<Decision>>),
+    /// What series add to an aggregate over points.
+    SeriesParts(Arc<Decision>),
     Rows(Table),
     Files,
     Functions,
@@ -112,7 +121,7 @@ impl SnapshotTable {
     /// Whether it shows the engine and not the lake.
     pub(crate) fn is_of_the_engine(&self) -> bool {
         match &self.content {
-            Content::Runs { .. } | Content::Points | Content::Rows(_) => false,
+            Content::Runs { .. } | Content::Points(_) | Content::SeriesParts(_) | Content::Rows(_) => false,
             Content::Files
             | Content::Functions
             | Content::Limits(_)
@@ -135,14 +144,16 @@ impl TableProvider for SnapshotTable {
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
         let support = |filter: &&Expr| match &self.content {
-            Content::Points if Constraints::answers(filter) => TableProviderFilterPushDown::Exact,
-            Content::Runs { .. } | Content::Rows(Table::Params | Table::Tags | Table::Series)
+            Content::Points(_) if Constraints::answers(filter) => TableProviderFilterPushDown::Exact,
+            Content::Runs { .. }
+            | Content::SeriesParts(_)
+            | Content::Rows(Table::Params | Table::Tags | Table::Series)
                 if stands_alone(filter) =>
             {
                 TableProviderFilterPushDown::Exact
             }
             // Only to read less: the engine filters again.
-            Content::Points => TableProviderFilterPushDown::Inexact,
+            Content::Points(_) => TableProviderFilterPushDown::Inexact,
             _ => TableProviderFilterPushDown::Unsupported,
         };
         Ok(filters.iter().map(support).collect())
@@ -161,7 +172,9 @@ impl TableProvider for SnapshotTable {
         let looked_up: &[&str] = match &self.content {
             Content::Runs { .. } => &["run_id"],
             Content::Rows(Table::Params | Table::Tags) => &["run_id", "key"],
-            Content::Rows(Table::Series) => &["run_id", "metric", "context", "project", "experiment"],
+            Content::Rows(Table::Series) | Content::SeriesParts(_) => {
+                &["run_id", "metric", "context", "project", "experiment"]
+            }
             _ => &[],
         };
         let asked: Vec<&Expr> =
@@ -170,7 +183,14 @@ impl TableProvider for SnapshotTable {
         let request =
             Request { session, projection, filters: &asked, described: described.join(" AND "), limit };
         match &self.content {
-            Content::Points => points::scan(self, partitions, projection, &constraints, limit).await,
+            Content::Points(decision) => {
+                let decision = decision.as_ref();
+                points::scan(self, partitions, projection, &constraints, decision, limit).await
+            }
+            Content::SeriesParts(decision) => {
+                self.reading.check(&self.snapshot, &[Table::Series])?;
+                series::scan_parts(self, decision, &constraints, &request)
+            }
             Content::Runs { types, needed } => {
                 self.reading.check(&self.snapshot, &runs::tables_of(&self.schema, projection))?;
                 runs::scan(self, types, needed.as_ref(), &constraints, &request)

@@ -20,7 +20,7 @@ use crate::live;
 use crate::memory_scan;
 use crate::memtable::Memtable;
 use crate::registry::Registry;
-use crate::segment::points::{Reader, ReaderCache, Scan, SeriesSelection, SortedSeries};
+use crate::segment::points::{Contents, Reader, ReaderCache, Scan, SeriesSelection, SortedSeries};
 use crate::series_index::{SeriesEntry, SeriesIndex};
 use crate::state::State;
 
@@ -116,6 +116,12 @@ impl Snapshot {
         .boxed()
     }
 
+    /// What is remembered of a segment that was open once: enough to know that it need not be opened again for some
+    /// runs.
+    pub fn contents_of(&self, file: &DataFile) -> Option<Arc<Contents>> {
+        self.readers.contents(&Path::from(file.path.as_str()), file.bytes)
+    }
+
     /// The runs that have fewer points without a segment than their statistics count. Segments that cannot be read count
     /// as empty.
     pub fn runs_short_without<'a>(&'a self, file: &'a DataFile) -> BoxFuture<'a, BTreeSet<RunId>> {
@@ -168,13 +174,15 @@ impl Snapshot {
         async move {
             let mut points = PointColumns::default();
             for file in self.point_files() {
-                let reader = self.open_segment(file).await?;
-                let context = key.context.as_ref().map(|context| context.as_str());
-                if !self.holds(file, key.run) {
+                if !self.holds(file, key.run)
+                    || self.contents_of(file).is_some_and(|contents| !contents.may_hold(key.run))
+                {
                     continue;
                 }
-                let positions = reader.series().matching(|series| {
-                    series.run == key.run && series.metric == key.metric.as_str() && series.context == context
+                let reader = self.open_segment(file).await?;
+                let context = key.context.as_ref().map(|context| context.as_str());
+                let positions = reader.series().of_runs(std::iter::once(key.run), |series| {
+                    series.metric == key.metric.as_str() && series.context == context
                 });
                 if positions.is_empty() {
                     continue;

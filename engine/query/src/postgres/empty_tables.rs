@@ -162,7 +162,6 @@ pub(super) const EMPTY_TABLES: &[(&str, &str)] = &[
     ),
     ("pg_ts_template", "oid:o tmplname:t tmplnamespace:o tmplinit:t tmpllexize:t"),
     ("pg_user_mapping", "oid:o umuser:o umserver:o umoptions:tt"),
-    ("pg_views", "schemaname:t viewname:t viewowner:t definition:t"),
 ];
 
 /// Whether a name is that of a table without rows.

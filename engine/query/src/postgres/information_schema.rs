@@ -1,8 +1,11 @@
 //! `information_schema` as SQL describes it, with the types under which columns are sent.
 
+use std::sync::Arc;
+
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::Result;
+use model::View;
 
 use super::pg_catalog::{self, Relation};
 use super::rows::{Cell, columns, table};
@@ -44,9 +47,7 @@ pub(super) async fn rows_of(catalog: &SnapshotCatalog, name: &str) -> Result<Opt
             ),
             &[vec![("character_set_name", Cell::from("UTF8")), ("character_repertoire", "UCS".into())]],
         ),
-        "views" => none(
-            "table_catalog:t table_schema:t table_name:t view_definition:t check_option:t is_updatable:t",
-        ),
+        "views" => views(catalog),
         "table_constraints" => none(
             "constraint_catalog:t constraint_schema:t constraint_name:t table_catalog:t table_schema:t \
              table_name:t constraint_type:t is_deferrable:t initially_deferred:t",
@@ -115,6 +116,23 @@ fn tables(catalog: &SnapshotCatalog) -> Result<RecordBatch, ArrowError> {
     };
     let rows: Vec<_> =
         pg_catalog::relations(catalog.listing()).into_iter().filter(of_lake).map(row).collect();
+    table(columns(COLUMNS), &rows)
+}
+
+fn views(catalog: &SnapshotCatalog) -> Result<RecordBatch, ArrowError> {
+    const COLUMNS: &str =
+        "table_catalog:t table_schema:t table_name:t view_definition:t check_option:t is_updatable:t";
+    let row = |view: &Arc<View>| {
+        vec![
+            ("table_catalog", Cell::from(DATABASE)),
+            ("table_schema", PUBLIC.into()),
+            ("table_name", view.name.as_str().into()),
+            ("view_definition", view.sql.as_str().into()),
+            ("check_option", "NONE".into()),
+            ("is_updatable", "NO".into()),
+        ]
+    };
+    let rows: Vec<_> = catalog.snapshot().registry().views().map(row).collect();
     table(columns(COLUMNS), &rows)
 }
 

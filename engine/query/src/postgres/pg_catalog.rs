@@ -1,11 +1,13 @@
 //! The tables of `pg_catalog` that have rows: what schemas, tables, columns, types and functions there are.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use arrow::datatypes::{Field, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::Result;
+use model::View;
 
 use super::empty_tables::EMPTY_TABLES;
 use super::rows::{Cell, columns, table};
@@ -45,6 +47,7 @@ pub(super) const TABLES: &[&str] = &[
     "pg_tablespace",
     "pg_type",
     "pg_user",
+    "pg_views",
 ];
 
 /// A table as PostgreSQL knows it.
@@ -157,6 +160,7 @@ pub(super) async fn rows_of(catalog: &SnapshotCatalog, name: &str) -> Result<Opt
         "pg_tables" => tables(catalog),
         "pg_tablespace" => tablespaces(),
         "pg_type" => types(),
+        "pg_views" => views(catalog),
         _ => match EMPTY_TABLES.iter().find(|(known, _)| *known == name) {
             Some((_, line)) => table(columns(line), &[]),
             None => return Ok(None),
@@ -531,8 +535,22 @@ fn tables(catalog: &SnapshotCatalog) -> Result<RecordBatch, ArrowError> {
         row.extend(falses.map(|name| (name, Cell::Boolean(false))));
         row
     };
-    let rows: Vec<_> = relations(catalog.listing()).into_iter().map(row).collect();
+    let tables = relations(catalog.listing()).into_iter().filter(|relation| !relation.is_view());
+    let rows: Vec<_> = tables.map(row).collect();
     table(columns(COLUMNS), &rows)
+}
+
+fn views(catalog: &SnapshotCatalog) -> Result<RecordBatch, ArrowError> {
+    let row = |view: &Arc<View>| {
+        vec![
+            ("schemaname", Cell::from(PUBLIC)),
+            ("viewname", view.name.as_str().into()),
+            ("viewowner", ROLE.into()),
+            ("definition", view.sql.as_str().into()),
+        ]
+    };
+    let rows: Vec<_> = catalog.snapshot().registry().views().map(row).collect();
+    table(columns("schemaname:t viewname:t viewowner:t definition:t"), &rows)
 }
 
 fn tablespaces() -> Result<RecordBatch, ArrowError> {

@@ -264,7 +264,7 @@ impl SnapshotSchema {
                 let schema = runs::schema(&types);
                 Some((Content::Runs { types, needed: None }, schema))
             }
-            "points" => Some((Content::Points, as_views(&Table::Points.schema()))),
+            "points" => Some((Content::Points(None), as_views(&Table::Points.schema()))),
             _ => {
                 let table = Table::ALL.into_iter().find(|table| table.name() == name)?;
                 Some((Content::Rows(table), as_views(&table.schema())))

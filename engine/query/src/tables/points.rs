@@ -13,33 +13,41 @@ use model::schema::Table;
 use store::Snapshot;
 use store::segment::SegmentError;
 use store::segment::chunk_index::IndexedSeries;
-use store::segment::points::Reader;
+use store::segment::points::{Contents, Reader};
 
 use super::constraints::Constraints;
 use super::points_scan::{Order, Part, Piece, PointsExec, Positions, Selected, Source};
 use super::reading::lost_with;
 use super::series::WantedSeries;
+use super::series_parts::Decision;
 use super::{Access, SnapshotTable, series, storage};
 
 /// Rows below which a further partition costs more than it brings.
 const PARTITION_ROWS: u64 = 131_072;
 
-/// A scan.
+/// A scan; of an aggregate that is answered by series, only of those that a decision leaves open.
 pub(super) async fn scan(
     shown: &SnapshotTable,
     partitions: usize,
     projection: Option<&Vec<usize>>,
     constraints: &Constraints,
+    decision: Option<&Arc<Decision>>,
     limit: Option<usize>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let columns = projection.cloned().unwrap_or_else(|| (0..shown.schema.fields().len()).collect());
-    let wanted = Wanted::new(shown, constraints);
+    let wanted = Wanted::new(shown, constraints, decision);
     shown.reading.check(&shown.snapshot, &[Table::Points])?;
     let mut chosen: Vec<Chosen> = Vec::new();
     let mut order = Order::both();
     let mut skips = false;
     let mut selected = Selected { files: shown.snapshot.point_files().len(), ..Selected::default() };
     for (number, file) in shown.snapshot.point_files().iter().enumerate() {
+        if let Some(contents) = shown.snapshot.contents_of(file)
+            && !wanted.may_be_in(&contents)
+        {
+            selected.series += contents.series();
+            continue;
+        }
         let reader = match shown.snapshot.open_segment(file).await {
             Ok(reader) => reader,
             Err(store::StoreError::Segment(
@@ -97,7 +105,7 @@ pub(super) async fn scan(
         parts.extend(groups.into_iter().map(|(_, pieces)| Part::Files(pieces)));
     }
     if shown.snapshot.memtable_points() > 0 || parts.is_empty() {
-        let fits = series::fits(&shown.snapshot, &shown.access, constraints);
+        let fits = series::fits(&shown.snapshot, &shown.access, constraints, decision);
         parts.push(Part::Memory {
             snapshot: shown.snapshot.clone(),
             fits: Arc::new(fits),
@@ -157,6 +165,7 @@ struct Wanted<'a> {
     constraints: &'a Constraints,
     projects: Option<HashSet<&'a str>>,
     runs: Option<HashSet<RunId>>,
+    decision: Option<&'a Decision>,
     series: WantedSeries,
     /// By ordinal, once somebody asked.
     runs_in_time: OnceCell<Vec<bool>>,
@@ -165,23 +174,40 @@ struct Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    fn new(shown: &'a SnapshotTable, constraints: &'a Constraints) -> Self {
+    fn new(
+        shown: &'a SnapshotTable,
+        constraints: &'a Constraints,
+        decision: Option<&'a Arc<Decision>>,
+    ) -> Self {
         let projects = match &shown.access {
             Access::All => None,
             Access::Projects(projects) => Some(projects.iter().map(|project| project.as_str()).collect()),
         };
-        let runs = constraints
+        let named: Option<HashSet<RunId>> = constraints
             .texts("run_id")
             .map(|ids| ids.iter().filter_map(|id| id.parse::<RunId>().ok()).collect());
+        let runs = match decision {
+            Some(decision) => {
+                let open = decision.open_runs();
+                Some(open.filter(|run| named.as_ref().is_none_or(|named| named.contains(run))).collect())
+            }
+            None => named,
+        };
         Self {
             snapshot: &shown.snapshot,
             constraints,
             projects,
             runs,
+            decision: decision.map(Arc::as_ref),
             series: WantedSeries::new(&shown.snapshot, &shown.access, constraints),
             runs_in_time: OnceCell::new(),
             last_run: Cell::new((None, false)),
         }
+    }
+
+    /// Whether a segment can hold any of the series.
+    fn may_be_in(&self, contents: &Contents) -> bool {
+        self.runs.as_ref().is_none_or(|runs| runs.iter().any(|run| contents.may_hold(*run)))
     }
 
     /// The positions of the series that are read, in file order.
@@ -208,6 +234,7 @@ impl<'a> Wanted<'a> {
             && self.constraints.steps().is_none_or(|steps| {
                 series.rows.first_step <= *steps.end() && series.rows.last_step >= *steps.start()
             })
+            && self.decision.is_none_or(|d| d.is_open(series.run, series.metric, series.context))
             && self.is_in_time(series.run)
     }
 

@@ -14,10 +14,11 @@ use store::{MetricNumber, RunOrdinal, RunRow, SeriesEntry, SeriesOrdinal, Snapsh
 use super::column_scan::{ColumnScan, ColumnTable, Request};
 use super::constraints::Constraints;
 use super::keys_needed::NeededKeys;
+use super::series_parts::Decision;
 use super::{Access, SnapshotTable};
 
 /// Series in a piece.
-const PIECE: SeriesOrdinal = 16_384;
+pub(super) const PIECE: SeriesOrdinal = 16_384;
 
 /// A scan; with `metric = …` or `run_id = …` it passes over all others.
 pub(super) fn scan(
@@ -28,6 +29,22 @@ pub(super) fn scan(
     let table = Series {
         snapshot: shown.snapshot.clone(),
         wanted: WantedSeries::new(&shown.snapshot, &shown.access, constraints),
+        parts: None,
+    };
+    ColumnScan::plan(table, &shown.schema, &NeededKeys::default(), request)
+}
+
+/// A scan of what series add to an aggregate over points, for those whose statistics tell.
+pub(super) fn scan_parts(
+    shown: &SnapshotTable,
+    decision: &Arc<Decision>,
+    constraints: &Constraints,
+    request: &Request<'_>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let table = Series {
+        snapshot: shown.snapshot.clone(),
+        wanted: WantedSeries::new(&shown.snapshot, &shown.access, constraints),
+        parts: Some(Arc::clone(decision)),
     };
     ColumnScan::plan(table, &shown.schema, &NeededKeys::default(), request)
 }
@@ -141,10 +158,23 @@ impl WantedSeries {
         ordinals
     }
 
+    /// Whether runs are named, of which all series are looked up at once.
+    pub(super) fn names_runs(&self) -> bool {
+        self.runs.is_some()
+    }
+
     /// All series that are asked for.
     pub(super) fn entries<'a>(&self, snapshot: &'a Snapshot) -> Vec<SeriesEntry<'a>> {
-        let entries = snapshot.series().entries();
-        entries.at(&self.ordinals(snapshot, 0..entries.end()))
+        self.entries_in(snapshot, 0..snapshot.series().entries().end())
+    }
+
+    /// The series that are asked for, as by [`Self::ordinals`].
+    pub(super) fn entries_in<'a>(
+        &self,
+        snapshot: &'a Snapshot,
+        range: Range<SeriesOrdinal>,
+    ) -> Vec<SeriesEntry<'a>> {
+        snapshot.series().entries().at(&self.ordinals(snapshot, range))
     }
 
     fn takes_context(&self, context: Option<&Context>) -> bool {
@@ -157,6 +187,8 @@ impl WantedSeries {
 pub(super) struct Series {
     snapshot: Snapshot,
     wanted: WantedSeries,
+    /// What they add to an aggregate, in place of their statistics.
+    parts: Option<Arc<Decision>>,
 }
 
 impl Series {
@@ -170,7 +202,7 @@ impl ColumnTable for Series {
     type Row = SeriesOrdinal;
 
     fn name(&self) -> &'static str {
-        "series"
+        if self.parts.is_some() { "series in place of points" } else { "series" }
     }
 
     fn pieces(&self) -> usize {
@@ -191,11 +223,19 @@ impl ColumnTable for Series {
 
     fn is_exact(&self) -> bool {
         let entries = self.snapshot.series().entries();
-        self.wanted.is_all() && entries.len() == entries.end() as usize
+        self.parts.is_none() && self.wanted.is_all() && entries.len() == entries.end() as usize
     }
 
     fn rows(&self, piece: usize) -> Vec<SeriesOrdinal> {
-        self.wanted.ordinals(&self.snapshot, self.range(piece))
+        let range = self.range(piece);
+        match &self.parts {
+            None => self.wanted.ordinals(&self.snapshot, range),
+            Some(decision) => {
+                let series = self.wanted.entries_in(&self.snapshot, range);
+                let told = series.iter().filter(|series| decision.is_told(series));
+                told.map(|series| series.ordinal).collect()
+            }
+        }
     }
 
     fn run_ordinals(&self, _piece: usize, rows: &[SeriesOrdinal]) -> UInt32Array {
@@ -212,7 +252,12 @@ impl ColumnTable for Series {
     ) -> Result<Vec<ArrayRef>> {
         let entries = self.snapshot.series().entries().at(rows);
         let registry = self.snapshot.registry();
-        Ok(columns.iter().map(|column| store::tables::series_column(registry, &entries, *column)).collect())
+        let column = |column: &usize| {
+            let part = self.parts.as_ref().zip(Decision::part_number(*column));
+            part.and_then(|(decision, number)| decision.part_column(&entries, number))
+                .unwrap_or_else(|| store::tables::series_column(registry, &entries, *column))
+        };
+        Ok(columns.iter().map(column).collect())
     }
 }
 
@@ -221,8 +266,13 @@ pub(super) fn fits(
     snapshot: &Snapshot,
     access: &Access,
     constraints: &Constraints,
+    decision: Option<&Arc<Decision>>,
 ) -> impl Fn(&SeriesEntry<'_>) -> bool + Send + Sync + use<> {
     let wanted = WantedSeries::new(snapshot, access, constraints);
-    let snapshot = snapshot.clone();
-    move |entry| wanted.takes(&snapshot, entry)
+    let (snapshot, decision) = (snapshot.clone(), decision.cloned());
+    move |series| {
+        let context = series.context.map(Context::as_str);
+        decision.as_ref().is_none_or(|d| d.is_open(series.run_id, series.metric.as_str(), context))
+            && wanted.takes(&snapshot, series)
+    }
 }

@@ -191,7 +191,7 @@ fn registry() -> Vec<Command> {
     ]
 }
 
-fn series(run: u128, metric: &str, context: Option<&str>, points: &[(i64, f64)]) -> SeriesPoints {
+pub(crate) fn series(run: u128, metric: &str, context: Option<&str>, points: &[(i64, f64)]) -> SeriesPoints {
     let mut columns = PointColumns::default();
     for (position, (step, value)) in points.iter().enumerate() {
         let time = START + *step * 1_000 + position as i64;

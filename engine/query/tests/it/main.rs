@@ -3,6 +3,7 @@
 // The lints know tests only by their attribute, not the functions that tests share.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod answered_by_series;
 mod damage;
 mod errors;
 mod examples;

@@ -71,6 +71,15 @@ fn views_are_listed_with_their_columns() {
     let options = || QueryOptions { dialect: Dialect::Postgres, ..QueryOptions::default() };
     let relations = "SELECT relname, relkind FROM pg_catalog.pg_class WHERE relname IN ('counts', 'runs') AND relnamespace = 2200 ORDER BY 1";
     assert_eq!(texts(&lake.ask_with(relations, options()).unwrap()), [["counts", "v"], ["runs", "r"]]);
+    for definitions in [
+        "SELECT viewname, definition FROM pg_catalog.pg_views WHERE viewname = 'counts'",
+        "SELECT table_name, view_definition FROM information_schema.views WHERE table_name = 'counts'",
+    ] {
+        let told = texts(&lake.ask_with(definitions, options()).unwrap());
+        assert_eq!(told, [["counts", "SELECT metric, sum(count) AS n FROM series GROUP BY metric"]]);
+    }
+    let tables = "SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = 'public' AND tablename IN ('counts', 'runs')";
+    assert_eq!(texts(&lake.ask_with(tables, options()).unwrap()), [["runs"]]);
     assert_eq!(
         texts(&lake.ask_with("SELECT count(*) FROM counts", options()).unwrap()),
         [[lake.cell("SELECT count(*) FROM counts")]]

@@ -24,9 +24,6 @@ const LIMIT: usize = 256 * 1024 * 1024;
 /// Where the rows of one series are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SeriesRows {
-    run: u32,
-    metric: u32,
-    context: Option<u32>,
     /// The first row in the file.
     pub first_row: u64,
     /// Number of rows, at least one.
@@ -42,6 +39,18 @@ impl SeriesRows {
     pub fn range(&self) -> Range<u64> {
         self.first_row..self.first_row + self.rows
     }
+}
+
+/// One series in memory, where there are millions of them: 32 bytes. Its rows end where those of the next one begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    run: u32,
+    metric: u32,
+    /// 0 for none, else the number of the text and one more.
+    context: u32,
+    first_row: u32,
+    first_step: i64,
+    last_step: i64,
 }
 
 /// A run that a segment holds series of.
@@ -76,7 +85,7 @@ pub struct IndexedSeries<'a> {
 pub struct ChunkIndex {
     texts: Vec<Arc<str>>,
     runs: Vec<RunEntry>,
-    series: Vec<SeriesRows>,
+    series: Vec<Entry>,
     rows: u64,
     lookup: OnceLock<SeriesLookup>,
 }
@@ -108,23 +117,38 @@ impl ChunkIndex {
         self.rows
     }
 
+    /// The runs, each once for every project and experiment that it stands under.
+    pub fn runs(&self) -> impl Iterator<Item = RunId> + '_ {
+        self.runs.iter().map(|run| run.id)
+    }
+
     /// The series at `position`, `None` past the end.
     pub fn get(&self, position: usize) -> Option<IndexedSeries<'_>> {
-        let rows = *self.series.get(position)?;
-        let run = self.runs.get(rows.run as usize)?;
+        let entry = *self.series.get(position)?;
+        let run = self.runs.get(entry.run as usize)?;
         let text = |index: u32| self.texts.get(index as usize).map(AsRef::as_ref);
         Some(IndexedSeries {
             position,
             project: text(run.project)?,
             experiment: text(run.experiment)?,
             run: run.id,
-            metric: text(rows.metric)?,
-            context: match rows.context {
-                Some(context) => Some(text(context)?),
-                None => None,
+            metric: text(entry.metric)?,
+            context: match entry.context {
+                0 => None,
+                number => Some(text(number - 1)?),
             },
-            rows,
+            rows: SeriesRows {
+                first_row: u64::from(entry.first_row),
+                rows: self.end_of(position) - u64::from(entry.first_row),
+                first_step: entry.first_step,
+                last_step: entry.last_step,
+            },
         })
+    }
+
+    /// The row after the last one of a series.
+    fn end_of(&self, position: usize) -> u64 {
+        self.series.get(position + 1).map_or(self.rows, |next| u64::from(next.first_row))
     }
 
     /// All series in file order.
@@ -192,11 +216,17 @@ impl ChunkIndex {
         SeriesLookup::bytes(self.runs.len(), self.texts.len(), self.series.len())
             + self.texts.iter().map(|text| text.len() + size_of::<Arc<str>>()).sum::<usize>()
             + self.runs.len() * size_of::<RunEntry>()
-            + self.series.len() * size_of::<SeriesRows>()
+            + self.series.len() * size_of::<Entry>()
     }
 
     /// The text of the footer's value.
+    ///
+    /// # Errors
+    /// A segment of 2^32 rows and more has no index.
     pub(crate) fn encode(&self) -> std::io::Result<String> {
+        if u32::try_from(self.rows).is_err() {
+            return Err(std::io::Error::other(format!("a segment of {} rows is too long", self.rows)));
+        }
         let mut raw = vec![LAYOUT];
         write_number(&mut raw, self.texts.len() as u64);
         for text in &self.texts {
@@ -210,11 +240,11 @@ impl ChunkIndex {
             write_number(&mut raw, u64::from(run.experiment));
         }
         write_number(&mut raw, self.series.len() as u64);
-        for series in &self.series {
+        for (position, series) in self.series.iter().enumerate() {
             write_number(&mut raw, u64::from(series.run));
             write_number(&mut raw, u64::from(series.metric));
-            write_number(&mut raw, series.context.map_or(0, |context| u64::from(context) + 1));
-            write_number(&mut raw, series.rows);
+            write_number(&mut raw, u64::from(series.context));
+            write_number(&mut raw, self.end_of(position) - u64::from(series.first_row));
             write_number(&mut raw, zigzag(series.first_step));
             // Steps are sorted, so the difference is not negative; as u64 it holds any two i64.
             write_number(&mut raw, series.last_step.wrapping_sub(series.first_step) as u64);
@@ -260,22 +290,25 @@ impl ChunkIndex {
             let id = RunId::from_u128(u128::from_be_bytes(id));
             runs.push(RunEntry { id, project: text(bytes.index()?)?, experiment: text(bytes.index()?)? });
         }
-        let mut series = Vec::new();
+        let count = bytes.count()?;
+        // A series takes at least six bytes.
+        let mut series = Vec::with_capacity(count.min(bytes.0.len() / 6));
         let mut first_row = 0_u64;
-        for _ in 0..bytes.count()? {
+        for _ in 0..count {
             let run = bytes.index()?;
             if run as usize >= runs.len() {
                 return Err("a run is missing".to_owned());
             }
             let metric = text(bytes.index()?)?;
             let context = match bytes.index()? {
-                0 => None,
-                index => Some(text(index - 1)?),
+                0 => 0,
+                index => text(index - 1)? + 1,
             };
             let rows = bytes.number()?;
             let first_step = unzigzag(bytes.number()?);
             let last_step = first_step.wrapping_add(bytes.number()? as i64);
-            series.push(SeriesRows { run, metric, context, first_row, rows, first_step, last_step });
+            let begin = u32::try_from(first_row).map_err(|_| "it has more than 2^32 rows")?;
+            series.push(Entry { run, metric, context, first_row: begin, first_step, last_step });
             first_row =
                 first_row.checked_add(rows).filter(|_| rows > 0).ok_or("a row count is impossible")?;
         }
@@ -300,7 +333,7 @@ impl ChunkIndexBuilder {
         let project = self.text(series.project.shared());
         let experiment = self.text(series.experiment.shared());
         let metric = self.text(series.key.metric.shared());
-        let context = series.key.context.as_ref().map(|context| self.text(context.shared()));
+        let context = series.key.context.as_ref().map_or(0, |context| self.text(context.shared()) + 1);
         let entry = RunEntry { id: series.key.run, project, experiment };
         let next = self.index.runs.len() as u32;
         let run = *self.runs.entry(entry).or_insert(next);
@@ -311,8 +344,9 @@ impl ChunkIndexBuilder {
         let (first_step, last_step) =
             (steps.first().copied().unwrap_or_default(), steps.last().copied().unwrap_or_default());
         let rows = steps.len() as u64;
-        let first_row = self.index.rows;
-        self.index.series.push(SeriesRows { run, metric, context, first_row, rows, first_step, last_step });
+        // What does not fit is refused when the index is written.
+        let first_row = u32::try_from(self.index.rows).unwrap_or(u32::MAX);
+        self.index.series.push(Entry { run, metric, context, first_row, first_step, last_step });
         self.index.rows += rows;
     }
 
@@ -320,7 +354,6 @@ impl ChunkIndexBuilder {
     pub(crate) fn extend(&mut self, more: &super::points::SortedSeries) {
         let rows = more.points.len() as u64;
         if let Some((series, last_step)) = self.index.series.last_mut().zip(more.points.steps.last()) {
-            series.rows += rows;
             series.last_step = *last_step;
             self.index.rows += rows;
         }

@@ -18,7 +18,9 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{KeyValue, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{
+    FileMetaData, KeyValue, PageIndexPolicy, ParquetMetaData, ParquetMetaDataBuilder, ParquetMetaDataReader,
+};
 
 use super::{FORMAT, Result, SegmentError};
 
@@ -101,6 +103,8 @@ pub struct SealedFile {
     size: u64,
     tail_start: u64,
     metadata: ArrowReaderMetadata,
+    /// The footer's key-value metadata, which `metadata` is without.
+    values: Vec<KeyValue>,
     chunks: Vec<Chunk>,
 }
 
@@ -201,15 +205,8 @@ impl SealedFile {
         }
 
         let parsed = parse_metadata(&tail, size).map_err(|error| corrupt("footer", error.to_string()))?;
-        let file = parsed.file_metadata();
-        let entries = file.key_value_metadata();
-        let value = |key: &str| {
-            entries
-                .into_iter()
-                .flatten()
-                .find(|entry| entry.key == key)
-                .and_then(|entry| entry.value.as_deref())
-        };
+        let (parsed, values) = without_values(parsed);
+        let value = |key| value_of(&values, key);
         let format = value(FORMAT_KEY)
             .and_then(|format| format.parse::<u32>().ok())
             .ok_or_else(|| corrupt("footer", "it names no format".to_owned()))?;
@@ -241,7 +238,7 @@ impl SealedFile {
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let metadata = ArrowReaderMetadata::try_new(Arc::new(parsed), options)
             .map_err(|error| corrupt("schema", error.to_string()))?;
-        Ok(Self { path: path.clone(), table, size, tail_start, metadata, chunks })
+        Ok(Self { path: path.clone(), table, size, tail_start, metadata, values, chunks })
     }
 
     /// Path of the file in its store.
@@ -261,8 +258,13 @@ impl SealedFile {
 
     /// A value of the footer's key-value metadata.
     pub fn value(&self, key: &str) -> Option<&str> {
-        let entries = self.metadata.metadata().file_metadata().key_value_metadata();
-        entries.into_iter().flatten().find(|entry| entry.key == key).and_then(|entry| entry.value.as_deref())
+        value_of(&self.values, key)
+    }
+
+    /// Takes a value out of memory, where it may be as long as all else.
+    pub(crate) fn take_value(&mut self, key: &str) -> Option<String> {
+        let place = self.values.iter().position(|entry| entry.key == key)?;
+        self.values.swap_remove(place).value
     }
 
     pub(crate) fn corrupt(&self, part: impl Into<String>, reason: impl Into<String>) -> SegmentError {
@@ -276,7 +278,10 @@ impl SealedFile {
 
     /// About how much memory the opened file takes.
     pub(crate) fn memory(&self) -> usize {
-        self.metadata.metadata().memory_size() + self.chunks.len() * size_of::<Chunk>()
+        let value = |entry: &KeyValue| entry.key.len() + entry.value.as_ref().map_or(0, String::len);
+        self.metadata.metadata().memory_size()
+            + self.chunks.len() * size_of::<Chunk>()
+            + self.values.iter().map(value).sum::<usize>()
     }
 
     /// Reads every byte of the file and checks it.
@@ -423,6 +428,31 @@ fn footer_start(end: &[u8], size: u64) -> Result<u64, String> {
     size.checked_sub(PARQUET_END as u64)
         .and_then(|rest| rest.checked_sub(length))
         .ok_or_else(|| format!("its length of {length} bytes is more than the file"))
+}
+
+/// Metadata without the key-value part, and that part.
+fn without_values(parsed: ParquetMetaData) -> (ParquetMetaData, Vec<KeyValue>) {
+    let file = parsed.file_metadata();
+    let values = file.key_value_metadata().cloned().unwrap_or_default();
+    let file = FileMetaData::new(
+        file.version(),
+        file.num_rows(),
+        file.created_by().map(str::to_owned),
+        None,
+        file.schema_descr_ptr(),
+        file.column_orders().cloned(),
+    );
+    let mut parts = parsed.into_builder();
+    let metadata = ParquetMetaDataBuilder::new(file)
+        .set_row_groups(parts.take_row_groups())
+        .set_column_index(parts.take_column_index())
+        .set_offset_index(parts.take_offset_index())
+        .build();
+    (metadata, values)
+}
+
+fn value_of<'a>(values: &'a [KeyValue], key: &str) -> Option<&'a str> {
+    values.iter().find(|entry| entry.key == key).and_then(|entry| entry.value.as_deref())
 }
 
 fn parse_metadata(tail: &Bytes, size: u64) -> Result<ParquetMetaData, ParquetError> {

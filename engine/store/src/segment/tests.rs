@@ -257,6 +257,10 @@ fn many_row_groups_give_exact_selections_in_both_orders() {
     }
 }
 
+fn series_of(run: u128) -> [SortedSeries; 1] {
+    [series(key(run, "loss", None), 3, &mut Random::new(run as u64))]
+}
+
 #[test]
 fn one_series_costs_few_pages_and_a_count_none() {
     let all = many_series();
@@ -285,6 +289,30 @@ fn one_series_costs_few_pages_and_a_count_none() {
         let counted: usize =
             stream.try_collect::<Vec<_>>().await.unwrap().iter().map(RecordBatch::num_rows).sum();
         assert_eq!(counted, rows_of(&all).len());
+    });
+}
+
+#[test]
+fn what_a_segment_holds_is_known_after_it_had_to_go() {
+    let write = |run| points::write(series_of(run)).unwrap();
+    block_on(async {
+        let (first, second) = (write(3), write(4));
+        let ((store, path, size), (others, other, other_size)) =
+            (stored(first.bytes).await, stored(second.bytes).await);
+        let other_path = Path::from("other");
+        let bytes = others.get(&other).await.unwrap().bytes().await.unwrap();
+        store.put(&other_path, bytes.into()).await.unwrap();
+        // Of one byte: only the last one stays open.
+        let cache = ReaderCache::new(1);
+        assert!(cache.contents(&path, size).is_none());
+        cache.open(&store, &path, size).await.unwrap();
+        cache.open(&store, &other_path, other_size).await.unwrap();
+        let contents = cache.contents(&path, size).unwrap();
+        assert_eq!(contents.series(), 1);
+        assert!(contents.may_hold(RunId::from_u128(3)) && !contents.may_hold(RunId::from_u128(4)));
+        assert!(cache.contents(&path, size + 1).is_none());
+        cache.forget(&path);
+        assert!(cache.contents(&path, size).is_none());
     });
 }
 

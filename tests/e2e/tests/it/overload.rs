@@ -62,7 +62,8 @@ async fn memory_stays_below_its_limit_and_nothing_acknowledged_is_lost() {
     println!("{points} points, {} series, peak {peak_mb} MB, {refused} refused", status.series);
     assert!(peak_mb < LIMIT_MB, "{peak_mb} MB");
     assert!(points > 200_000, "with {points} points this was no overload");
-    assert!(server.stop(Duration::from_secs(60)).success());
+    // What is in memory is flushed first, which takes as long as the machine needs.
+    assert!(server.stop(Duration::from_secs(600)).success());
 
     let statement = "SELECT run_id, count(*), sum(CAST(step AS DECIMAL(38, 0))) FROM points GROUP BY run_id";
     let found: BTreeMap<String, Acknowledged> = sql_texts(&lake, statement)

@@ -3,11 +3,13 @@
 mod audit;
 mod encoding;
 mod read;
+mod reader_cache;
 mod write;
 
 use model::{ExperimentName, PointColumns, ProjectName, SeriesKey};
 
-pub use read::{PointStream, Pruning, Reader, ReaderCache, Scan, SeriesSelection, TextColumns};
+pub use read::{PointStream, Pruning, Reader, Scan, SeriesSelection, TextColumns};
+pub use reader_cache::{Contents, ReaderCache};
 pub(crate) use write::{FIRST_SERIES_TAG, LAST_SERIES_TAG, PointWriter};
 pub use write::{SeriesOrder, write, write_in_order};
 

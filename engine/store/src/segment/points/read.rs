@@ -16,7 +16,6 @@ use model::RunId;
 use model::schema::Table;
 use object_store::ObjectStore;
 use object_store::path::Path;
-use parking_lot::Mutex;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
@@ -128,10 +127,10 @@ impl Reader {
     }
 
     /// The reader of an opened file.
-    pub(crate) fn of(store: Arc<dyn ObjectStore>, file: SealedFile) -> Result<Self> {
-        let text =
-            file.value(chunk_index::KEY).ok_or_else(|| file.corrupt("footer", "it has no chunk index"))?;
-        let index = ChunkIndex::decode(text).map_err(|reason| file.corrupt("chunk index", reason))?;
+    pub(crate) fn of(store: Arc<dyn ObjectStore>, mut file: SealedFile) -> Result<Self> {
+        let text = file.take_value(chunk_index::KEY);
+        let text = text.ok_or_else(|| file.corrupt("footer", "it has no chunk index"))?;
+        let index = ChunkIndex::decode(&text).map_err(|reason| file.corrupt("chunk index", reason))?;
         let rows: i64 = file.metadata().metadata().row_groups().iter().map(|group| group.num_rows()).sum();
         if u64::try_from(rows) != Ok(index.rows()) {
             let reason = format!("it names {} rows, the file has {rows}", index.rows());
@@ -176,6 +175,11 @@ impl Reader {
     /// The series of the segment and their rows.
     pub fn series(&self) -> &ChunkIndex {
         &self.index
+    }
+
+    /// About how much memory the opened segment takes.
+    pub(super) fn memory(&self) -> usize {
+        self.file.memory() + self.index.memory()
     }
 
     /// The opened file.
@@ -598,69 +602,4 @@ fn without_columns(mut assembly: Assembly, rows: u64, batch_size: usize) -> Poin
         })
     }))
     .boxed()
-}
-
-/// Open segments of one store by path, up to a bound of memory; the one that was not used for longest goes first.
-///
-/// A segment never changes, so what has been checked once stays checked as long as it is in here.
-#[derive(Debug)]
-pub struct ReaderCache {
-    limit: usize,
-    state: Mutex<CacheState>,
-}
-
-#[derive(Debug, Default)]
-struct CacheState {
-    readers: HashMap<Path, (Reader, usize, u64)>,
-    bytes: usize,
-    clock: u64,
-}
-
-impl ReaderCache {
-    /// A cache of at most `limit` bytes of footers and chunk indexes.
-    pub fn new(limit: usize) -> Self {
-        Self { limit, state: Mutex::default() }
-    }
-
-    /// The open segment at `path`.
-    ///
-    /// # Errors
-    /// As [`Reader::open`].
-    pub async fn open(&self, store: &Arc<dyn ObjectStore>, path: &Path, size: u64) -> Result<Reader> {
-        {
-            let mut state = self.state.lock();
-            state.clock += 1;
-            let now = state.clock;
-            if let Some((reader, _, used)) = state.readers.get_mut(path)
-                && reader.file.size() == size
-            {
-                *used = now;
-                return Ok(reader.clone());
-            }
-        }
-        let reader = Reader::open(Arc::clone(store), path, size).await?;
-        let bytes = reader.file.memory() + reader.index.memory();
-        let mut state = self.state.lock();
-        state.clock += 1;
-        let now = state.clock;
-        if let Some((_, old, _)) = state.readers.insert(path.clone(), (reader.clone(), bytes, now)) {
-            state.bytes -= old;
-        }
-        state.bytes += bytes;
-        while state.bytes > self.limit && state.readers.len() > 1 {
-            let oldest =
-                state.readers.iter().min_by_key(|(_, (_, _, used))| *used).map(|(path, _)| path.clone());
-            let Some((_, bytes, _)) = oldest.and_then(|path| state.readers.remove(&path)) else { break };
-            state.bytes -= bytes;
-        }
-        Ok(reader)
-    }
-
-    /// Forgets a segment, as after vacuum.
-    pub fn forget(&self, path: &Path) {
-        let mut state = self.state.lock();
-        if let Some((_, bytes, _)) = state.readers.remove(path) {
-            state.bytes -= bytes;
-        }
-    }
 }

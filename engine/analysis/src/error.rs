@@ -114,6 +114,9 @@ pub enum AnalysisError {
         /// What is allowed, in words.
         expected: &'static str,
     },
+    /// The kernels refused or failed.
+    #[error(transparent)]
+    Kernel(#[from] kernels::KernelError),
 }
 
 impl AnalysisError {
@@ -135,6 +138,7 @@ impl AnalysisError {
             Self::NoFiniteBaseline { .. } => "no_finite_baseline",
             Self::RunInBothArms { .. } => "run_in_both_arms",
             Self::InvalidArgument { .. } => "invalid_argument",
+            Self::Kernel(error) => error.code(),
         }
     }
 

@@ -58,7 +58,8 @@ pub use moments::Moments;
 pub use multiplicity::{benjamini_hochberg, holm};
 pub use p_value::PValue;
 pub use permutation::{
-    EXACT_MAX, PermutationStatistic, PermutationTest, Resampling, permutation_test, sign_flip_test,
+    EXACT_MAX, PermutationStatistic, PermutationTest, Resampling, permutation_test, permutation_tests,
+    sign_flip_test,
 };
 pub use power::{Design, RUNS_MAX, Sides, detectable_effect, power, required_runs};
 pub use rank_tests::{MannWhitney, MannWhitneyTests};

@@ -1,13 +1,14 @@
-//! Exact permutation tests: how often a relabelling of the runs looks at least as extreme.
+//! Permutation tests: how often a relabelling of the runs looks at least as extreme. The kernels count; here samples
+//! are checked, and it is decided how far all relabellings are counted.
 //!
 //! Up to [`EXACT_MAX`] relabellings all of them are counted (Pitman 1937); beyond, a seeded random sample of
 //! them is, and then p = (hits + 1) / (samples + 1), which is never 0 and never too small (Phipson & Smyth 2010).
 
-use rayon::prelude::*;
+use kernels::{Backend, CpuBackend, Design, PermutationRequest, Samples};
+use statrs::function::factorial::binomial;
 
 use crate::describe::finite_sample;
 use crate::error::{AnalysisError, Result};
-use crate::moments::Moments;
 use crate::p_value::PValue;
 
 /// Up to this many splits of two samples all are enumerated.
@@ -24,6 +25,15 @@ pub enum PermutationStatistic {
     WelchT,
     /// mean(a) - mean(b).
     MeanDifference,
+}
+
+impl PermutationStatistic {
+    fn of_kernels(self) -> kernels::PermutationStatistic {
+        match self {
+            Self::WelchT => kernels::PermutationStatistic::WelchT,
+            Self::MeanDifference => kernels::PermutationStatistic::MeanDifference,
+        }
+    }
 }
 
 /// How random relabellings are drawn when there are too many to enumerate.
@@ -64,7 +74,7 @@ pub struct PermutationTest {
 ///
 /// # Errors
 /// `empty_sample`, `nonfinite_value`, `too_few_runs` (fewer than two values in a sample for
-/// [`PermutationStatistic::WelchT`]), `invalid_argument` (no resamples).
+/// [`PermutationStatistic::WelchT`]), `resamples_out_of_range`.
 ///
 /// # Examples
 /// ```
@@ -80,271 +90,144 @@ pub fn permutation_test(
     statistic: PermutationStatistic,
     resampling: Resampling,
 ) -> Result<PermutationTest> {
+    // One comparison is far too small for a device; the answer is the same on any.
+    let mut tests = permutation_tests(&CpuBackend::new(), &[(a, b)], statistic, resampling);
+    tests.pop().unwrap_or_else(|| Err(AnalysisError::EmptySample { sample: "the comparison".to_owned() }))
+}
+
+/// Tests many pairs of samples as [`permutation_test`] does each, all that are counted and all that are drawn in one
+/// batch each. A pair that cannot be tested has an error of its own and keeps none of the others back.
+pub fn permutation_tests(
+    backend: &dyn Backend,
+    pairs: &[(&[f64], &[f64])],
+    statistic: PermutationStatistic,
+    resampling: Resampling,
+) -> Vec<Result<PermutationTest>> {
     let need = if statistic == PermutationStatistic::WelchT { 2 } else { 1 };
-    let (a, b) = (finite_sample("sample a", a, need)?, finite_sample("sample b", b, need)?);
-    let pool = Pool::of(&a, &b);
-    let observed = pool.statistic_of(&pool.members_of_a, statistic);
-    let size = pool.members_of_a.len();
-    let splits = binomial_coefficient(pool.values.len() as u64, size as u64);
-    let mut tally = Tally::new(observed, pool.tie_width(observed, statistic));
-    match splits {
-        Some(splits) if splits <= EXACT_MAX => {
-            pool.for_each_split(size, |members, sums| tally.count(pool.statistic(members, sums, statistic)));
-            Ok(tally.exact())
-        }
-        _ => {
-            check_resampling(resampling)?;
-            let stream = random_stream(resampling.seed, kernels::rng::Tag::Subset);
-            let statistics: Vec<f64> = (0..resampling.resamples)
-                .into_par_iter()
-                .map(|i| {
-                    pool.statistic_of(&stream.subset(pool.values.len() as u32, size as u32, i), statistic)
-                })
-                .collect();
-            statistics.into_iter().for_each(|value| tally.count(value));
-            Ok(tally.sampled())
+    let mut tests: Vec<Option<Result<PermutationTest>>> = vec![None; pairs.len()];
+    let (mut counted, mut drawn) = (Batch::new(EXACT_MAX), Batch::new(0));
+    for (number, (a, b)) in pairs.iter().enumerate() {
+        let checked =
+            finite_sample("sample a", a, need).and_then(|a| Ok((a, finite_sample("sample b", b, need)?)));
+        match checked {
+            Ok((a, b)) => {
+                let splits = binomial((a.len() + b.len()) as u64, a.len() as u64);
+                let batch = if splits <= EXACT_MAX as f64 { &mut counted } else { &mut drawn };
+                batch.push(number, &a, &b);
+            }
+            Err(error) => tests[number] = Some(Err(error)),
         }
     }
+    for batch in [counted, drawn] {
+        let results = batch.run(backend, statistic, resampling);
+        for (number, result) in batch.numbers.iter().zip(results) {
+            tests[*number] = Some(result);
+        }
+    }
+    // Every pair is refused, counted or drawn.
+    tests.into_iter().flatten().collect()
 }
 
 /// Tests paired differences by all (or many) patterns of their signs (Fisher 1935), with the mean as statistic.
 ///
 /// # Errors
-/// `empty_sample`, `nonfinite_value`, `invalid_argument` (no resamples).
+/// `empty_sample`, `nonfinite_value`, `resamples_out_of_range`.
 pub fn sign_flip_test(differences: &[f64], resampling: Resampling) -> Result<PermutationTest> {
     let differences = finite_sample("the differences", differences, 1)?;
-    let n = differences.len();
-    let largest = differences.iter().fold(0.0f64, |m, d| m.max(d.abs()));
-    let mean = |sign_of: &dyn Fn(usize) -> bool| {
-        let signed = differences.iter().enumerate().map(|(i, d)| if sign_of(i) { -d } else { *d });
-        signed.sum::<f64>() / n as f64
-    };
-    let observed = mean(&|_| false);
-    let mut tally = Tally::new(observed, 1e-9 * observed.abs() + 1e-13 * largest);
-    if n <= PAIRS_EXACT_MAX {
-        for pattern in 0..1u32 << n {
-            tally.count(mean(&|i| pattern >> i & 1 == 1));
-        }
-        return Ok(tally.exact());
-    }
-    check_resampling(resampling)?;
-    let stream = random_stream(resampling.seed, kernels::rng::Tag::Signs);
-    for resample in 0..resampling.resamples {
-        let words = stream.sign_words(n.div_ceil(32), resample);
-        tally.count(mean(&|i| words[i / 32] >> (i % 32) & 1 == 1));
-    }
-    let mut test = tally.sampled();
-    test.p_minimum = PValue::new(test.p_minimum.value().max(0.5f64.powi(n as i32)));
-    Ok(test)
+    let offsets = [0, length(&differences)?];
+    let samples = Samples { values: &differences, offsets: &offsets };
+    let statistic = kernels::PermutationStatistic::MeanDifference;
+    let max_exact = if differences.len() <= PAIRS_EXACT_MAX { 1 << PAIRS_EXACT_MAX } else { 0 };
+    let request = PermutationRequest::new(samples, Design::Signs, statistic)
+        .max_exact(max_exact)
+        .resamples(resampling.resamples)
+        .seed(resampling.seed);
+    Ok(result(&CpuBackend::new().permutation(&request)?, 0))
 }
 
-fn random_stream(seed: u64, tag: kernels::rng::Tag) -> kernels::rng::Stream {
-    kernels::rng::Stream { seed, stream: 0, tag, sub: 0 }
-}
-
-fn check_resampling(resampling: Resampling) -> Result<()> {
-    if resampling.resamples > 0 {
-        return Ok(());
-    }
-    Err(AnalysisError::InvalidArgument {
-        name: "resamples",
-        value: "0".into(),
-        expected: "at least 1, better 9999",
+fn length(values: &[f64]) -> Result<u32> {
+    u32::try_from(values.len()).map_err(|_| AnalysisError::InvalidArgument {
+        name: "number of values",
+        value: values.len().to_string(),
+        expected: "fewer than 2^32",
     })
 }
 
-/// The values of both samples, ascending, at an offset and scale at which sums keep their digits.
-struct Pool {
-    values: Vec<f64>,
-    total: Sums,
-    members_of_a: Vec<u32>,
+/// Pairs of samples that are tested in the same way.
+struct Batch {
+    max_exact: u64,
+    numbers: Vec<usize>,
+    values: [Vec<f64>; 2],
+    ends: [Vec<usize>; 2],
 }
 
-/// Sums of values and of their squares.
-#[derive(Clone, Copy, Default)]
-struct Sums {
-    values: f64,
-    squares: f64,
-}
-
-impl Sums {
-    fn with(self, value: f64) -> Self {
-        Self { values: self.values + value, squares: self.squares + value * value }
+impl Batch {
+    fn new(max_exact: u64) -> Self {
+        Self { max_exact, numbers: Vec::new(), values: Default::default(), ends: [vec![0], vec![0]] }
     }
-}
 
-impl Pool {
-    fn of(a: &[f64], b: &[f64]) -> Self {
-        let mut labelled: Vec<(f64, bool)> =
-            a.iter().map(|v| (*v, true)).chain(b.iter().map(|v| (*v, false))).collect();
-        labelled.sort_by(|x, y| x.0.total_cmp(&y.0).then(y.1.cmp(&x.1)));
-        let all: Vec<f64> = labelled.iter().map(|(v, _)| *v).collect();
-        let center = Moments::of(&all).mean().unwrap_or(0.0);
-        let scale = all.iter().fold(0.0f64, |m, v| m.max((v - center).abs()));
-        // A constant pool stays all zero; a scale that overflowed leaves the values as they are.
-        let scale = if scale > 0.0 && scale.is_finite() { scale } else { 1.0 };
-        let values: Vec<f64> = all.iter().map(|v| (v - center) / scale).collect();
-        Self {
-            total: values.iter().fold(Sums::default(), |sums, &value| sums.with(value)),
-            values,
-            members_of_a: (0..labelled.len() as u32).filter(|&i| labelled[i as usize].1).collect(),
+    fn push(&mut self, number: usize, a: &[f64], b: &[f64]) {
+        self.numbers.push(number);
+        for (side, sample) in [a, b].into_iter().enumerate() {
+            self.values[side].extend_from_slice(sample);
+            self.ends[side].push(self.values[side].len());
         }
     }
 
-    /// Visits every split into `size` members and the rest, in lexicographic order.
-    fn for_each_split(&self, size: usize, mut visit: impl FnMut(&[u32], Sums)) {
-        let mut members: Vec<u32> = (0..size as u32).collect();
-        // Sums of the first k members: the next split mostly changes only the last one.
-        let mut prefixes = vec![Sums::default(); size + 1];
-        let mut changed = 0;
-        loop {
-            for k in changed..size {
-                prefixes[k + 1] = prefixes[k].with(self.values[members[k] as usize]);
-            }
-            visit(&members, prefixes[size]);
-            match next_combination(&mut members, self.values.len() as u32) {
-                Some(first_changed) => changed = first_changed,
-                None => break,
-            }
+    fn run(
+        &self,
+        backend: &dyn Backend,
+        statistic: PermutationStatistic,
+        resampling: Resampling,
+    ) -> Vec<Result<PermutationTest>> {
+        if self.numbers.is_empty() {
+            return Vec::new();
+        }
+        match self.outputs(backend, statistic, resampling) {
+            Ok(output) => (0..self.numbers.len()).map(|comparison| Ok(result(&output, comparison))).collect(),
+            Err(error) => self.numbers.iter().map(|_| Err(error.clone())).collect(),
         }
     }
 
-    fn statistic_of(&self, members: &[u32], statistic: PermutationStatistic) -> f64 {
-        let sums = members.iter().fold(Sums::default(), |sums, &m| sums.with(self.values[m as usize]));
-        self.statistic(members, sums, statistic)
-    }
-
-    /// The statistic when `members` (ascending indices, with these `sums`) form sample a. Mean differences are
-    /// in units of the largest distance from the pooled mean.
-    fn statistic(&self, members: &[u32], sums: Sums, statistic: PermutationStatistic) -> f64 {
-        let (na, nb) = (members.len() as f64, (self.values.len() - members.len()) as f64);
-        let (mean_a, mean_b) = (sums.values / na, (self.total.values - sums.values) / nb);
-        let difference = mean_a - mean_b;
-        if statistic == PermutationStatistic::MeanDifference {
-            return difference;
-        }
-        let mut within_a = sums.squares - sums.values * mean_a;
-        let mut within_b = (self.total.squares - sums.squares) - mean_b * mean_b * nb;
-        // The subtraction keeps ten digits or more unless an arm is this narrow.
-        let narrow = 1e-5 * self.total.squares;
-        if within_a < narrow || within_b < narrow {
-            (within_a, within_b) = self.two_pass_squares(members, mean_a, mean_b);
-        }
-        let error = within_a / (na - 1.0) / na + within_b / (nb - 1.0) / nb;
-        // Rounding leaves about 1e-32 of spread in constant arms.
-        if error > 1e-30 {
-            difference / error.sqrt()
-        } else if difference.abs() < 1e-15 {
-            0.0
-        } else {
-            f64::INFINITY.copysign(difference)
-        }
-    }
-
-    fn two_pass_squares(&self, members: &[u32], mean_a: f64, mean_b: f64) -> (f64, f64) {
-        let mut next = members.iter().peekable();
-        let (mut within_a, mut within_b) = (0.0, 0.0);
-        for (i, &value) in self.values.iter().enumerate() {
-            if next.next_if(|&&m| m as usize == i).is_some() {
-                within_a += (value - mean_a).powi(2);
-            } else {
-                within_b += (value - mean_b).powi(2);
-            }
-        }
-        (within_a, within_b)
-    }
-
-    /// Statistics closer than this are equal but for rounding.
-    fn tie_width(&self, observed: f64, statistic: PermutationStatistic) -> f64 {
-        let rounding = if statistic == PermutationStatistic::MeanDifference { 1e-13 } else { 1e-12 };
-        if observed.is_finite() { 1e-9 * observed.abs() + rounding } else { 0.0 }
+    fn outputs(
+        &self,
+        backend: &dyn Backend,
+        statistic: PermutationStatistic,
+        resampling: Resampling,
+    ) -> Result<kernels::PermutationOutput> {
+        // Offsets rise to the number of values, so that they fit when it does.
+        let offsets = |side: usize| -> Result<Vec<u32>> {
+            length(&self.values[side])?;
+            Ok(self.ends[side].iter().map(|end| *end as u32).collect())
+        };
+        let (first, second) = (offsets(0)?, offsets(1)?);
+        let second = Samples { values: &self.values[1], offsets: &second };
+        let first = Samples { values: &self.values[0], offsets: &first };
+        let request = PermutationRequest::new(first, Design::TwoSamples(second), statistic.of_kernels())
+            .max_exact(self.max_exact)
+            .resamples(resampling.resamples)
+            .seed(resampling.seed);
+        Ok(backend.permutation(&request)?)
     }
 }
 
-struct Tally {
-    observed: f64,
-    tie_width: f64,
-    relabellings: u64,
-    at_least: u64,
-    at_most: u64,
-}
-
-impl Tally {
-    fn new(observed: f64, tie_width: f64) -> Self {
-        Self { observed, tie_width, relabellings: 0, at_least: 0, at_most: 0 }
+fn result(output: &kernels::PermutationOutput, comparison: usize) -> PermutationTest {
+    let p = |values: &[f64]| PValue::new(values[comparison]);
+    PermutationTest {
+        statistic: output.statistic[comparison],
+        p_greater: p(&output.p_greater),
+        p_less: p(&output.p_less),
+        p_two_sided: p(&output.p_two_sided),
+        // Whole: at most EXACT_MAX or the number of draws.
+        relabellings: output.relabellings[comparison] as u64,
+        exact: output.computation[comparison] != kernels::PermutationComputation::Resampling,
+        p_minimum: p(&output.p_minimum),
     }
-
-    fn count(&mut self, value: f64) {
-        self.relabellings += 1;
-        self.at_least += u64::from(value >= self.observed - self.tie_width);
-        self.at_most += u64::from(value <= self.observed + self.tie_width);
-    }
-
-    fn exact(&self) -> PermutationTest {
-        self.result(0, true)
-    }
-
-    fn sampled(&self) -> PermutationTest {
-        self.result(1, false)
-    }
-
-    /// `observed_again` counts the observed labels themselves, when they were not among those drawn.
-    fn result(&self, observed_again: u64, exact: bool) -> PermutationTest {
-        let all = (self.relabellings + observed_again) as f64;
-        let greater = (self.at_least + observed_again) as f64 / all;
-        let less = (self.at_most + observed_again) as f64 / all;
-        PermutationTest {
-            statistic: self.observed,
-            p_greater: PValue::new(greater),
-            p_less: PValue::new(less),
-            p_two_sided: PValue::new((2.0 * greater.min(less)).min(1.0)),
-            relabellings: self.relabellings,
-            exact,
-            p_minimum: PValue::new(1.0 / all),
-        }
-    }
-}
-
-/// n choose k, or `None` beyond 2^53.
-pub(crate) fn binomial_coefficient(n: u64, k: u64) -> Option<u64> {
-    let k = k.min(n.checked_sub(k)?);
-    let mut product: u128 = 1;
-    for i in 0..k {
-        product = product * u128::from(n - i) / u128::from(i + 1);
-        if product > 1 << 53 {
-            return None;
-        }
-    }
-    Some(product as u64)
-}
-
-/// The next subset of `0..n` in lexicographic order, and the first position that changed; `None` after the last.
-fn next_combination(members: &mut [u32], n: u32) -> Option<usize> {
-    let size = members.len();
-    let i = (0..size).rev().find(|&i| members[i] < n - (size - i) as u32)?;
-    members[i] += 1;
-    for j in i + 1..size {
-        members[j] = members[j - 1] + 1;
-    }
-    Some(i)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn combinations_are_complete() {
-        let mut members = vec![0, 1, 2];
-        let mut count = 1;
-        while next_combination(&mut members, 7).is_some() {
-            count += 1;
-        }
-        assert_eq!(Some(count), binomial_coefficient(7, 3));
-        assert_eq!(binomial_coefficient(20, 10), Some(184_756));
-        assert_eq!(binomial_coefficient(200, 100), None);
-        assert_eq!(binomial_coefficient(3, 5), None);
-    }
 
     #[test]
     fn a_large_offset_changes_nothing() {
@@ -401,5 +284,46 @@ mod tests {
                 .unwrap();
         assert_eq!(test.statistic, f64::INFINITY);
         assert_eq!(test.p_greater.value(), 0.05);
+    }
+
+    #[test]
+    fn equal_values_are_certain() {
+        for statistic in [PermutationStatistic::WelchT, PermutationStatistic::MeanDifference] {
+            let test = permutation_test(&[0.1; 3], &[0.1; 4], statistic, Resampling::default()).unwrap();
+            assert!(test.exact);
+            assert_eq!((test.statistic, test.p_greater.value(), test.p_less.value()), (0.0, 1.0, 1.0));
+        }
+    }
+
+    #[test]
+    fn a_batch_gives_what_each_pair_gives_alone() {
+        let values: Vec<f64> = (0..24).map(|i| f64::from(i * 7 % 24) / 3.0).collect();
+        let pairs: Vec<(&[f64], &[f64])> = vec![
+            (&values[..3], &values[3..7]),
+            (&values[..1], &values[1..4]),
+            (&values[..12], &values[12..]),
+            (&[], &values[..2]),
+            (&[1.0, f64::NAN], &values[..2]),
+            (&values[5..10], &values[10..14]),
+        ];
+        let resampling = Resampling { resamples: 499, seed: 3 };
+        let backend = CpuBackend::new();
+        let together = permutation_tests(&backend, &pairs, PermutationStatistic::WelchT, resampling);
+        for ((a, b), test) in pairs.iter().zip(&together) {
+            assert_eq!(*test, permutation_test(a, b, PermutationStatistic::WelchT, resampling));
+        }
+        let codes: Vec<_> =
+            together.iter().map(|test| test.as_ref().map_err(AnalysisError::code).err()).collect();
+        let (few, empty, failed) = (Some("too_few_runs"), Some("empty_sample"), Some("nonfinite_value"));
+        assert_eq!(codes, [None, few, None, empty, failed, None]);
+    }
+
+    #[test]
+    fn no_draws_are_refused() {
+        let many: Vec<f64> = (0..40).map(f64::from).collect();
+        let none = Resampling { resamples: 0, seed: 0 };
+        let test = permutation_test(&many[..20], &many[20..], PermutationStatistic::WelchT, none);
+        assert_eq!(test.unwrap_err().code(), "resamples_out_of_range");
+        assert_eq!(sign_flip_test(&many, none).unwrap_err().code(), "resamples_out_of_range");
     }
 }

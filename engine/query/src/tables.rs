@@ -9,6 +9,7 @@ mod keys_needed;
 mod points;
 mod points_scan;
 mod reading;
+mod records;
 mod rows;
 mod run_keys;
 mod runs;
@@ -136,7 +137,8 @@ impl TableProvider for SnapshotTable {
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
         let support = |filter: &&Expr| match &self.content {
             Content::Points if Constraints::answers(filter) => TableProviderFilterPushDown::Exact,
-            Content::Runs { .. } | Content::Rows(Table::Params | Table::Tags | Table::Series)
+            Content::Runs { .. }
+            | Content::Rows(Table::Params | Table::Tags | Table::Series | Table::Records(_))
                 if stands_alone(filter) =>
             {
                 TableProviderFilterPushDown::Exact
@@ -180,6 +182,7 @@ impl TableProvider for SnapshotTable {
                 match table {
                     Table::Params | Table::Tags => key_values::scan(self, *table, &constraints, &request),
                     Table::Series => series::scan(self, &constraints, &request),
+                    Table::Records(kind) => records::scan(self, *kind, &request),
                     _ => rows::scan(self, *table, projection, limit),
                 }
             }

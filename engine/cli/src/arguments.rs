@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
 use crate::{
-    backup, bench, compact, decide, delete, demo, flush, functions, gate, import, note, retention, runs,
-    serve, show, sql, vacuum, verify,
+    backup, bench, compact, decide, delete, demo, flush, functions, gate, import, note, record, retention,
+    runs, serve, show, sql, vacuum, verify,
 };
 
 /// Every training run a team ever made, in one place, one SQL query away, with the statistics to say what was learned.
@@ -70,6 +70,8 @@ pub(crate) enum Command {
     Decide(decide::DecideArguments),
     /// Write a note on a run or an experiment
     Note(note::NoteArguments),
+    /// Write or remove rows of baselines, gates, reviews, artifacts, sweeps, trials and the other tables of records
+    Record(record::RecordArguments),
     /// Write everything that is only in the log into tables that any Delta reader reads
     Flush(flush::FlushArguments),
     /// Merge small and overlapping files of points into few large ones

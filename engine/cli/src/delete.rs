@@ -15,7 +15,7 @@ use crate::{access, exit};
     after_help = "Examples:\n  runlake delete --run 0190a5d96e07f2c8b1a6e0f5d3c2b1a0\n  runlake delete --project scratch --yes\n\nDeleted runs are gone from every table at once. Their bytes leave the disk with `runlake compact` and, a day later or with --older-than 0s at once, `runlake vacuum`."
 )]
 pub(crate) struct DeleteArguments {
-    /// The project to delete, with its runs, experiments, decisions and notes
+    /// The project to delete, with its runs, experiments, decisions, notes and records
     #[arg(long, conflicts_with = "run", required_unless_present = "run", value_name = "NAME")]
     project: Option<String>,
     /// A run to delete; may be given several times

@@ -18,6 +18,7 @@ mod note;
 mod output;
 mod progress;
 mod prompt;
+mod record;
 mod retention;
 mod runs;
 mod serve;
@@ -77,6 +78,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<u8> {
         Command::Gate(arguments) => gate::run(place, arguments).await,
         Command::Decide(arguments) => decide::run(place, arguments).await,
         Command::Note(arguments) => note::run(place, arguments).await,
+        Command::Record(arguments) => record::run(place, arguments).await,
         Command::Flush(arguments) => flush::run(place, arguments).await,
         Command::Compact(arguments) => compact::run(place, arguments).await,
         Command::Vacuum(arguments) => vacuum::run(place, arguments).await,

@@ -9,8 +9,9 @@ use crate::error::{ModelError, Result};
 use crate::experiment::{Decision, ExperimentUpdate, Note};
 use crate::id::RunId;
 use crate::limits;
-use crate::name::{ExperimentName, Key, ProjectName, check_length, check_text};
+use crate::name::{ExperimentName, Key, ProjectName, RecordId, check_length, check_text};
 use crate::param::{ParamValue, TagValue};
+use crate::record::{RecordKind, RecordUpdate};
 use crate::run::RunStatus;
 use crate::view::{View, ViewName};
 
@@ -201,12 +202,12 @@ pub enum Command {
     AddNote(Note),
     /// Remembers what was imported.
     RecordImport(ImportRecord),
-    /// Deletes runs with their params, tags, notes, series and points, for good. Their ids may be used again, for new runs.
+    /// Deletes runs with their params, tags, notes, records, series and points, for good. Their ids may be used again, for new runs.
     DeleteRuns {
         /// The runs.
         runs: Vec<RunId>,
     },
-    /// Deletes a project: its runs, experiments, decisions and notes, for good.
+    /// Deletes a project: its runs, experiments, decisions, notes and records, for good.
     DeleteProject {
         /// The project.
         project: ProjectName,
@@ -226,10 +227,21 @@ pub enum Command {
         /// Its name.
         name: ViewName,
     },
+    /// Makes a record or sets columns of it.
+    PutRecord(RecordUpdate),
+    /// Removes a record for good.
+    RemoveRecord {
+        /// Its table.
+        table: RecordKind,
+        /// The project.
+        project: ProjectName,
+        /// Which one.
+        id: RecordId,
+    },
 }
 
 impl Command {
-    /// The run that it adds facts, params, tags or a note to; `None` when there is no such run, as for the creation and
+    /// The run that it adds facts, params, tags, a note or a record to; `None` when there is no such run, as for the creation and
     /// the deletion of runs.
     pub fn adds_to(&self) -> Option<RunId> {
         match self {
@@ -238,6 +250,7 @@ impl Command {
                 Some(*run)
             }
             Self::AddNote(note) => note.run,
+            Self::PutRecord(update) => update.run,
             _ => None,
         }
     }
@@ -292,12 +305,14 @@ impl Command {
                 }
             }
             Self::SaveView(view) => view.check()?,
+            Self::PutRecord(update) => update.check()?,
             Self::SetParams { .. }
             | Self::SetTags { .. }
             | Self::DeleteTags { .. }
             | Self::DeleteRuns { .. }
             | Self::DeleteProject { .. }
-            | Self::DropView { .. } => {}
+            | Self::DropView { .. }
+            | Self::RemoveRecord { .. } => {}
         }
         Ok(())
     }

@@ -100,6 +100,62 @@ pub enum ModelError {
         /// The accepted words.
         allowed: &'static str,
     },
+    /// A table of records has no such column.
+    #[error("table {table} has no column {column:?} that could be set; it has {known}")]
+    RecordColumn {
+        /// The table.
+        table: &'static str,
+        /// The name, shortened.
+        column: String,
+        /// The columns that it has.
+        known: String,
+    },
+    /// A value does not fit its column of a table of records.
+    #[error("{table}.{column}: {text:?} is not {expected}")]
+    RecordValue {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+        /// The value, shortened.
+        text: String,
+        /// What would be accepted.
+        expected: String,
+    },
+    /// A record lacks a value that every one of its table has.
+    #[error("every row of {table} has a {column}: give one")]
+    RecordNeeds {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+    },
+    /// A record would become another one.
+    #[error(
+        "{table} {id:?} is the one with {column} {present:?}, which cannot become {given:?}: give the other one an id of its own"
+    )]
+    RecordIdentity {
+        /// The table.
+        table: &'static str,
+        /// The id, shortened.
+        id: String,
+        /// The column.
+        column: &'static str,
+        /// The value that it has, shortened.
+        present: String,
+        /// The value that was given, shortened.
+        given: String,
+    },
+    /// A record has too many bytes of text.
+    #[error("a row of {table} with {bytes} bytes of text is too large, at most {limit} are allowed")]
+    RecordTooLarge {
+        /// The table.
+        table: &'static str,
+        /// Its bytes.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
 }
 
 impl ModelError {
@@ -116,6 +172,11 @@ impl ModelError {
             Self::EmptyBatch => "batch.empty",
             Self::BatchTooLarge { .. } => "batch.too_large",
             Self::UnknownWord { .. } => "word.unknown",
+            Self::RecordColumn { .. } => "record.column",
+            Self::RecordValue { .. } => "record.value",
+            Self::RecordNeeds { .. } => "record.needs",
+            Self::RecordIdentity { .. } => "record.identity",
+            Self::RecordTooLarge { .. } => "record.too_large",
         }
     }
 }

@@ -28,3 +28,7 @@ pub const CONTEXT_DEPTH: usize = 8;
 pub const BATCH_POINTS: usize = 1 << 20;
 /// Most series in one batch.
 pub const BATCH_SERIES: usize = 1 << 16;
+/// Longest id of a record.
+pub const RECORD_ID_CHARACTERS: usize = 1_000;
+/// Most bytes of all texts of a record; a frame of the log and a call of a client take it at its worst.
+pub const RECORD_BYTES: usize = 2 << 20;

@@ -1,6 +1,7 @@
 //! Checked names: projects, experiments, metrics, and the keys of params and tags.
 
 use crate::error::{ModelError, Result, beginning};
+use crate::id::RunId;
 use crate::limits;
 use crate::text::text_type;
 
@@ -86,6 +87,17 @@ name_type!(
     /// The key of a param or a tag, at most 250 characters.
     Key, "key", limits::KEY_CHARACTERS
 );
+name_type!(
+    /// The id of a record among those of its kind in a project, at most 1,000 characters.
+    RecordId, "record id", limits::RECORD_ID_CHARACTERS
+);
+
+impl From<RunId> for RecordId {
+    /// An id in the form of those of runs, for a record that is given none.
+    fn from(id: RunId) -> Self {
+        Self(id.to_string().into())
+    }
+}
 
 text_type!(
     /// The name of a project: 1 to 64 of `A-Z a-z 0-9 _ -`.
@@ -118,6 +130,12 @@ impl ProjectName {
             });
         }
         Ok(Self(text.into()))
+    }
+}
+
+impl std::borrow::Borrow<str> for ProjectName {
+    fn borrow(&self) -> &str {
+        self.as_str()
     }
 }
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
+use crate::record::{self, RecordKind};
+
 /// A table that is kept on disk as a Delta table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Table {
@@ -23,6 +25,8 @@ pub enum Table {
     Notes,
     /// One row per imported file.
     Imports,
+    /// One row per record of a kind.
+    Records(RecordKind),
     /// One row per series.
     Series,
     /// One row per point.
@@ -32,7 +36,7 @@ pub enum Table {
 impl Table {
     /// All tables in the order in which a flush commits them: `points` comes last, so that an outside reader never
     /// sees points of a run that it cannot find.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 20] = [
         Self::Experiments,
         Self::Runs,
         Self::Params,
@@ -40,6 +44,17 @@ impl Table {
         Self::Decisions,
         Self::Notes,
         Self::Imports,
+        Self::Records(RecordKind::Baselines),
+        Self::Records(RecordKind::Gates),
+        Self::Records(RecordKind::Reviews),
+        Self::Records(RecordKind::Directions),
+        Self::Records(RecordKind::Resources),
+        Self::Records(RecordKind::Lineage),
+        Self::Records(RecordKind::Artifacts),
+        Self::Records(RecordKind::Datasets),
+        Self::Records(RecordKind::Sweeps),
+        Self::Records(RecordKind::Trials),
+        Self::Records(RecordKind::Budgets),
         Self::Series,
         Self::Points,
     ];
@@ -54,6 +69,7 @@ impl Table {
             Self::Decisions => "decisions",
             Self::Notes => "notes",
             Self::Imports => "imports",
+            Self::Records(kind) => kind.name(),
             Self::Series => "series",
             Self::Points => "points",
         }
@@ -127,6 +143,7 @@ impl Table {
                 required("rejected", DataType::Int64),
                 required("time", timestamp()),
             ],
+            Self::Records(kind) => return Arc::new(record::schema(kind)),
             Self::Series => vec![
                 required("project", DataType::Utf8),
                 required("experiment", DataType::Utf8),
@@ -195,5 +212,7 @@ mod tests {
         assert_eq!(Table::ALL.last(), Some(&Table::Points));
         let names: std::collections::BTreeSet<_> = Table::ALL.iter().map(|t| t.name()).collect();
         assert_eq!(names.len(), Table::ALL.len());
+        let kinds = RecordKind::ALL.map(Table::Records);
+        assert!(kinds.iter().all(|table| Table::ALL.contains(table)));
     }
 }

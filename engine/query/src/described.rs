@@ -1,6 +1,8 @@
 //! What every table, column, setting and limit means, in a sentence each: for the reference in `docs/` and for
 //! prompts. A test holds it against the tables themselves.
 
+use model::RecordKind;
+
 /// What a table holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TableDescription {
@@ -39,7 +41,21 @@ const TEXT: (&str, &str) = ("text", "The value as it was written.");
 const NUMBER: (&str, &str) = ("number", "The value as a number, NULL when it is none.");
 const AUTHOR: (&str, &str) = ("author", "Who said so, where it is known.");
 
-/// The tables of every schema but `system`.
+/// What the columns of a table of records mean, in their order.
+pub fn record_columns(kind: RecordKind) -> Vec<(&'static str, &'static str)> {
+    let before = [
+        PROJECT,
+        ("experiment", "The experiment that it is about; that of the run where it is about one."),
+        ("run_id", "The run that it is about, with which it is deleted."),
+        ("id", "Which one it is among those of its table in the project."),
+    ];
+    let behind =
+        [AUTHOR, ("created", "When it was first written."), ("updated", "When it was last written.")];
+    let own = kind.columns().iter().map(|column| (column.name, column.about));
+    before.into_iter().chain(own).chain(behind).collect()
+}
+
+/// The tables of every schema but `system`, without those of records: [`record_columns`] tells of them.
 pub const TABLES: [TableDescription; 9] = [
     TableDescription {
         name: "runs",

@@ -9,6 +9,7 @@ mod keys_needed;
 mod points;
 mod points_scan;
 mod reading;
+mod records;
 mod rows;
 mod run_keys;
 mod runs;
@@ -147,7 +148,7 @@ impl TableProvider for SnapshotTable {
             Content::Points(_) if Constraints::answers(filter) => TableProviderFilterPushDown::Exact,
             Content::Runs { .. }
             | Content::SeriesParts(_)
-            | Content::Rows(Table::Params | Table::Tags | Table::Series)
+            | Content::Rows(Table::Params | Table::Tags | Table::Series | Table::Records(_))
                 if stands_alone(filter) =>
             {
                 TableProviderFilterPushDown::Exact
@@ -200,6 +201,7 @@ impl TableProvider for SnapshotTable {
                 match table {
                     Table::Params | Table::Tags => key_values::scan(self, *table, &constraints, &request),
                     Table::Series => series::scan(self, &constraints, &request),
+                    Table::Records(kind) => records::scan(self, *kind, &request),
                     _ => rows::scan(self, *table, projection, limit),
                 }
             }

@@ -362,7 +362,7 @@ impl Lake {
         self.apply(vec![Command::DeleteRuns { runs }], None).await
     }
 
-    /// Deletes a project with its runs, experiments, decisions and notes, for good.
+    /// Deletes a project with its runs, experiments, decisions, notes and records, for good.
     ///
     /// # Errors
     /// When there is no such project.

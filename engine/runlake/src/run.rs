@@ -45,6 +45,14 @@ impl RunOptions {
     }
 }
 
+/// A new id that sorts by this time, in microseconds.
+pub(crate) fn new_id(time: i64) -> RunId {
+    let random = uuid::Uuid::new_v4().into_bytes();
+    let mut bytes = [0; 10];
+    bytes.copy_from_slice(&random[..10]);
+    RunId::from_time_and_random(time.unsigned_abs() / 1000, bytes)
+}
+
 /// A run that is being logged. Every call returns when what it logged is on disk.
 ///
 /// A run that is dropped without [`ActiveRun::finish`] stays `RUNNING`.
@@ -57,10 +65,7 @@ pub struct ActiveRun {
 impl ActiveRun {
     pub(crate) async fn start(lake: Lake, options: RunOptions) -> Result<Self> {
         let time = now_micros();
-        let random = uuid::Uuid::new_v4().into_bytes();
-        let mut bytes = [0; 10];
-        bytes.copy_from_slice(&random[..10]);
-        let id = RunId::from_time_and_random(time.unsigned_abs() / 1000, bytes);
+        let id = new_id(time);
         let project = options.project.map(ProjectName::new).transpose()?.unwrap_or_default();
         let name = options.name.unwrap_or_else(|| id.to_string());
         let mut new = NewRun::named(id, project, ExperimentName::new(options.experiment)?, name, time);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use model::{Command, PointBatch, WriterSequence};
+use model::{Command, PointBatch, RecordUpdate, WriterSequence};
 use proto::v1;
 use proto::v1::admin_client::AdminClient;
 use proto::v1::ingest_client::IngestClient;
@@ -70,6 +70,9 @@ pub struct Client {
     admin: AdminClient<Channel>,
     retry: RetryPolicy,
 }
+
+/// Bytes of the texts of records that go into one call.
+const PART_BYTES: usize = 2 << 20;
 
 /// One attempt of a call of `Ingest`, as a future that owns what it needs.
 macro_rules! attempt {
@@ -151,9 +154,48 @@ impl Client {
                 Call::AddNote(message) => {
                     self.admin.clone().add_note(message).await.map(drop).map_err(ClientError::from_status)
                 }
+                Call::RemoveRecord(message) => self
+                    .admin
+                    .clone()
+                    .remove_record(message)
+                    .await
+                    .map(drop)
+                    .map_err(ClientError::from_status),
+                Call::PutRecords(message) => self.put_part(message).await,
             }
         }
         .boxed()
+    }
+
+    /// Makes or changes records and returns when they are durable. Many go in parts; each part is taken whole or not.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub fn put_records(&self, records: Vec<RecordUpdate>) -> BoxFuture<'_, Result<(), ClientError>> {
+        async move {
+            let (mut part, mut bytes) = (Vec::new(), 0);
+            for record in records {
+                bytes += record.bytes();
+                if !part.is_empty() && (part.len() == translate::ENTITIES_PER_CALL || bytes > PART_BYTES) {
+                    bytes = record.bytes();
+                    self.put_part(v1::PutRecordsRequest { records: std::mem::take(&mut part) }).await?;
+                }
+                part.push(translate::proto_from_record(record));
+            }
+            match part.is_empty() {
+                true => Ok(()),
+                false => self.put_part(v1::PutRecordsRequest { records: part }).await,
+            }
+        }
+        .boxed()
+    }
+
+    async fn put_part(&self, message: v1::PutRecordsRequest) -> Result<(), ClientError> {
+        let attempt = |message: v1::PutRecordsRequest| {
+            let mut admin = self.admin.clone();
+            async move { admin.put_records(message).await }
+        };
+        self.repeat(&message, attempt).await.map(drop)
     }
 
     /// Does what a `CREATE VIEW` or a `DROP VIEW` says, and returns when it is durable.

@@ -238,9 +238,11 @@ fn error_from_lake(error: Error) -> ServiceError {
 pub(crate) fn error_from_store(error: StoreError) -> ServiceError {
     let (reason, message) = (error.code(), error.to_string());
     match &error {
-        StoreError::Registry(RegistryError::RunUnknown { .. } | RegistryError::ExperimentUnknown { .. }) => {
-            ServiceError::NotFound { reason, message }
-        }
+        StoreError::Registry(
+            RegistryError::RunUnknown { .. }
+            | RegistryError::ExperimentUnknown { .. }
+            | RegistryError::RecordUnknown { .. },
+        ) => ServiceError::NotFound { reason, message },
         StoreError::Registry(_) | StoreError::Model(_) | StoreError::SequenceTooOld { .. } => {
             ServiceError::Invalid { reason, field: None, message }
         }

@@ -85,6 +85,9 @@ async fn flush_now(shared: &Arc<Shared>) -> Result<FlushReport> {
             for (chunk, columns) in settled {
                 state.registry.settle(chunk, columns, &input.registry);
             }
+            for (kind, chunk) in &input.dirty.records {
+                state.registry.settle_records(*kind, *chunk, &input.registry);
+            }
             state.take_over_points(versions.version(Table::Points));
             // Without points there was no commit of `points`, and nothing frozen either.
             state.release_frozen(input.last_seq);
@@ -207,6 +210,10 @@ async fn encode(
         Table::Params => input.dirty.params.iter().copied().collect(),
         Table::Tags => input.dirty.tags.iter().copied().collect(),
         Table::Series => input.dirty.series.iter().copied().collect(),
+        Table::Records(kind) => {
+            let of_kind = input.dirty.records.iter().filter(|(of, _)| *of == kind);
+            of_kind.map(|(_, chunk)| *chunk).collect()
+        }
         Table::Points => (!input.frozen.is_empty()).then_some(0).into_iter().collect(),
         whole => input.dirty.whole.contains(&whole).then_some(0).into_iter().collect(),
     };
@@ -254,6 +261,10 @@ fn encode_rows(
         Table::Decisions => tables::decisions(registry),
         Table::Notes => tables::notes(registry),
         Table::Imports => tables::imports(registry),
+        Table::Records(kind) => match registry.records(kind) {
+            Some(records) => records.chunk(chunk),
+            None => return Ok(None),
+        },
         Table::Series | Table::Points => tables::series(registry, series.entries().range(series_ordinals())),
     };
     let batch = batch.map_err(|source| StoreError::Encode { table, source })?;
@@ -262,8 +273,8 @@ fn encode_rows(
         Table::Experiments => Extra::of_experiments(registry),
         _ => Extra::default(),
     };
-    // Views are kept also where there is no experiment.
-    if batch.num_rows() == 0 && extra.views.is_empty() {
+    // Views are kept also where there is no experiment, and the retention of a project that has only records.
+    if batch.num_rows() == 0 && extra.views.is_empty() && extra.retention.is_empty() {
         return Ok(None);
     }
     Ok(Some(rows::write_batch_with(table, &batch, extra.to_metadata(table))?))

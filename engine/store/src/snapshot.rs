@@ -63,7 +63,7 @@ impl Snapshot {
         }
     }
 
-    /// Runs, params, tags, experiments, decisions, notes, imports.
+    /// Runs, params, tags, experiments, decisions, notes, imports, records.
     pub fn registry(&self) -> &Registry {
         &self.state.registry
     }

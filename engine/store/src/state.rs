@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use imbl::Vector;
 use model::schema::Table;
-use model::{Command, PointBatch};
+use model::{Command, PointBatch, RecordKind};
 
 use crate::catalog::TableVersion;
 use crate::memtable::{Memtable, Released};
@@ -28,6 +28,7 @@ pub(crate) struct Dirty {
     pub(crate) params: BTreeSet<u32>,
     pub(crate) tags: BTreeSet<u32>,
     pub(crate) series: BTreeSet<u32>,
+    pub(crate) records: BTreeSet<(RecordKind, u32)>,
     pub(crate) whole: BTreeSet<Table>,
 }
 
@@ -38,6 +39,7 @@ impl Dirty {
         self.params.extend(other.params);
         self.tags.extend(other.tags);
         self.series.extend(other.series);
+        self.records.extend(other.records);
         self.whole.extend(other.whole);
     }
 
@@ -51,6 +53,7 @@ impl Dirty {
             Changed::Decisions => drop(self.whole.insert(Table::Decisions)),
             Changed::Notes => drop(self.whole.insert(Table::Notes)),
             Changed::Imports => drop(self.whole.insert(Table::Imports)),
+            Changed::Record(kind, chunk) => drop(self.records.insert((kind, chunk))),
             Changed::Deleted(_) => {}
         };
     }
@@ -62,6 +65,7 @@ impl Dirty {
             Table::Params => drop(self.params.insert(chunk)),
             Table::Tags => drop(self.tags.insert(chunk)),
             Table::Series => drop(self.series.insert(chunk)),
+            Table::Records(kind) => drop(self.records.insert((kind, chunk))),
             whole => drop(self.whole.insert(whole)),
         }
     }
@@ -81,6 +85,8 @@ pub(crate) fn table_of(command: &Command) -> Table {
         Command::AddNote(_) => Table::Notes,
         Command::RecordImport(_) => Table::Imports,
         Command::SetRetention { .. } | Command::SaveView(_) | Command::DropView { .. } => Table::Experiments,
+        Command::PutRecord(update) => Table::Records(update.kind()),
+        Command::RemoveRecord { table, .. } => Table::Records(*table),
         _ => Table::Runs,
     }
 }

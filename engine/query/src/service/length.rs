@@ -3,6 +3,7 @@
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use model::RecordKind;
 
 /// Longer texts are not looked at.
 const TEXT_BYTES: usize = 16 << 10;
@@ -10,7 +11,7 @@ const TEXT_BYTES: usize = 16 << 10;
 const JOINS: usize = 4;
 /// What makes rows without end, or reads points.
 const LONG: [&str; 5] = ["points", "range", "generate_series", "gen_series", "unnest"];
-/// Tables that are in memory and have a row for a run, a key, a series, or fewer.
+/// Tables that are in memory, beside those of records, and have a row for a run, a key, a series, or fewer.
 const SHORT: [&str; 12] = [
     "runs",
     "series",
@@ -42,7 +43,7 @@ pub(super) fn is_short(sql: &str) -> bool {
         }
         joins += usize::from(word.keyword == Keyword::JOIN);
         let describes = matches!(word.keyword, Keyword::DESCRIBE | Keyword::DESC | Keyword::SET);
-        short |= describes || SHORT.contains(&text.as_str());
+        short |= describes || SHORT.contains(&text.as_str()) || text.parse::<RecordKind>().is_ok();
     }
     short && joins <= JOINS
 }
@@ -58,6 +59,7 @@ mod tests {
             "SELECT run_id, min FROM series WHERE metric = 'val/loss' ORDER BY min LIMIT 10",
             "SELECT * FROM system.queries",
             "select count(*) from vision.\"runs\" join params using (run_id)",
+            "SELECT verdict FROM gates ORDER BY created DESC LIMIT 1",
             "SHOW TABLES",
             "DESCRIBE runs",
             "SELECT table_name FROM information_schema.tables",

@@ -25,8 +25,28 @@ pub(crate) const PUBLIC: &str = "public";
 const SYSTEM: &str = "system";
 
 /// The tables that every schema but `system` has.
-const TABLES: [&str; 9] =
-    ["decisions", "experiments", "imports", "notes", "params", "points", "runs", "series", "tags"];
+const TABLES: [&str; 20] = [
+    "artifacts",
+    "baselines",
+    "budgets",
+    "datasets",
+    "decisions",
+    "directions",
+    "experiments",
+    "gates",
+    "imports",
+    "lineage",
+    "notes",
+    "params",
+    "points",
+    "resources",
+    "reviews",
+    "runs",
+    "series",
+    "sweeps",
+    "tags",
+    "trials",
+];
 const SYSTEM_TABLES: [&str; 6] = ["files", "functions", "jobs", "limits", "queries", "wal"];
 
 /// Schemas, with the names of the tables in each.
@@ -106,9 +126,14 @@ impl SnapshotCatalog {
         Ok(schema.table(table).await?.map(|table| table.schema()))
     }
 
+    /// The project of every experiment and of every table of records.
+    fn all_projects(&self) -> impl Iterator<Item = &ProjectName> {
+        let registry = self.snapshot.registry();
+        registry.experiments().map(|experiment| &experiment.project).chain(registry.projects_of_records())
+    }
+
     fn projects(&self) -> BTreeSet<ProjectName> {
-        let experiments = self.snapshot.registry().experiments();
-        experiments.map(|e| &e.project).filter(|project| self.access.allows(project)).cloned().collect()
+        self.all_projects().filter(|project| self.access.allows(project)).cloned().collect()
     }
 
     /// The runs that a text means: the one with this id, else those with this name that are not deleted.
@@ -157,7 +182,7 @@ impl CatalogProvider for SnapshotCatalog {
             SYSTEM => Shows::System,
             _ => {
                 let project = ProjectName::new(name).ok().filter(|project| self.access.allows(project))?;
-                if !self.snapshot.registry().experiments().any(|e| e.project == project) {
+                if !self.all_projects().any(|of| *of == project) {
                     return None;
                 }
                 Shows::Project(Access::Projects(Arc::new(BTreeSet::from([project]))))
@@ -270,5 +295,16 @@ impl SnapshotSchema {
                 Some((Content::Rows(table), as_views(&table.schema())))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_table_of_a_lake_is_a_table_of_sql() {
+        assert_eq!(TABLES.into_iter().collect::<BTreeSet<_>>(), Table::ALL.map(Table::name).into());
+        assert!(TABLES.is_sorted());
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn scan(
             let batch = if shown.access == Access::All { batch } else { batch.slice(0, 0) };
             return single(&viewed(shown, &batch)?, projection, limit);
         }
-        Table::Runs | Table::Params | Table::Tags | Table::Series | Table::Points => {
+        Table::Runs | Table::Params | Table::Tags | Table::Series | Table::Records(_) | Table::Points => {
             return Err(DataFusionError::Internal(format!("{table:?} has its own scan")));
         }
     };

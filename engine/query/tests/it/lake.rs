@@ -6,7 +6,8 @@ use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use model::{
     Command, Context, Decision, DecisionKind, ExperimentName, ExperimentUpdate, Key, MetricName, NewRun,
-    Note, ParamValue, Point, PointBatch, PointColumns, ProjectName, RunId, RunStatus, SeriesPoints, TagValue,
+    Note, ParamValue, Point, PointBatch, PointColumns, ProjectName, RecordFields, RecordId, RecordKind,
+    RecordUpdate, RunId, RunStatus, SeriesPoints, TagValue,
 };
 use query::{QueryError, QueryOptions, SessionConfig, SessionFactory, run};
 use store::{Snapshot, Store, StoreConfig};
@@ -53,12 +54,13 @@ impl Lake {
         })
     }
 
-    /// Two projects, four runs, every oddity of values.
+    /// Two projects, four runs, every oddity of values, a record of every kind.
     pub(crate) fn small(kept: Kept) -> Self {
         let mut lake = Self::empty();
         block_on(async {
             let store = &lake.store;
             store.apply(registry(), None).await.unwrap();
+            store.apply(records(), None).await.unwrap();
             let batches = points();
             let last = batches.len() - 1;
             for (position, batch) in batches.into_iter().enumerate() {
@@ -152,6 +154,88 @@ fn params(number: u128, params: &[(&str, &str)]) -> Command {
 fn tags(number: u128, tags: &[(&str, &str)]) -> Command {
     let tags = tags.iter().map(|(k, v)| (key(k), TagValue::new(v).unwrap())).collect();
     Command::SetTags { run: run_id(number), tags }
+}
+
+/// A record on a run or on none.
+pub(crate) fn record(
+    kind: RecordKind,
+    project: &str,
+    id: &str,
+    run: Option<u128>,
+    values: &[(&str, &str)],
+) -> Command {
+    let mut fields = RecordFields::of(kind);
+    values.iter().for_each(|(column, text)| fields.set(column, text).unwrap());
+    let (project, id) = (ProjectName::new(project).unwrap(), RecordId::new(id).unwrap());
+    let update = RecordUpdate::new(project, id, fields, START + 7);
+    Command::PutRecord(RecordUpdate { run: run.map(run_id), author: Some("ada".to_owned()), ..update })
+}
+
+/// One of each kind, more of some.
+fn records() -> Vec<Command> {
+    use RecordKind::*;
+    let of = |kind, id, values: &[(&str, &str)]| record(kind, "vision", id, None, values);
+    vec![
+        of(
+            Baselines,
+            "main@1",
+            &[
+                ("name", "main"),
+                ("version", "1"),
+                ("status", "retired"),
+                ("established", "2026-01-01"),
+                ("mean", "0.5"),
+            ],
+        ),
+        of(
+            Baselines,
+            "main@2",
+            &[
+                ("name", "main"),
+                ("version", "2"),
+                ("owner", "ada"),
+                ("established", "2026-02-01T12:00:00Z"),
+                ("max_age_days", "30"),
+                ("mean", "NaN"),
+                ("previous", "main@1"),
+                ("runs", r#"["00000000000000000000000000000001"]"#),
+            ],
+        ),
+        record(
+            Gates,
+            "vision",
+            "g1",
+            Some(1),
+            &[
+                ("verdict", "inconclusive"),
+                ("metric", "val_loss"),
+                ("direction", "down"),
+                ("relative", "false"),
+                ("difference", "-0.0"),
+                ("report", "{\n  \"verdict\": \"inconclusive\"\n}"),
+            ],
+        ),
+        of(Reviews, "r1", &[("subject", "gate"), ("subject_id", "g1"), ("verdict", "comment")]),
+        of(Directions, "data", &[("name", "data"), ("experiments", r#"["augment"]"#)]),
+        of(Resources, "paper", &[("name", "paper"), ("type", "paper"), ("priority", "2")]),
+        of(
+            Lineage,
+            "l1",
+            &[
+                ("from_kind", "dataset"),
+                ("from_id", "cifar@0f"),
+                ("relation", "used_by"),
+                ("to_kind", "run"),
+                ("to_id", "00000000000000000000000000000001"),
+            ],
+        ),
+        record(Artifacts, "nlp", "a1", Some(4), &[("name", "model/weights.pt"), ("size_bytes", "12")]),
+        of(Datasets, "cifar@0f", &[("name", "cifar"), ("digest", "0f"), ("row_count", "50000")]),
+        of(Sweeps, "s", &[("name", "s"), ("method", "tpe"), ("direction", "down")]),
+        of(Trials, "s@0", &[("sweep", "s"), ("number", "0"), ("state", "COMPLETE"), ("value", "0.25")]),
+        record(Trials, "vision", "s@1", Some(3), &[("sweep", "s"), ("number", "1"), ("state", "FAIL")]),
+        of(Budgets, "gpu", &[("name", "gpu"), ("unit", "gpu_hours"), ("amount", "100")]),
+    ]
 }
 
 fn registry() -> Vec<Command> {

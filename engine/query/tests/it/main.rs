@@ -16,6 +16,7 @@ mod partitions;
 mod points;
 mod postgres;
 mod pruning;
+mod records;
 mod reference;
 mod service;
 mod session;

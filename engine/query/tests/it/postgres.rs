@@ -24,8 +24,28 @@ fn column(lake: &Lake, sql: &str, at: usize) -> Vec<String> {
     rows(lake, sql).into_iter().map(|mut row| row.swap_remove(at)).collect()
 }
 
-const OF_PUBLIC: [&str; 9] =
-    ["decisions", "experiments", "imports", "notes", "params", "points", "runs", "series", "tags"];
+const OF_PUBLIC: [&str; 20] = [
+    "artifacts",
+    "baselines",
+    "budgets",
+    "datasets",
+    "decisions",
+    "directions",
+    "experiments",
+    "gates",
+    "imports",
+    "lineage",
+    "notes",
+    "params",
+    "points",
+    "resources",
+    "reviews",
+    "runs",
+    "series",
+    "sweeps",
+    "tags",
+    "trials",
+];
 
 /// What psql sends for `\dn`, `\dt`, `\d runs`, `\df`, `\l`, `\du`, `\dp`.
 #[test]

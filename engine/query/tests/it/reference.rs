@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use query::described::{LIMITS, LimitScope, SETTINGS, SYSTEM_TABLES, TABLES, TableDescription};
+use model::RecordKind;
+use query::described::{
+    LIMITS, LimitScope, SETTINGS, SYSTEM_TABLES, TABLES, TableDescription, record_columns,
+};
 use query::functions::{Definition, FunctionKind, definitions};
 use query::{QueryOptions, Settings, run};
 
@@ -39,13 +42,19 @@ fn in_words(data_type: &str) -> &str {
     }
 }
 
-fn write_table(text: &mut String, lake: &Lake, schema: &str, described: &TableDescription) {
-    let shown =
-        if schema == "public" { described.name.to_owned() } else { format!("{schema}.{}", described.name) };
-    writeln!(text, "\n### {shown}\n\n{}\n\n| column | type | |\n|---|---|---|", described.summary).unwrap();
-    let columns = columns(lake, schema, described.name);
-    assert_eq!(columns.len(), described.columns.len(), "{shown}: describe its columns in src/described.rs");
-    for (row, (_, sentence)) in columns.iter().zip(described.columns) {
+fn write_table(
+    text: &mut String,
+    lake: &Lake,
+    (schema, name): (&str, &str),
+    summary: &str,
+    sentences: &[(&str, &str)],
+) {
+    let shown = if schema == "public" { name.to_owned() } else { format!("{schema}.{name}") };
+    writeln!(text, "\n### {shown}\n\n{summary}\n\n| column | type | |\n|---|---|---|").unwrap();
+    let columns = columns(lake, schema, name);
+    assert_eq!(columns.len(), sentences.len(), "{shown}: describe its columns in src/described.rs");
+    for (row, (described, sentence)) in columns.iter().zip(sentences) {
+        assert_eq!(*described, row[0], "{shown}: its columns stand in another order");
         let nullable = if row[2] == "YES" { "" } else { ", never NULL" };
         writeln!(text, "| `{}` | {}{nullable} | {sentence} |", row[0], in_words(&row[1])).unwrap();
     }
@@ -81,12 +90,14 @@ fn reference(lake: &Lake) -> String {
          They stand in the schema `public`, which shows all projects, and in a schema for each project, which shows its rows\n\
          only. Times are microseconds UTC. Every table can be empty; none can be written.\n",
     );
-    for described in &TABLES {
-        write_table(&mut text, lake, "public", described);
+    let described = |text: &mut String, schema: &str, table: &TableDescription| {
+        write_table(text, lake, (schema, table.name), table.summary, table.columns);
+    };
+    TABLES.iter().for_each(|table| described(&mut text, "public", table));
+    for kind in RecordKind::ALL {
+        write_table(&mut text, lake, ("public", kind.name()), kind.summary(), &record_columns(kind));
     }
-    for described in &SYSTEM_TABLES {
-        write_table(&mut text, lake, "system", described);
-    }
+    SYSTEM_TABLES.iter().for_each(|table| described(&mut text, "system", table));
     text.push_str(
         "\n## Functions of Runlake\n\nArguments can be named, `level => 0.9`, and named ones leave gaps. NULL is \"not recorded\" \
          and does not count; NaN and\ninfinities are failed runs. Where a test cannot be made, p is NULL and `error` says why.\n",

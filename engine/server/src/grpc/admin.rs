@@ -1,4 +1,4 @@
-//! `Admin`: care of the lake, decisions and notes.
+//! `Admin`: care of the lake, decisions, notes and records.
 
 use std::sync::Arc;
 
@@ -22,11 +22,11 @@ impl AdminService {
         Self { shared }
     }
 
-    async fn apply(&self, command: Result<Command, ServiceError>) -> Result<(), Status> {
+    async fn apply(&self, commands: Result<Vec<Command>, ServiceError>) -> Result<(), Status> {
         let applied = async {
-            let command = command?;
+            let commands = commands?;
             self.shared.check_writable()?;
-            self.shared.lake.apply(vec![command]).await
+            self.shared.lake.apply(commands).await
         };
         applied.await.map_err(|error| self.shared.refuse(&error))
     }
@@ -98,7 +98,7 @@ impl Admin for AdminService {
         request: Request<v1::DecideRequest>,
     ) -> Result<Response<v1::DecideResponse>, Status> {
         let now = self.shared.lake.now_micros();
-        self.apply(translate::decide_from_proto(request.into_inner(), now)).await?;
+        self.apply(translate::decide_from_proto(request.into_inner(), now).map(|c| vec![c])).await?;
         Ok(Response::new(v1::DecideResponse {}))
     }
 
@@ -107,7 +107,7 @@ impl Admin for AdminService {
         request: Request<v1::AddNoteRequest>,
     ) -> Result<Response<v1::AddNoteResponse>, Status> {
         let now = self.shared.lake.now_micros();
-        self.apply(translate::add_note_from_proto(request.into_inner(), now)).await?;
+        self.apply(translate::add_note_from_proto(request.into_inner(), now).map(|c| vec![c])).await?;
         Ok(Response::new(v1::AddNoteResponse {}))
     }
 
@@ -122,6 +122,25 @@ impl Admin for AdminService {
         };
         changed.await.map_err(|error| self.shared.refuse(&error))?;
         Ok(Response::new(v1::ChangeViewsResponse {}))
+    }
+
+    async fn put_records(
+        &self,
+        request: Request<v1::PutRecordsRequest>,
+    ) -> Result<Response<v1::PutRecordsResponse>, Status> {
+        let now = self.shared.lake.now_micros();
+        let records = translate::put_records_from_proto(request.into_inner(), now);
+        let ids = records.iter().flatten().map(|record| record.id.to_string()).collect();
+        self.apply(records.map(|records| records.into_iter().map(Command::PutRecord).collect())).await?;
+        Ok(Response::new(v1::PutRecordsResponse { ids }))
+    }
+
+    async fn remove_record(
+        &self,
+        request: Request<v1::RemoveRecordRequest>,
+    ) -> Result<Response<v1::RemoveRecordResponse>, Status> {
+        self.apply(translate::remove_record_from_proto(request.into_inner()).map(|c| vec![c])).await?;
+        Ok(Response::new(v1::RemoveRecordResponse {}))
     }
 }
 

@@ -2,7 +2,8 @@
 
 use model::{
     Command, Decision, DecisionKind, ExperimentName, ExperimentUpdate, Key, MetricDirection, MetricName,
-    ModelError, NewRun, Note, ParamValue, ProjectName, RunId, RunStatus, RunUpdate, TagValue,
+    ModelError, NewRun, Note, ParamValue, ProjectName, RecordFields, RecordId, RecordKind, RecordUpdate,
+    RunId, RunStatus, RunUpdate, TagValue,
 };
 use proto::v1;
 
@@ -184,6 +185,73 @@ pub fn add_note_from_proto(call: v1::AddNoteRequest, now: i64) -> Result<Command
     }))
 }
 
+/// `now` is when they were written, if the call does not say.
+pub fn put_records_from_proto(
+    call: v1::PutRecordsRequest,
+    now: i64,
+) -> Result<Vec<RecordUpdate>, ServiceError> {
+    check_entities("records", call.records.len())?;
+    let records = call.records.into_iter().enumerate();
+    let records = records.map(|(index, record)| record_from_proto(&format!("records[{index}]"), record, now));
+    at_least_one("records", records.collect::<Result<_, _>>()?)
+}
+
+fn record_from_proto(path: &str, record: v1::Record, now: i64) -> Result<RecordUpdate, ServiceError> {
+    let v1::Record { table, project, id, experiment, run_id, author, values, time_micros } = record;
+    let at = |field: &str| format!("{path}.{field}");
+    let kind: RecordKind = table.parse().map_err(|error| ServiceError::at(at("table"), &error))?;
+    let mut fields = RecordFields::of(kind);
+    for (index, v1::RecordValue { column, value }) in values.into_iter().enumerate() {
+        let set = match value {
+            Some(text) => fields.set(&column, &text),
+            None => fields.clear(&column),
+        };
+        set.map_err(|error| ServiceError::at(at(&format!("values[{index}]")), &error))?;
+    }
+    let run = run_id.map(|text| run_id_at(&at("run_id"), &text)).transpose()?;
+    let id = if id.is_empty() { fields.id(run).unwrap_or_default() } else { id };
+    let update = RecordUpdate {
+        project: project_at(&project)?,
+        id: RecordId::new(id).map_err(|error| ServiceError::at(at("id"), &error))?,
+        experiment: experiment.map(|name| experiment_at(&at("experiment"), &name)).transpose()?,
+        run,
+        author,
+        fields,
+        time: time_micros.unwrap_or(now),
+    };
+    update.check().map_err(|error| ServiceError::at(path, &error))?;
+    Ok(update)
+}
+
+/// A row on the wire.
+pub fn proto_from_record(update: RecordUpdate) -> v1::Record {
+    let values = update.fields.iter();
+    let values = values.map(|(column, value)| v1::RecordValue {
+        column: column.to_owned(),
+        value: value.map(model::FieldValue::to_text),
+    });
+    v1::Record {
+        table: update.kind().name().to_owned(),
+        values: values.collect(),
+        project: update.project.as_str().to_owned(),
+        id: update.id.into(),
+        experiment: update.experiment.map(String::from),
+        run_id: update.run.map(|run| run.to_string()),
+        author: update.author,
+        time_micros: Some(update.time),
+    }
+}
+
+/// The row that is to go.
+pub fn remove_record_from_proto(call: v1::RemoveRecordRequest) -> Result<Command, ServiceError> {
+    let v1::RemoveRecordRequest { table, project, id } = call;
+    Ok(Command::RemoveRecord {
+        table: table.parse().map_err(|error| ServiceError::at("table", &error))?,
+        project: project_at(&project)?,
+        id: RecordId::new(id).map_err(|error| ServiceError::at("id", &error))?,
+    })
+}
+
 /// A call that carries one command.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Call {
@@ -203,6 +271,10 @@ pub enum Call {
     Decide(v1::DecideRequest),
     /// `Admin.AddNote`.
     AddNote(v1::AddNoteRequest),
+    /// `Admin.PutRecords`.
+    PutRecords(v1::PutRecordsRequest),
+    /// `Admin.RemoveRecord`.
+    RemoveRecord(v1::RemoveRecordRequest),
 }
 
 /// The call that carries a command, `None` for commands that are not for the wire (what was imported is known to the
@@ -280,6 +352,14 @@ pub fn call_from_command(command: Command) -> Option<Call> {
             text: note.text,
             author: note.author,
             time_micros: Some(note.time),
+        }),
+        Command::PutRecord(update) => {
+            Call::PutRecords(v1::PutRecordsRequest { records: vec![proto_from_record(update)] })
+        }
+        Command::RemoveRecord { table, project, id } => Call::RemoveRecord(v1::RemoveRecordRequest {
+            table: table.name().to_owned(),
+            project: text(&project),
+            id: id.into(),
         }),
         _ => return None,
     })
@@ -390,6 +470,10 @@ mod tests {
             Call::UpdateExperiment(call) => experiment_from_proto(call, NOW).map(|c| vec![c]),
             Call::Decide(call) => decide_from_proto(call, NOW).map(|c| vec![c]),
             Call::AddNote(call) => add_note_from_proto(call, NOW).map(|c| vec![c]),
+            Call::PutRecords(call) => {
+                put_records_from_proto(call, NOW).map(|c| c.into_iter().map(Command::PutRecord).collect())
+            }
+            Call::RemoveRecord(call) => remove_record_from_proto(call).map(|c| vec![c]),
         }
     }
 
@@ -511,14 +595,89 @@ mod tests {
         ]
     }
 
+    fn records() -> impl Strategy<Value = Command> {
+        let id = || text().prop_map(|text| RecordId::new(text).unwrap());
+        let some = || (prop::option::of(experiment()), prop::option::of(run()), prop::option::of(text()));
+        let number = any::<f64>().prop_filter("NaN is not equal to itself", |number| !number.is_nan());
+        prop_oneof![
+            (project(), id(), some(), text(), any::<i64>(), prop::option::of(number), any::<i64>()).prop_map(
+                |(project, id, (experiment, run, author), name, version, mean, time)| {
+                    let mut fields = RecordFields::of(RecordKind::Baselines);
+                    fields.set("name", &name).unwrap();
+                    fields.put("version", model::FieldValue::Integer(version)).unwrap();
+                    fields.put("established", model::FieldValue::Time(version)).unwrap();
+                    match mean {
+                        Some(mean) => fields.put("mean", model::FieldValue::Number(mean)).unwrap(),
+                        None => fields.clear("mean").unwrap(),
+                    }
+                    Command::PutRecord(RecordUpdate { project, id, experiment, run, author, fields, time })
+                }
+            ),
+            (project(), id(), prop::sample::select(RecordKind::ALL.to_vec()))
+                .prop_map(|(project, id, table)| Command::RemoveRecord { table, project, id }),
+        ]
+    }
+
     proptest! {
         #[test]
         fn commands_come_back_as_they_were(
-            command in prop_oneof![new_run(), run_update(), entities(), judgement()]
+            command in prop_oneof![new_run(), run_update(), entities(), judgement(), records()]
         ) {
             let call = call_from_command(command.clone()).unwrap();
             prop_assert_eq!(received(call).unwrap(), vec![command]);
         }
+    }
+
+    #[test]
+    fn rows_that_are_none_are_refused_with_their_place() {
+        let row = || v1::Record {
+            table: "baselines".to_owned(),
+            values: [("name", "main"), ("version", "3")]
+                .map(|(column, value)| v1::RecordValue { column: column.into(), value: Some(value.into()) })
+                .to_vec(),
+            ..v1::Record::default()
+        };
+        let put = |record: v1::Record| {
+            put_records_from_proto(v1::PutRecordsRequest { records: vec![row(), record] }, NOW)
+        };
+        let records = put(row()).unwrap();
+        assert_eq!((records[1].id.as_str(), records[1].project.as_str()), ("main@3", "default"));
+        assert_eq!(records[1].time, NOW);
+        let value = |column: &str, value: Option<&str>| v1::RecordValue {
+            column: column.to_owned(),
+            value: value.map(str::to_owned),
+        };
+        let changed = |change: &dyn Fn(&mut v1::Record)| {
+            let mut record = row();
+            change(&mut record);
+            record
+        };
+        for (record, reason, field) in [
+            (changed(&|r| r.table = "runs".into()), "word.unknown", "records[1].table"),
+            (changed(&|r| r.values[1] = value("version", Some("x"))), "record.value", "records[1].values[1]"),
+            (changed(&|r| r.values[0] = value("nme", Some("x"))), "record.column", "records[1].values[0]"),
+            (changed(&|r| r.values[0] = value("name", None)), "record.needs", "records[1].values[0]"),
+            (changed(&|r| r.run_id = Some("x".into())), "run_id.malformed", "records[1].run_id"),
+            (changed(&|r| r.project = "../x".into()), "name.character", "project"),
+            (changed(&|r| r.id = "a\u{0}".into()), "name.character", "records[1].id"),
+            (changed(&|r| r.author = Some("x".repeat(9_000))), "name.too_long", "records[1]"),
+            (
+                changed(&|r| {
+                    r.table = "gates".into();
+                    r.values = vec![value("verdict", Some("pass"))];
+                }),
+                "name.empty",
+                "records[1].id",
+            ),
+        ] {
+            let ServiceError::Invalid { reason: found, field: at, .. } = put(record).unwrap_err() else {
+                panic!("{reason}");
+            };
+            assert_eq!((found, at.as_deref()), (reason, Some(field)));
+        }
+        let many = v1::PutRecordsRequest { records: vec![row(); 1_001] };
+        assert!(put_records_from_proto(many, NOW).is_err());
+        assert!(put_records_from_proto(v1::PutRecordsRequest::default(), NOW).is_err());
     }
 
     const RUN: &str = "01890a5d96e07f2c8b1a6e0f5d3c2b1a";

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use model::{
     Command, Decision, DecisionKind, ExperimentName, ImportRecord, Key, NewRun, ParamValue, ProjectName,
-    RunId, TagValue, WriterSequence,
+    RecordFields, RecordId, RecordKind, RecordUpdate, RunId, TagValue, WriterSequence,
 };
 use proto::v1;
 use proto::v1::ingest_client::IngestClient;
@@ -22,6 +22,28 @@ fn new_run() -> Command {
     let run =
         NewRun::named(RunId::from_u128(7), ProjectName::new("vision").unwrap(), experiment, "first", NOW);
     Command::CreateRun(run)
+}
+
+fn baseline(version: usize) -> RecordUpdate {
+    let mut fields = RecordFields::of(RecordKind::Baselines);
+    fields.set("name", "main").unwrap();
+    fields.set("version", &version.to_string()).unwrap();
+    fields.set("description", &"d".repeat(9_000)).unwrap();
+    let id = RecordId::new(fields.id(None).unwrap()).unwrap();
+    RecordUpdate::new(ProjectName::default(), id, fields, NOW - 5)
+}
+
+/// More of them than one call takes, by number and by bytes.
+#[tokio::test]
+async fn many_records_reach_the_lake_in_their_order() {
+    let running = Running::start(ServerConfig::default()).await;
+    let client = running.client().await;
+    let records: Vec<RecordUpdate> = (0..1_200).map(baseline).collect();
+    client.put_records(records.clone()).await.unwrap();
+    let commands: Vec<Command> = records.into_iter().map(Command::PutRecord).collect();
+    assert!(*running.lake.commands.lock().unwrap() == commands);
+    client.put_records(Vec::new()).await.unwrap();
+    assert_eq!(running.lake.commands.lock().unwrap().len(), 1_200);
 }
 
 #[tokio::test]
@@ -42,6 +64,12 @@ async fn commands_reach_the_lake_as_they_were_given() {
             author: Some("ada".into()),
             time: NOW - 5,
         }),
+        Command::PutRecord(baseline(1)),
+        Command::RemoveRecord {
+            table: RecordKind::Baselines,
+            project: ProjectName::default(),
+            id: RecordId::new("main@1").unwrap(),
+        },
     ];
     // In a task, since a caller's future has to be one that can move.
     let sent = commands.clone();

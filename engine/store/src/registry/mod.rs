@@ -1,4 +1,4 @@
-//! The registry: everything mutable (runs, params, tags, experiments, decisions, notes, imports) as a pure function of
+//! The registry: everything mutable (runs, params, tags, experiments, decisions, notes, imports, records) as a pure function of
 //! the commands in the log.
 //!
 //! Invariants
@@ -9,6 +9,8 @@
 
 mod config_hash;
 mod key_columns;
+mod record_table;
+mod records;
 mod run_columns;
 mod run_row;
 mod run_table;
@@ -21,14 +23,15 @@ use std::sync::Arc;
 use imbl::{OrdMap, Vector};
 use model::schema::Table;
 use model::{
-    Command, Decision, Experiment, ExperimentName, ExperimentUpdate, ImportRecord, Key, NewRun, Note,
-    ParamValue, ProjectName, Run, RunId, RunUpdate, View, ViewName, limits,
+    Command, Decision, Experiment, ExperimentName, ExperimentUpdate, ImportRecord, Key, ModelError, NewRun,
+    Note, ParamValue, ProjectName, RecordId, RecordKind, Run, RunId, RunUpdate, View, ViewName, limits,
 };
 use thiserror::Error;
 
 pub use config_hash::ConfigHash;
 pub(crate) use key_columns::KeyColumnsBuilder;
 pub use key_columns::{KeyColumn, KeyColumns, Place, ValueKinds, boolean};
+pub use record_table::RecordTable;
 pub use run_columns::{RunColumns, RunField};
 pub(crate) use run_columns::{RunColumnsBuilder, run_ids};
 pub use run_row::RunRow;
@@ -89,6 +92,29 @@ pub enum RegistryError {
         /// The project.
         project: ProjectName,
     },
+    /// A record is not valid, or would not be.
+    #[error(transparent)]
+    Record(#[from] ModelError),
+    /// There is no record of this id.
+    #[error("there is no {id:?} in {table} of project {project:?}")]
+    RecordUnknown {
+        /// Its table.
+        table: RecordKind,
+        /// The project.
+        project: ProjectName,
+        /// The id.
+        id: RecordId,
+    },
+    /// A record names a run of another project or experiment.
+    #[error("run {run} is in {project}/{experiment}: a row about it belongs there")]
+    RecordElsewhere {
+        /// The run.
+        run: RunId,
+        /// Its project.
+        project: ProjectName,
+        /// Its experiment.
+        experiment: ExperimentName,
+    },
     /// A run with this id is there, in another project or experiment.
     #[error("run {run} is in {project}/{experiment} already and cannot be made anew elsewhere")]
     RunElsewhere {
@@ -118,6 +144,8 @@ pub enum Changed {
     Notes,
     /// The imports.
     Imports,
+    /// A chunk of records.
+    Record(RecordKind, u32),
     /// A run that is gone, with everything that belonged to it.
     Deleted(RunOrdinal),
 }
@@ -133,8 +161,9 @@ pub struct Registry {
     imports: OrdMap<(String, String), Arc<ImportRecord>>,
     retention: OrdMap<ProjectName, u32>,
     views: OrdMap<ViewName, Arc<View>>,
+    records: OrdMap<RecordKind, RecordTable>,
     deletions: u64,
-    /// Of everything but runs.
+    /// Of everything but runs and records.
     bytes: usize,
 }
 
@@ -158,6 +187,7 @@ pub(crate) fn bytes_of_command(command: &Command) -> usize {
         Command::AddNote(note) => ROW_BYTES + note.text.len(),
         Command::Decide(decision) => ROW_BYTES + decision.reason.as_str().len(),
         Command::SaveView(view) => ROW_BYTES + view.sql.len(),
+        Command::PutRecord(update) => ROW_BYTES + update.bytes(),
         Command::CreateRun(_) | Command::UpdateExperiment(_) | Command::RecordImport(_) => ROW_BYTES,
         // These change what is there, or make it less.
         _ => 0,
@@ -212,7 +242,8 @@ impl Registry {
     /// Bytes that everything here takes in memory.
     pub(crate) fn bytes(&self) -> usize {
         let rows = self.experiments.len() + self.decisions.len() + self.notes.len() + self.imports.len();
-        self.bytes + rows * ROW_BYTES + self.runs.bytes() + self.ordinals.len() * ID_BYTES
+        let runs = self.runs.bytes() + self.ordinals.len() * ID_BYTES;
+        self.bytes + rows * ROW_BYTES + runs + self.bytes_of_records()
     }
 
     /// All runs by ordinal.
@@ -406,6 +437,8 @@ impl Registry {
                 changed(Changed::Experiments);
                 Ok(())
             }
+            Command::PutRecord(update) => self.put_record(update, true, changed),
+            Command::RemoveRecord { table, project, id } => self.remove_record(*table, project, id, changed),
             // `Command` may gain variants; one that this version does not know cannot have passed the decoder.
             _ => Ok(()),
         }
@@ -492,6 +525,9 @@ impl Registry {
             Command::CreateRun(new) if is_new(Table::Runs) => {
                 return self.create_run(new, seq, is_new(Table::Experiments), changed);
             }
+            Command::PutRecord(update) if is_new(table_of(command)) => {
+                return self.put_record(update, false, changed);
+            }
             command if is_new(table_of(command)) => {
                 // The runs table may be ahead and have let the run go, or have a new one of the same id.
                 let is_gone = command.adds_to().is_some_and(|run| !self.holds(run, seq));
@@ -545,6 +581,11 @@ impl Registry {
             self.notes.retain(|note| !deletion.takes(&note.project, note.run));
             changed(Changed::Notes);
         }
+        for kind in RecordKind::ALL {
+            if has(Table::Records(kind)) {
+                self.remove_records(kind, |project, run| deletion.takes_text(project, run), changed);
+            }
+        }
         if has(Table::Imports) {
             // They do not say which runs came from them, and a file whose run is gone must be read again.
             self.imports.clear();
@@ -571,7 +612,8 @@ impl Registry {
 
     fn known_project(&self, project: &ProjectName) -> Result<(), RegistryError> {
         let known = self.experiments().any(|experiment| experiment.project == *project)
-            || self.runs().iter().any(|run| run.project() == project);
+            || self.runs().iter().any(|run| run.project() == project)
+            || self.projects_of_records().any(|of| of == project);
         if known { Ok(()) } else { Err(RegistryError::ProjectUnknown { project: project.clone() }) }
     }
 
@@ -758,6 +800,13 @@ impl<'a> Deletion<'a> {
         match self {
             Self::Runs(runs) => run.is_some_and(|run| runs.contains(&run)),
             Self::Project(deleted) => project == *deleted,
+        }
+    }
+
+    fn takes_text(&self, project: &str, run: Option<&str>) -> bool {
+        match self {
+            Self::Runs(runs) => run.and_then(|run| run.parse().ok()).is_some_and(|run| runs.contains(&run)),
+            Self::Project(deleted) => deleted.as_str() == project,
         }
     }
 }

@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use crate::registry::{ConfigHash, KeyColumnsBuilder, Place, Registry};
 use crate::series_index::SeriesIndex;
-use crate::tables::Extra;
+use crate::tables::{Extra, records};
 
 /// A row of a checkpoint does not hold what it must.
 #[derive(Debug, Error)]
@@ -42,6 +42,12 @@ pub enum RowError {
         row: usize,
         /// What is wrong.
         source: ModelError,
+    },
+    /// A row is there twice.
+    #[error("row {row} has the project and id of another row of the table")]
+    Twice {
+        /// The row from 0.
+        row: usize,
     },
     /// A row belongs to a run that is not there.
     #[error("row {row} belongs to run {run}, which the runs table does not hold")]
@@ -94,6 +100,11 @@ pub(crate) fn decode_into(
         Table::Decisions => decisions(batch, registry),
         Table::Notes => notes(batch, registry),
         Table::Imports => imports(batch, registry),
+        Table::Records(kind) => {
+            records::check(batch)?;
+            let twice = |row| RowError::Twice { row };
+            registry.restore_records(kind, checkpoint.chunk, batch.clone()).map_err(twice)
+        }
         Table::Series => return series_rows(checkpoint, registry, series, orphans),
         Table::Points => Ok(()),
     }?;

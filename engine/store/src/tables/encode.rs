@@ -244,19 +244,19 @@ fn views<'a>(texts: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {
     }
 }
 
-fn batch(table: Table, columns: Vec<ArrayRef>) -> Result<RecordBatch, ArrowError> {
+pub(super) fn batch(table: Table, columns: Vec<ArrayRef>) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_new(table.schema(), columns)
 }
 
-fn text<S: AsRef<str>>(values: impl Iterator<Item = S>) -> ArrayRef {
+pub(super) fn text<S: AsRef<str>>(values: impl Iterator<Item = S>) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(values))
 }
 
-fn optional_text<S: AsRef<str>>(values: impl Iterator<Item = Option<S>>) -> ArrayRef {
+pub(super) fn optional_text<S: AsRef<str>>(values: impl Iterator<Item = Option<S>>) -> ArrayRef {
     Arc::new(values.collect::<StringArray>())
 }
 
-fn integer(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
+pub(super) fn integer(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
     Arc::new(values.collect::<Int64Array>())
 }
 
@@ -264,10 +264,10 @@ fn small_integer(values: impl Iterator<Item = Option<i32>>) -> ArrayRef {
     Arc::new(values.collect::<Int32Array>())
 }
 
-fn number(values: impl Iterator<Item = Option<f64>>) -> ArrayRef {
+pub(super) fn number(values: impl Iterator<Item = Option<f64>>) -> ArrayRef {
     Arc::new(values.collect::<Float64Array>())
 }
 
-fn time(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
+pub(super) fn time(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
     Arc::new(values.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
 }

@@ -4,6 +4,7 @@
 mod decode;
 mod encode;
 mod extra;
+pub(crate) mod records;
 
 pub(crate) use decode::{Checkpoint, RowError, decode_into};
 pub use encode::{decisions, experiments, imports, notes, params, runs, series, series_column, tags};

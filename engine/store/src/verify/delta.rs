@@ -94,6 +94,17 @@ pub(super) async fn check_log(
     let audit = catalog.audit_log(table).await?;
     let mut state = TableState { table: Some(table), ..TableState::default() };
     if audit.commits == 0 && audit.faults.is_empty() {
+        if matches!(table, Table::Records(_)) {
+            // If it ever held anything, the log says so, and reading the lake as a whole tells.
+            let what =
+                "the table does not exist: the lake was last written by a version that did not know it";
+            report.notes.push(
+                Finding::new("table.new", place(table, "_delta_log"), what)
+                    .table(table)
+                    .advice("the next writer makes it"),
+            );
+            return Ok(state);
+        }
         report.add(
             Finding::new("table.missing", place(table, "_delta_log"), "the table does not exist")
                 .table(table),

@@ -14,6 +14,7 @@ mod much_log;
 mod object;
 mod quarantine;
 mod random;
+mod records;
 mod recovery;
 mod salvage;
 mod sample;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use model::{
     Command, Context, ImportRecord, Key, Note, ParamValue, Point, PointBatch, PointColumns, ProjectName,
-    SeriesKey, SeriesPoints, TagValue, WriterSequence,
+    RecordFields, RecordId, RecordKind, RecordUpdate, SeriesKey, SeriesPoints, TagValue, WriterSequence,
 };
 use store::{Snapshot, Store, StoreConfig};
 
@@ -56,6 +56,18 @@ fn describe(run: u128) -> Vec<Command> {
     ]
 }
 
+fn baseline(version: i64) -> Command {
+    let mut fields = RecordFields::of(RecordKind::Baselines);
+    for (column, value) in
+        [("name", "main"), ("version", &version.to_string()), ("mean", "-0.0"), ("runs", "[\"é\"]")]
+    {
+        fields.set(column, value).unwrap();
+    }
+    let id = RecordId::new(fields.id(None).unwrap()).unwrap();
+    let update = RecordUpdate::new(ProjectName::new("vision").unwrap(), id, fields, version);
+    Command::PutRecord(RecordUpdate { run: Some(run_id(1)), author: Some("ada".to_owned()), ..update })
+}
+
 /// Two flushes and a tail that is only in the log; closed.
 pub(crate) async fn build(root: &Path) {
     let store = Store::open(sample_config(root)).await.unwrap();
@@ -90,6 +102,7 @@ pub(crate) async fn build(root: &Path) {
     }
     store.flush().await.unwrap();
     store.apply(describe(3), writer(4)).await.unwrap();
+    store.apply(vec![baseline(1), baseline(2)], None).await.unwrap();
     store.append(odd_points(3, 0, 30), writer(5)).await.unwrap();
     store.append(odd_points(1, 35, 10), writer(6)).await.unwrap();
     store.flush().await.unwrap();
@@ -131,6 +144,11 @@ pub(crate) async fn content(snapshot: &Snapshot) -> Result<String, store::StoreE
         writeln!(text, "{note:?}").unwrap();
     }
     for record in registry.imports() {
+        writeln!(text, "{record:?}").unwrap();
+    }
+    for record in
+        RecordKind::ALL.into_iter().filter_map(|kind| registry.records(kind)).flat_map(|of| of.iter())
+    {
         writeln!(text, "{record:?}").unwrap();
     }
     let mut keys: Vec<SeriesKey> = snapshot.series().entries().iter().map(|entry| entry.key()).collect();

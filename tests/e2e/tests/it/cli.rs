@@ -38,6 +38,7 @@ fn the_help_of_each_command() {
         "gate",
         "decide",
         "note",
+        "record",
         "flush",
         "compact",
         "vacuum",
@@ -230,6 +231,71 @@ fn runs_show_decide_and_note() {
     check();
 }
 
+/// Rows of the tables of records, in a lake and through a server.
+#[test]
+fn records_are_written_and_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = small_lake(folder.path());
+    let run_of_b = sql_texts(&lake, "SELECT run_id FROM runs WHERE name = 'b'")[0][0].clone();
+    let check = |words: &[&str], code: i32, told: &str| {
+        let done = run(&lake, words).expect(code);
+        assert!(format!("{}{}", done.stdout, done.stderr).contains(told), "{words:?}: {done:?}");
+    };
+    let main = ["record", "put", "baselines", "--set", "name=main", "--set", "version=1"];
+    check(&[&main[..], &["--run", &run_of_b, "--set", "mean=NaN"]].concat(), 0, "main@1");
+    check(&["record", "put", "baselines", "--id", "main@1", "--set", "owner=a=b"], 0, "main@1");
+    check(&["record", "put", "gates", "--set", "verdict=pass"], 0, "gates: ");
+    let shown = "SELECT id, experiment, run_id, owner, mean, author FROM baselines";
+    assert_eq!(sql_texts(&lake, shown), [["main@1", "trial", &run_of_b, "a=b", "NaN", "tester"]]);
+    // Rows of a file, one after the other and in an array; their own place goes first.
+    let file = folder.path().join("trials.json");
+    let rows = r#"{"sweep": "s", "number": 0, "value": 0.1, "params": {"lr": [1, "x"]}}
+        [{"sweep": "s", "number": 1, "value": null}, {"id": "own", "project": "else", "sweep": "s", "number": 9007199254740993}]"#;
+    std::fs::write(&file, rows).unwrap();
+    let file = file.to_str().unwrap();
+    check(&["record", "put", "trials", "--json", file], 0, "trials: 3 rows");
+    let shown = "SELECT project, id, number, params FROM trials ORDER BY id";
+    let trials = sql(&lake, shown);
+    assert_eq!(trials[0]["project"], "else");
+    assert_eq!(trials[0]["number"].as_i64(), Some(9_007_199_254_740_993));
+    assert_eq!((&trials[1]["id"], &trials[1]["params"]), (&"s@0".into(), &r#"{"lr":[1,"x"]}"#.into()));
+    for (words, told) in [
+        (&["record", "put", "baseline", "--set", "name=x"][..], "baselines"),
+        (&["record", "put", "baselines", "--set", "nme=x"], "max_age_days"),
+        (&["record", "put", "baselines", "--set", "name"], "--set name=VALUE"),
+        (&["record", "put", "baselines", "--set", "name=x", "--set", "version=one"], "whole number"),
+        (&["record", "put", "baselines", "--set", "name=x"], "version"),
+        (&["record", "put", "baselines", "--id", "main@1", "--set", "name=other"], "\"main\""),
+        (&["record", "put", "baselines", "--id", "main@1", "--clear", "version"], "version"),
+        (&["record", "remove", "baselines", "main@7"], "main@7"),
+        (&["record", "put", "trials", "--json", "/nothing/there"], "/nothing/there"),
+    ] {
+        let code = if told == "/nothing/there" { 4 } else { 2 };
+        check(words, code, told);
+    }
+    let bad = folder.path().join("bad.json");
+    std::fs::write(&bad, r#"{"sweep": "t", "number": 0} {"sweep": "t", "number": "x"}"#).unwrap();
+    check(&["record", "put", "trials", "--json", bad.to_str().unwrap()], 2, "row 2");
+    std::fs::write(&bad, "7").unwrap();
+    check(&["record", "put", "trials", "--json", bad.to_str().unwrap()], 2, "no JSON object");
+    std::fs::write(&bad, "[]").unwrap();
+    check(&["record", "put", "trials", "--json", bad.to_str().unwrap()], 2, "no row");
+    assert_eq!(sql_texts(&lake, "SELECT count(*) FROM trials"), [["3"]]);
+
+    let server = Server::start(&lake);
+    let through = |words: &[&str], code: i32, told: &str| {
+        let done = done(command().args(["--url", &server.url()]).args(words)).expect(code);
+        assert!(format!("{}{}", done.stdout, done.stderr).contains(told), "{words:?}: {done:?}");
+    };
+    through(&["record", "put", "baselines", "--set", "name=main", "--set", "version=2"], 0, "main@2");
+    through(&["record", "put", "trials", "--json", file], 0, "trials: 3 rows");
+    through(&["record", "put", "baselines", "--set", "name=main"], 2, "version");
+    through(&["record", "remove", "baselines", "main@1"], 0, "removed main@1");
+    through(&["record", "remove", "baselines", "main@1"], 2, "main@1");
+    through(&["sql", "SELECT id FROM baselines", "--format", "csv"], 0, "main@2");
+    assert_eq!(sql_texts(&lake, "SELECT count(*) FROM trials"), [["3"]]);
+}
+
 #[test]
 fn beside_a_server_commands_read_and_a_second_writer_is_told_who_writes() {
     let folder = tempfile::tempdir().unwrap();
@@ -237,7 +303,8 @@ fn beside_a_server_commands_read_and_a_second_writer_is_told_who_writes() {
     let server = Server::start(&lake);
     let table = folder.path().join("more.csv");
     std::fs::write(&table, "run,step,loss\nc,1,0.125\n").unwrap();
-    let writers: [&[&str]; 5] = [
+    let writers: [&[&str]; 6] = [
+        &["record", "put", "sweeps", "--set", "name=s"],
         &["import", table.to_str().unwrap()],
         &["flush"],
         &["note", "--experiment", "trial", "x"],

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{
-    Command, ExperimentName, Key, NewRun, ParamValue, Point, ProjectName, RunId, RunStatus, RunUpdate,
-    TagValue, View, ViewName, WriterSequence,
+    Command, ExperimentName, Key, NewRun, ParamValue, Point, ProjectName, RecordFields, RecordId, RecordKind,
+    RecordUpdate, RunId, RunStatus, RunUpdate, TagValue, View, ViewName, WriterSequence,
 };
 
 use super::Model;
@@ -87,7 +87,7 @@ impl Model {
             for _ in 0..random.below(3) {
                 let run = RunId::from_u128(*random.pick(&runs));
                 let key = Key::new(format!("key{}", random.below(4))).unwrap();
-                commands.push(match random.below(7) {
+                commands.push(match random.below(9) {
                     0 => Command::SetParams {
                         run,
                         params: vec![(
@@ -110,6 +110,7 @@ impl Model {
                         ..RunUpdate::of(run)
                     }),
                     5 => self.change_of_views(number, commands.is_empty(), random),
+                    6 | 7 => self.change_of_records(number, run, commands.is_empty(), random),
                     _ => Command::UpdateRun(RunUpdate {
                         name: Some(format!("named by {number}")),
                         status: Some(*random.pick(&[RunStatus::Running, RunStatus::Failed])),
@@ -130,6 +131,25 @@ impl Model {
             true => Command::DropView { name },
             false => Command::SaveView(View { name, sql: format!("SELECT {number}"), author: None, time: 5 }),
         }
+    }
+
+    /// Makes or changes a record of a run or of its project, or removes one that was there before this request.
+    fn change_of_records(&self, number: u64, run: RunId, is_first: bool, random: &mut Random) -> Command {
+        let known: Vec<_> = self.registry.records.keys().collect();
+        if is_first && !known.is_empty() && random.chance(3) {
+            let (table, project, id) = Clone::clone(*random.pick(&known));
+            let (project, id) = (ProjectName::new(project).unwrap(), RecordId::new(id).unwrap());
+            return Command::RemoveRecord { table, project, id };
+        }
+        let project = ProjectName::new(self.registry.runs[&run.as_u128()].project.clone()).unwrap();
+        let name = format!("record {}", random.below(4));
+        let kind = *random.pick(&[RecordKind::Artifacts, RecordKind::Directions]);
+        let mut fields = RecordFields::of(kind);
+        fields.set("name", &name).unwrap();
+        fields.set("description", &number.to_string()).unwrap();
+        let mut update = RecordUpdate::new(project, RecordId::new(name).unwrap(), fields, 5);
+        update.run = (kind == RecordKind::Artifacts).then_some(run);
+        Command::PutRecord(update)
     }
 
     /// Deletes a run or two, or all runs of the project that comes and goes.

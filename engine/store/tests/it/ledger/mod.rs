@@ -110,8 +110,11 @@ impl Model {
 
     /// Whether everything is there that a request names.
     pub(crate) fn fits(&self, request: &Request) -> bool {
-        let View { runs, experiments, .. } = &self.registry;
-        let is_project = |project: &ProjectName| experiments.iter().any(|(of, _)| of == project.as_str());
+        let View { runs, experiments, records, .. } = &self.registry;
+        let is_project = |project: &ProjectName| {
+            experiments.iter().any(|(of, _)| of == project.as_str())
+                || records.keys().any(|(_, of, _)| of == project.as_str())
+        };
         let commands = match &request.body {
             Body::Points(series) => return series.iter().all(|(run, _, _)| runs.contains_key(run)),
             Body::Commands(commands) => commands,
@@ -132,6 +135,13 @@ impl Model {
                 | Command::SetTags { run, .. }
                 | Command::DeleteTags { run, .. } => is_run(run),
                 Command::DeleteRuns { runs } => runs.iter().all(is_run),
+                Command::PutRecord(update) => update.run.is_none_or(|run| {
+                    let found = runs.get(&run.as_u128());
+                    found.is_some_and(|run| run.project == update.project.as_str())
+                }),
+                Command::RemoveRecord { table, project, id } => {
+                    records.contains_key(&(*table, project.to_string(), id.to_string()))
+                }
                 Command::DeleteProject { project } | Command::SetRetention { project, .. } => {
                     is_project(project)
                 }

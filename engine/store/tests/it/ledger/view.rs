@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{Command, Key, RunId, SeriesKey};
+use model::{Command, Key, RecordKind, RunId, SeriesKey};
 use store::Snapshot;
 
 use super::request::{Body, Request, request_of};
@@ -31,6 +31,8 @@ pub(crate) struct View {
     pub(super) retention: BTreeMap<String, u32>,
     /// Queries by name.
     pub(super) views: BTreeMap<String, String>,
+    /// Run and description by kind, project and id.
+    pub(super) records: BTreeMap<(RecordKind, String, String), (Option<u128>, String)>,
     notes: Vec<String>,
     pub(super) series: BTreeMap<(u128, String), Vec<PointBits>>,
 }
@@ -63,6 +65,16 @@ impl View {
                 .map(|(project, days)| (project.as_str().to_owned(), days))
                 .collect(),
             views: registry.views().map(|kept| (kept.name.as_str().to_owned(), kept.sql.clone())).collect(),
+            records: RecordKind::ALL
+                .into_iter()
+                .filter_map(|kind| registry.records(kind))
+                .flat_map(|records| records.iter())
+                .map(|record| {
+                    let text = record.text("description").unwrap().to_owned();
+                    let key = (record.kind, record.project.to_string(), record.id.to_string());
+                    (key, (record.run.map(RunId::as_u128), text))
+                })
+                .collect(),
             notes: registry.notes().iter().map(|note| note.text.clone()).collect(),
             series: BTreeMap::new(),
         };
@@ -115,6 +127,7 @@ impl View {
     fn delete(&mut self, is_gone: impl Fn(u128, &RunView) -> bool) {
         self.runs.retain(|id, run| !is_gone(*id, run));
         self.series.retain(|(run, _), _| self.runs.contains_key(run));
+        self.records.retain(|_, (run, _)| run.is_none_or(|run| self.runs.contains_key(&run)));
     }
 
     fn command(&mut self, command: &Command) {
@@ -162,6 +175,7 @@ impl View {
                 view.delete(|_, run| run.project == project.as_str());
                 view.experiments.retain(|(of, _)| of != project.as_str());
                 view.retention.remove(project.as_str());
+                view.records.retain(|(_, of, _), _| of != project.as_str());
             }
             Command::SetRetention { project, days: Some(days) } => {
                 view.retention.insert(project.as_str().to_owned(), *days);
@@ -171,6 +185,14 @@ impl View {
                 view.views.insert(kept.name.as_str().to_owned(), kept.sql.clone());
             }
             Command::DropView { name } => drop(view.views.remove(name.as_str())),
+            Command::PutRecord(update) => {
+                let key = (update.kind(), update.project.to_string(), update.id.to_string());
+                let text = update.fields.get("description").unwrap().to_text();
+                view.records.insert(key, (update.run.map(RunId::as_u128), text));
+            }
+            Command::RemoveRecord { table, project, id } => {
+                view.records.remove(&(*table, project.to_string(), id.to_string()));
+            }
             Command::AddNote(note) => view.notes.push(note.text.clone()),
             other => panic!("the model does not know {other:?}"),
         }

@@ -333,7 +333,7 @@ impl Life {
             match answer {
                 Ok(answer) => self.model.acknowledged(arrival, request, answer.duplicate),
                 Err(_) if self.is_lost() => self.model.unanswered(arrival, request),
-                Err(error) if error.code().ends_with(".unknown") || error.code() == "run.elsewhere" => {
+                Err(error) if error.code().ends_with(".unknown") || error.code().ends_with(".elsewhere") => {
                     assert!(!self.model.fits(request), "{}: {error}", self.context);
                     self.model.turned_away(request);
                 }

@@ -57,6 +57,11 @@ pub(crate) fn text(value: &JsonValue<'_>, depth: usize) -> Option<String> {
     }
 }
 
+/// As [`text`], where a null says something too: a param that was set to nothing.
+pub(crate) fn text_or_null(value: &JsonValue<'_>, depth: usize) -> String {
+    text(value, depth).unwrap_or_else(|| "null".to_owned())
+}
+
 fn write(value: &JsonValue<'_>, out: &mut String, depth: usize) {
     use std::fmt::Write;
     // Writing to a String cannot fail.
@@ -92,7 +97,7 @@ fn write(value: &JsonValue<'_>, out: &mut String, depth: usize) {
     };
 }
 
-/// Calls `leaf` for every value of an object that is no object itself, with its keys joined by dots.
+/// Calls `leaf` for every value of an object that is no object itself, or an empty one, with its keys joined by dots.
 ///
 /// # Errors
 /// The key that is nested deeper than `depth`.
@@ -109,7 +114,8 @@ pub(crate) fn flatten<'v, 'j>(
         let length = path.len();
         path.push_str(key);
         match value {
-            JsonValue::Object(inner) => {
+            // An empty object is a value: nothing below it would tell that it is there.
+            JsonValue::Object(inner) if !inner.is_empty() => {
                 path.push('.');
                 flatten(inner, depth.saturating_sub(1), path, leaf)?;
             }

@@ -16,7 +16,7 @@ use crate::files;
 use crate::limits::Limits;
 use crate::report::Reporter;
 use crate::sink::Place;
-use crate::source::{Unit, unpacked_beginning};
+use crate::source::Unit;
 
 /// How a file is delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +53,7 @@ const SAMPLE_BYTES: usize = 1 << 20;
 const SAMPLE_ROWS: usize = 1_000;
 
 pub(crate) fn plan(path: &Path, mapping: Option<&Mapping>, limits: &Limits) -> Result<TablePlan> {
-    let beginning = unpacked_beginning(path, limits, SAMPLE_BYTES)?;
+    let beginning = files::unpacked_beginning(path, limits, SAMPLE_BYTES)?;
     let whole = beginning.len() < SAMPLE_BYTES;
     let (encoding, mark) = text::encoding_of(&beginning)
         .map_err(|reason| ImportError::unreadable(path, "delimited text", reason))?;

@@ -192,7 +192,7 @@ fn flat_texts(
     out: &mut Vec<(String, String)>,
 ) -> std::result::Result<(), String> {
     json::flatten(object, depth, &mut String::new(), &mut |key, value| {
-        out.extend(json::text(value, depth).map(|text| (key.to_owned(), text)));
+        out.push((key.to_owned(), json::text_or_null(value, depth)));
     })
 }
 
@@ -209,7 +209,7 @@ pub(crate) fn companion_params(table: &Path, reporter: &mut Reporter<'_>) -> Res
             |content| {
                 if name.ends_with(".yaml") {
                     let text = std::str::from_utf8(&content).map_err(|_| "it is not UTF-8".to_owned())?;
-                    params.extend(yaml::flat_mapping(text, reporter.limits.depth)?);
+                    params.extend(yaml::flat_params(text, reporter.limits.depth)?);
                     return Ok(());
                 }
                 match json::parse(&content)? {

@@ -178,7 +178,9 @@ impl Finder<'_> {
                     source.bytes = source.bytes.saturating_add(bytes);
                     source.units.push(unit);
                 }
-                None => sources.push(DetectedSource { kind: unit.kind, path: store, units: vec![unit], bytes }),
+                None => {
+                    sources.push(DetectedSource { kind: unit.kind, path: store, units: vec![unit], bytes })
+                }
             }
         }
         sources.sort_by(|a, b| (a.kind, &a.path).cmp(&(b.kind, &b.path)));
@@ -198,7 +200,8 @@ fn reason_to_leave(file: &Candidate<'_>) -> String {
         };
     }
     if file.name.ends_with(".json") {
-        return "JSON without runs or a history; give the file itself as the path to read its rows".to_owned();
+        return "JSON without runs or a history; give the file itself as the path to read its rows"
+            .to_owned();
     }
     if ["-wal", "-shm", "-journal"].iter().any(|ending| file.name.ends_with(ending)) {
         return "a side file of a SQLite database, read with it where it holds something".to_owned();

@@ -126,6 +126,36 @@ pub(crate) fn flatten<'v, 'j>(
     Ok(())
 }
 
+/// Calls `leaf` for everything in a value, with the keys to it joined by `joint`: with the number where it is one, with
+/// `None` where it is not. Images, tables and other media of W&B and Trackio are objects that name their `_type`: none.
+///
+/// # Errors
+/// The path that is nested deeper than `depth`.
+pub(crate) fn sort_numbers(
+    value: &JsonValue<'_>,
+    path: &mut String,
+    joint: char,
+    depth: usize,
+    leaf: &mut dyn FnMut(&str, Option<f64>),
+) -> Result<(), String> {
+    match value {
+        JsonValue::Object(object) if !object.is_empty() && get(object, "_type").is_none() => {
+            let Some(depth) = depth.checked_sub(1) else { return Err(path.clone()) };
+            for (key, value) in object.iter() {
+                let length = path.len();
+                if length > 0 {
+                    path.push(joint);
+                }
+                path.push_str(key);
+                sort_numbers(value, path, joint, depth, leaf)?;
+                path.truncate(length);
+            }
+        }
+        value => leaf(path, number(value)),
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

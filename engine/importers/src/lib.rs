@@ -11,7 +11,9 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 mod columnar;
+mod configuration;
 mod detect;
+mod dvclive;
 mod error;
 mod files;
 mod huggingface;
@@ -20,11 +22,14 @@ mod json;
 mod lightning;
 pub mod limits;
 pub mod mlflow;
+mod mlperf;
 mod neptune;
 pub mod number;
 pub mod optuna;
 mod plan;
+mod ray;
 mod report;
+mod sacred;
 mod series;
 mod sink;
 mod source;
@@ -32,6 +37,7 @@ mod sqlite;
 pub mod table;
 pub mod tensorboard;
 pub mod time;
+mod trackio;
 pub mod wandb;
 mod yaml;
 

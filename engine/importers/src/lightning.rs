@@ -19,9 +19,10 @@ impl Source for Lightning {
 
     fn claim(&self, file: &Candidate<'_>, _: &Search<'_>) -> Claim {
         let folder = file.path.parent().and_then(|folder| folder.file_name()).unwrap_or_default();
-        let is_version = folder.to_string_lossy().strip_prefix("version_").is_some_and(|number| {
-            !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
-        });
+        let is_version = folder
+            .to_string_lossy()
+            .strip_prefix("version_")
+            .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()));
         match file.name {
             "metrics.csv" if is_version || file.has_sibling("hparams.yaml") => Claim::Read,
             "hparams.yaml" if file.has_sibling("metrics.csv") => Claim::Read,
@@ -33,11 +34,8 @@ impl Source for Lightning {
         let tables = files.into_iter().filter(|file| file.path.ends_with("metrics.csv"));
         let units = tables.map(|ClaimedFile { path, size }| {
             let hyperparameters = path.with_file_name("hparams.yaml");
-            let mut unit = Unit::of_file(
-                self.kind(),
-                &path,
-                search.folder_name(path.parent().unwrap_or(&path)),
-            );
+            let mut unit =
+                Unit::of_file(self.kind(), &path, search.folder_name(path.parent().unwrap_or(&path)));
             if std::fs::symlink_metadata(&hyperparameters).is_ok_and(|metadata| metadata.is_file()) {
                 unit.files.push(hyperparameters);
             }

@@ -58,13 +58,19 @@ impl Source for Neptune {
         let mut found = Found::default();
         for (location, parts) in runs {
             if !parts.contains_key(&0) {
-                let reason = "a part of a Neptune export whose part_0 is missing: the export was not finished";
+                let reason =
+                    "a part of a Neptune export whose part_0 is missing: the export was not finished";
                 found.left.extend(
-                    parts.into_values().map(|file| Unrecognised { path: file.path, reason: reason.to_owned() }),
+                    parts
+                        .into_values()
+                        .map(|file| Unrecognised { path: file.path, reason: reason.to_owned() }),
                 );
                 continue;
             }
-            let name = relative_name(search.root.parent().filter(|_| search.root.is_file()).unwrap_or(search.root), &location);
+            let name = relative_name(
+                search.root.parent().filter(|_| search.root.is_file()).unwrap_or(search.root),
+                &location,
+            );
             let (files, sizes): (Vec<_>, Vec<u64>) =
                 parts.into_values().map(|file| (file.path, file.size)).unzip();
             let unit = Unit { kind: self.kind(), location, name, files };
@@ -121,7 +127,8 @@ fn read(unit: &Unit, reporter: &mut Reporter<'_>) -> Result<()> {
     for (key, attributes) in runs {
         let file = unit.files.first().unwrap_or(&unit.location);
         let run = attributes.describe(unit, file, &key, reporter)?;
-        let state = Reading { id: run.id, start: run.start_time, last: None, series: SeriesByName::of(run.id) };
+        let state =
+            Reading { id: run.id, start: run.start_time, last: None, series: SeriesByName::of(run.id) };
         reporter.run(run)?;
         reading.insert(key, state);
     }
@@ -240,7 +247,9 @@ impl Rows {
     /// The single value of a row as text, by the type that it names.
     fn value(&self, kind: &str, row: usize) -> Option<String> {
         match kind {
-            "int" => Some(self.valid("int_value", row)?.as_primitive_opt::<Int64Type>()?.value(row).to_string()),
+            "int" => {
+                Some(self.valid("int_value", row)?.as_primitive_opt::<Int64Type>()?.value(row).to_string())
+            }
             "float" => Some(ParamValue::from_f64(self.number(row)?).to_string()),
             "bool" => Some(self.valid("bool_value", row)?.as_boolean_opt()?.value(row).to_string()),
             "datetime" => {

@@ -108,7 +108,12 @@ impl<'a> Reporter<'a> {
     }
 
     /// Puts a run into the experiment that its source names, unless the user asked for another.
-    pub(crate) fn put_into_experiment(&mut self, run: &mut ImportedRun, file: &Path, name: &str) -> Result<()> {
+    pub(crate) fn put_into_experiment(
+        &mut self,
+        run: &mut ImportedRun,
+        file: &Path,
+        name: &str,
+    ) -> Result<()> {
         if self.belonging.experiment.is_some() {
             return Ok(());
         }

@@ -20,6 +20,10 @@ impl SeriesByName {
         Self { run, opened: HashMap::new() }
     }
 
+    pub(crate) fn run(&self) -> RunId {
+        self.run
+    }
+
     pub(crate) fn point(
         &mut self,
         reporter: &mut Reporter<'_>,

@@ -14,7 +14,10 @@ use crate::report::Reporter;
 use crate::sqlite;
 use crate::table::TablePlan;
 use crate::table::mapping::Mapping;
-use crate::{huggingface, lightning, mlflow, neptune, optuna, table, tensorboard, wandb};
+use crate::{
+    dvclive, huggingface, lightning, mlflow, mlperf, neptune, optuna, ray, sacred, table, tensorboard,
+    trackio, wandb,
+};
 
 /// The kinds of files that can be imported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +36,16 @@ pub enum SourceKind {
     Optuna,
     /// `metrics.csv` and `hparams.yaml` of Lightning's CSV logger.
     Lightning,
+    /// A folder of DVCLive with its tables in `plots/metrics`.
+    Dvclive,
+    /// A trial folder of Ray Tune.
+    Ray,
+    /// A run folder of Sacred's file storage.
+    Sacred,
+    /// A SQLite file of Trackio.
+    Trackio,
+    /// An MLPerf log with `:::MLLOG` records.
+    Mlperf,
     /// Delimited text.
     Csv,
     /// One JSON object a line.
@@ -54,6 +67,11 @@ impl SourceKind {
             Self::Neptune => "neptune",
             Self::Optuna => "optuna",
             Self::Lightning => "lightning",
+            Self::Dvclive => "dvclive",
+            Self::Ray => "ray",
+            Self::Sacred => "sacred",
+            Self::Trackio => "trackio",
+            Self::Mlperf => "mlperf",
             Self::Csv => "csv",
             Self::JsonLines => "jsonl",
             Self::Json => "json",
@@ -103,7 +121,11 @@ impl Unit {
     /// # Errors
     /// Fails when a folder cannot be listed.
     pub fn list_files(&self, limits: &Limits) -> Result<Vec<PathBuf>> {
-        if self.files.is_empty() { source_of(self.kind).list_files(self, limits) } else { Ok(self.files.clone()) }
+        if self.files.is_empty() {
+            source_of(self.kind).list_files(self, limits)
+        } else {
+            Ok(self.files.clone())
+        }
     }
 
     /// A SHA-256 over the names and the content of [`Self::list_files`], as 64 hexadecimal digits.
@@ -274,7 +296,7 @@ pub(crate) trait Source: Sync {
 }
 
 /// All sources. Tools come before the formats that they write: a Lightning log is a CSV file too.
-pub(crate) static SOURCES: [&dyn Source; 11] = [
+pub(crate) static SOURCES: [&dyn Source; 16] = [
     &tensorboard::TensorBoard,
     &mlflow::Mlflow,
     &huggingface::HuggingFace,
@@ -282,6 +304,11 @@ pub(crate) static SOURCES: [&dyn Source; 11] = [
     &neptune::Neptune,
     &optuna::Optuna,
     &lightning::Lightning,
+    &dvclive::Dvclive,
+    &ray::Ray,
+    &sacred::Sacred,
+    &trackio::Trackio,
+    &mlperf::Mlperf,
     &table::Table(SourceKind::Parquet),
     &table::Table(SourceKind::Csv),
     &table::Table(SourceKind::JsonLines),

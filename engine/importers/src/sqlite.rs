@@ -88,9 +88,8 @@ impl Database {
             None => (path, "mode=ro"),
         };
         let failed = |error: rusqlite::Error| ImportError::unreadable(path, KIND, error.to_string());
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_URI
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let flags =
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let flags = if copy.is_some() {
             flags
         } else {
@@ -163,10 +162,14 @@ impl Database {
 
 /// Copies a database and what stands beside it into a folder that is removed with it.
 fn copy_of(path: &Path, sides: &[PathBuf], limits: &Limits) -> Result<(TempDir, PathBuf)> {
-    let folder = TempDir::new().map_err(ImportError::io(path, "making a folder for a copy of the database"))?;
+    let folder =
+        TempDir::new().map_err(ImportError::io(path, "making a folder for a copy of the database"))?;
     let place = folder.path().join("copy.db");
     let parts = std::iter::once((path, "")).chain(sides.iter().map(|side| {
-        (side.as_path(), if side.as_os_str().as_encoded_bytes().ends_with(b"-wal") { "-wal" } else { "-journal" })
+        (
+            side.as_path(),
+            if side.as_os_str().as_encoded_bytes().ends_with(b"-wal") { "-wal" } else { "-journal" },
+        )
     }));
     for (part, ending) in parts {
         let (mut from, _) = files::open_regular(part, limits)?;
@@ -183,7 +186,9 @@ fn uri(path: &Path, options: &str) -> String {
     let mut uri = "file:".to_owned();
     for byte in path.as_os_str().as_encoded_bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => uri.push(char::from(*byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                uri.push(char::from(*byte))
+            }
             // Writing to a String cannot fail.
             byte => drop(write!(uri, "%{byte:02X}")),
         }
@@ -211,10 +216,8 @@ impl<'s> ByKey<'s> {
 
     fn advance(&mut self) -> Result<()> {
         let field = |row: &Row<'_>, index| text(row, index).unwrap_or_default();
-        self.next = self
-            .database
-            .next(&mut self.rows)?
-            .map(|row| (field(row, 0), field(row, 1), field(row, 2)));
+        self.next =
+            self.database.next(&mut self.rows)?.map(|row| (field(row, 0), field(row, 1), field(row, 2)));
         Ok(())
     }
 
@@ -319,7 +322,9 @@ mod tests {
         writer.execute_batch("CREATE TABLE b(x); CREATE TABLE a(x); CREATE VIEW runs AS SELECT 1").unwrap();
         drop(writer);
         assert_eq!(names(&path), ["a", "b"]);
-        for bytes in [&b""[..], b"SQLite format 3\0", &[0_u8; 4096], b"SQLite format 3\0aaaaaaaaaaaaaaaaaaaaaaaaaa"] {
+        for bytes in
+            [&b""[..], b"SQLite format 3\0", &[0_u8; 4096], b"SQLite format 3\0aaaaaaaaaaaaaaaaaaaaaaaaaa"]
+        {
             std::fs::write(&path, bytes).unwrap();
             assert_eq!(table_names(&path).unwrap_err().code().split('.').next(), Some("import"));
         }

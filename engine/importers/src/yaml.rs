@@ -131,7 +131,11 @@ fn document(text: &str, depth: usize) -> Result<Vec<(String, Node)>, String> {
                 if open.is_empty() && sequence {
                     return Err("the root is no mapping".to_owned());
                 }
-                open.push(if sequence { Open::Sequence(Vec::new()) } else { Open::Mapping(Vec::new(), None) });
+                open.push(if sequence {
+                    Open::Sequence(Vec::new())
+                } else {
+                    Open::Mapping(Vec::new(), None)
+                });
                 continue;
             }
             Event::SequenceEnd | Event::MappingEnd => match open.pop() {

@@ -46,8 +46,7 @@ pub(super) fn read(unit: &Unit, reporter: &mut Reporter<'_>) -> Result<()> {
 }
 
 fn experiments(database: &Database) -> Result<HashMap<i64, ExperimentMeta>> {
-    let mut statement =
-        database.prepare("SELECT experiment_id, name, lifecycle_stage FROM experiments")?;
+    let mut statement = database.prepare("SELECT experiment_id, name, lifecycle_stage FROM experiments")?;
     let mut rows = database.query(&mut statement)?;
     let mut found = HashMap::new();
     while let Some(row) = database.next(&mut rows)? {

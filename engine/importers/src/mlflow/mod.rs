@@ -14,9 +14,7 @@ use crate::error::Result;
 use crate::limits::Limits;
 use crate::report::{Reporter, shortened};
 use crate::sink::ImportedRun;
-use crate::source::{
-    Candidate, Claim, ClaimedFile, Folder, Found, Search, Source, SourceKind, Unit,
-};
+use crate::source::{Candidate, Claim, ClaimedFile, Folder, Found, Search, Source, SourceKind, Unit};
 use crate::sqlite;
 use crate::table::TablePlan;
 
@@ -61,7 +59,6 @@ fn name_by_tags(
         run.name = shortened(name, model::limits::NAME_CHARACTERS);
     }
     run.user = tag("mlflow.user").or(user).filter(|user| !user.is_empty()).map(str::to_owned);
-    run.parent =
-        tag("mlflow.parentRunId").map(|id| RunId::imported(SourceKind::Mlflow.as_str(), id.trim()));
+    run.parent = tag("mlflow.parentRunId").map(|id| RunId::imported(SourceKind::Mlflow.as_str(), id.trim()));
     run.git_commit = tag("mlflow.source.git.commit").map(|commit| commit.trim().to_owned());
 }

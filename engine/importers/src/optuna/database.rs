@@ -56,8 +56,8 @@ pub(super) fn read(unit: &Unit, reporter: &mut Reporter<'_>) -> Result<()> {
 }
 
 fn directions(database: &Database, study: i64) -> Result<Vec<String>> {
-    let mut statement = database
-        .prepare("SELECT direction FROM study_directions WHERE study_id = ?1 ORDER BY objective")?;
+    let mut statement =
+        database.prepare("SELECT direction FROM study_directions WHERE study_id = ?1 ORDER BY objective")?;
     let mut rows = statement.query([study]).map_err(|error| database.error(&error))?;
     let mut found = Vec::new();
     while let Some(row) = database.next(&mut rows)? {
@@ -117,7 +117,8 @@ fn read_trials(
         "SELECT step, intermediate_value, {intermediate_kind} FROM trial_intermediate_values WHERE trial_id = ?1 \
          ORDER BY trial_intermediate_value_id"
     ))?;
-    let mut user = database.prepare("SELECT key, value_json FROM trial_user_attributes WHERE trial_id = ?1")?;
+    let mut user =
+        database.prepare("SELECT key, value_json FROM trial_user_attributes WHERE trial_id = ?1")?;
     let mut system =
         database.prepare("SELECT key, value_json FROM trial_system_attributes WHERE trial_id = ?1")?;
     let failed = |error: rusqlite::Error| database.error(&error);

@@ -300,12 +300,23 @@ mod tests {
         assert!(apply(r#"{"op_code":0,"worker_id":"a","study_name":"s","directions":[2]}"#).is_ok());
         assert!(apply(r#"{"op_code":0,"worker_id":"b","study_name":"s","directions":[1]}"#).is_ok());
         assert!(apply(r#"{"op_code":4,"worker_id":"a","study_id":7,"datetime_start":null}"#).is_ok());
-        assert!(apply(r#"{"op_code":4,"worker_id":"a","study_id":0,"datetime_start":"2026-11-20T23:26:55.5+00:00"}"#).is_ok());
-        assert!(apply(r#"{"op_code":7,"worker_id":"a","trial_id":0,"step":3,"intermediate_value":NaN}"#).is_ok());
+        assert!(
+            apply(
+                r#"{"op_code":4,"worker_id":"a","study_id":0,"datetime_start":"2026-11-20T23:26:55.5+00:00"}"#
+            )
+            .is_ok()
+        );
+        assert!(
+            apply(r#"{"op_code":7,"worker_id":"a","trial_id":0,"step":3,"intermediate_value":NaN}"#).is_ok()
+        );
         assert!(apply(r#"{"op_code":6,"worker_id":"a","trial_id":0,"state":1,"values":[Infinity],"datetime_complete":null}"#).is_ok());
-        assert!(apply(r#"{"op_code":7,"worker_id":"a","trial_id":0,"step":4,"intermediate_value":1.0}"#).is_ok());
+        assert!(
+            apply(r#"{"op_code":7,"worker_id":"a","trial_id":0,"step":4,"intermediate_value":1.0}"#).is_ok()
+        );
         assert!(apply(r#"{"op_code":5,"worker_id":"a","trial_id":9}"#).is_ok());
-        for bad in ["", "[]", "{}", r#"{"op_code":10}"#, r#"{"op_code":4}"#, r#"{"op_code":1,"study_id":"x"}"#] {
+        for bad in
+            ["", "[]", "{}", r#"{"op_code":10}"#, r#"{"op_code":4}"#, r#"{"op_code":1,"study_id":"x"}"#]
+        {
             assert!(apply(bad).is_err(), "{bad}");
         }
         assert_eq!(journal.studies[0].directions, ["MAXIMIZE"]);

@@ -223,7 +223,8 @@ fn external(internal: f64, distribution: &str) -> std::result::Result<String, St
             let Some(JsonValue::Array(choices)) = choices else { return Err("it has no choices".to_owned()) };
             // In range by the check; a fraction is no index.
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-            let index = (internal >= 0.0 && internal.fract() == 0.0 && internal < 1e9).then_some(internal as usize);
+            let index =
+                (internal >= 0.0 && internal.fract() == 0.0 && internal < 1e9).then_some(internal as usize);
             match index.and_then(|index| choices.get(index)) {
                 Some(choice) => Ok(json::text_or_null(choice, 8)),
                 None => Err(format!("{internal} is none of its {} choices", choices.len())),
@@ -250,7 +251,8 @@ mod tests {
 
     #[test]
     fn values_are_what_the_users_code_saw() {
-        let categorical = r#"{"name": "CategoricalDistribution", "attributes": {"choices": ["sgd", null, 1, 0.5, true]}}"#;
+        let categorical =
+            r#"{"name": "CategoricalDistribution", "attributes": {"choices": ["sgd", null, 1, 0.5, true]}}"#;
         let texts: Vec<_> = (0..5).map(|index| external(f64::from(index), categorical).unwrap()).collect();
         assert_eq!(texts, ["sgd", "null", "1", "0.5", "true"]);
         for bad in [5.0, -1.0, 0.5, f64::NAN, 1e300] {

@@ -3,7 +3,7 @@
 //!
 //! Columns get their meaning from a [`mapping`], or it is guessed from their names and the first rows (`guess`).
 
-mod csv;
+pub(crate) mod csv;
 mod document;
 pub(crate) mod guess;
 mod json_lines;
@@ -17,9 +17,9 @@ use std::fmt;
 
 use self::mapping::{Mapping, Role};
 use crate::error::Result;
+use crate::files::Packing;
 use crate::limits::Limits;
 use crate::report::Reporter;
-use crate::files::Packing;
 use crate::source::{Candidate, Claim, Search, Source, SourceKind, Unit};
 
 pub use self::csv::{Dialect, fuzz_csv};

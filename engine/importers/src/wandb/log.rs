@@ -78,7 +78,10 @@ impl<R: Read> Records<R> {
             let (checksum, length) = (u32::from_le_bytes([c0, c1, c2, c3]), u16::from_le_bytes([l0, l1]));
             let left_in_block = BLOCK.saturating_sub(self.offset.checked_rem(BLOCK).unwrap_or(0));
             if u64::from(length) > left_in_block {
-                return fault("record.length", format!("a fragment claims {length} bytes, its block has fewer"));
+                return fault(
+                    "record.length",
+                    format!("a fragment claims {length} bytes, its block has fewer"),
+                );
             }
             let mut data = vec![0_u8; usize::from(length)];
             let got = self.fill(&mut data, start)?;
@@ -118,8 +121,10 @@ impl<R: Read> Records<R> {
     fn skip_padding(&mut self) -> Result<(), RecordFault> {
         let left = BLOCK.saturating_sub(self.offset.checked_rem(BLOCK).unwrap_or(0));
         let mut padding = [0_u8; FRAGMENT_HEADER];
-        let Some(padding) =
-            usize::try_from(left).ok().filter(|left| *left < FRAGMENT_HEADER).and_then(|l| padding.get_mut(..l))
+        let Some(padding) = usize::try_from(left)
+            .ok()
+            .filter(|left| *left < FRAGMENT_HEADER)
+            .and_then(|l| padding.get_mut(..l))
         else {
             return Ok(());
         };
@@ -217,7 +222,7 @@ mod tests {
         #[test]
         fn what_is_framed_is_read(lengths in prop::collection::vec(0_usize..100_000, 0..8)) {
             let records: Vec<Vec<u8>> =
-                lengths.iter().enumerate().map(|(i, length)| vec![i as u8; *length]).collect();
+                (0_u8..).zip(&lengths).map(|(byte, length)| vec![byte; *length]).collect();
             prop_assert_eq!(all(&framed(&records), 1 << 20), (records, None));
         }
 

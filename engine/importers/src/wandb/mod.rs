@@ -11,7 +11,6 @@ pub mod record;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use jiter::JsonValue;
 use model::{Key, Point, RunId, RunStatus, TagValue};
 use prost::Message;
 
@@ -73,11 +72,8 @@ impl Source for Wandb {
         let mut runs: BTreeMap<PathBuf, FoundUnit> = BTreeMap::new();
         for ClaimedFile { path, size } in files {
             let folder = path.parent().unwrap_or(Path::new("/"));
-            let home = if run_folder_name(folder).is_some() {
-                folder.parent().unwrap_or(folder)
-            } else {
-                folder
-            };
+            let home =
+                if run_folder_name(folder).is_some() { folder.parent().unwrap_or(folder) } else { folder };
             let location = home.join(format!("run-{}", run_id(&path)));
             let run = runs.entry(location.clone()).or_insert_with(|| FoundUnit {
                 store: search.root.to_owned(),
@@ -165,7 +161,8 @@ fn take(
     slot: &mut Option<Reading>,
     reporter: &mut Reporter<'_>,
 ) -> Result<()> {
-    let Record { history, summary, config, stats, artifact, alert, metric, output, run, exit, preempting } = record;
+    let Record { history, summary, config, stats, artifact, alert, metric, output, run, exit, preempting } =
+        record;
     if let Some(run) = run {
         begin(unit, file, place, run, slot, reporter)?;
     }
@@ -238,7 +235,8 @@ fn begin(
         reporter.put_into_experiment(&mut imported, file, project)?;
         imported.status = RunStatus::Running;
         imported.start_time = run.start_time.and_then(|time| time.micros());
-        imported.git_commit = run.git.as_ref().map(|git| git.commit.clone()).filter(|commit| !commit.is_empty());
+        imported.git_commit =
+            run.git.as_ref().map(|git| git.commit.clone()).filter(|commit| !commit.is_empty());
         let id = imported.id;
         let start = imported.start_time;
         reporter.run(imported)?;
@@ -282,34 +280,6 @@ fn begin(
 /// At most as many characters as a tag holds, with its line breaks.
 fn shortened_text(text: &str) -> String {
     text.chars().take(model::limits::TAG_VALUE_CHARACTERS).collect()
-}
-
-/// Gathers the numbers of a value by their paths, and the paths of what is no number. Images, tables and other media are
-/// objects that name their type.
-fn numbers_of(
-    value: &JsonValue<'_>,
-    path: &mut String,
-    depth: usize,
-    numbers: &mut Vec<(String, f64)>,
-    others: &mut Vec<String>,
-) -> std::result::Result<(), String> {
-    match value {
-        JsonValue::Object(object) if !object.is_empty() && json::get(object, "_type").is_none() => {
-            let Some(depth) = depth.checked_sub(1) else { return Err(path.clone()) };
-            for (key, value) in object.iter() {
-                let length = path.len();
-                path.push('.');
-                path.push_str(key);
-                numbers_of(value, path, depth, numbers, others)?;
-                path.truncate(length);
-            }
-        }
-        value => match json::number(value) {
-            Some(number) => numbers.push((path.clone(), number)),
-            None => others.push(path.clone()),
-        },
-    }
-    Ok(())
 }
 
 /// A run that is being read.
@@ -417,17 +387,10 @@ impl Reading {
     }
 
     /// Takes system metrics. They have a time and no step: the step is their number.
-    fn stats(
-        &mut self,
-        file: &Path,
-        place: Place,
-        stats: &Stats,
-        reporter: &mut Reporter<'_>,
-    ) -> Result<()> {
+    fn stats(&mut self, file: &Path, place: Place, stats: &Stats, reporter: &mut Reporter<'_>) -> Result<()> {
         let time = stats.timestamp.and_then(|time| time.micros());
         let Some(time) = time.or(self.last_time).or(self.start) else {
-            return reporter
-                .reject(file, place, "time.missing", || "the measurement has no time".to_owned());
+            return reporter.reject(file, place, "time.missing", || "the measurement has no time".to_owned());
         };
         let point = Point { step: self.measurements, step_fraction: None, time, value: 0.0 };
         self.measurements = self.measurements.saturating_add(1);
@@ -456,7 +419,17 @@ impl Reading {
         };
         let mut numbers = Vec::new();
         let mut others = Vec::new();
-        let flat = numbers_of(&value, &mut key, reporter.limits.depth, &mut numbers, &mut others);
+        let flat =
+            json::sort_numbers(
+                &value,
+                &mut key,
+                '.',
+                reporter.limits.depth,
+                &mut |path, number| match number {
+                    Some(number) => numbers.push((path.to_owned(), number)),
+                    None => others.push(path.to_owned()),
+                },
+            );
         if let Err(path) = flat {
             reporter.reject(file, place, "json.too_deep", || format!("{path:?} is nested too deep"))?;
         }

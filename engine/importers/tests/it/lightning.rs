@@ -32,7 +32,12 @@ fn sparse_rows_and_typed_hyperparameters() {
         assert_eq!(series.len(), metrics.len());
         for (metric, wanted) in metrics {
             let what = format!("{key} {metric}");
-            expected::check_points(&what, &points[&(key.clone(), metric.clone())], series[metric.as_str()], |_| 0);
+            expected::check_points(
+                &what,
+                &points[&(key.clone(), metric.clone())],
+                series[metric.as_str()],
+                |_| 0,
+            );
             expected::check_series(&what, wanted, series[metric.as_str()]);
         }
     }

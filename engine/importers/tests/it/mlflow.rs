@@ -129,15 +129,18 @@ fn damaged_databases_keep_their_good_rows() {
     assert_eq!((b.deleted, b.start_time, b.user.as_deref()), (false, Some(5_000), Some("me")));
     assert!(found.series_of(a.id)["loss"].values[0].is_nan());
     assert_eq!(found.series_of(b.id)["loss"].steps, [5, 4]);
-    assert_eq!(found.codes().into_iter().collect::<Vec<_>>(), [
-        ("metric.missing", 1),
-        ("metric.refused", 1),
-        ("param.refused", 1),
-        ("point.malformed", 2),
-        ("run.missing", 1),
-        ("run.unknown", 3),
-        ("status.unknown", 1)
-    ]);
+    assert_eq!(
+        found.codes().into_iter().collect::<Vec<_>>(),
+        [
+            ("metric.missing", 1),
+            ("metric.refused", 1),
+            ("param.refused", 1),
+            ("point.malformed", 2),
+            ("run.missing", 1),
+            ("run.unknown", 3),
+            ("status.unknown", 1)
+        ]
+    );
     // A file that is cut is told, and stops nothing.
     let bytes = std::fs::read(&path).unwrap();
     std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();

@@ -60,7 +60,8 @@ fn all_storages_give_what_optuna_reads() {
             _ => RunStatus::Failed,
         };
         assert_eq!(run.status, status, "{key}");
-        let micros = |field: &str| wanted[field].as_str().map(|t| importers::time::micros_from_text(t).unwrap());
+        let micros =
+            |field: &str| wanted[field].as_str().map(|t| importers::time::micros_from_text(t).unwrap());
         assert_eq!((run.start_time, run.end_time), (micros("start"), micros("complete")), "{key}");
         let params: BTreeMap<_, _> = run.params.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
         let wanted_params: BTreeMap<_, _> =
@@ -101,7 +102,10 @@ fn all_storages_give_what_optuna_reads() {
     }
     let totals = &document["totals"];
     assert_eq!(reported as u64, totals["points"].as_u64().unwrap());
-    assert_eq!(stores.values().map(|found| found.runs.len()).sum::<usize>() as u64, totals["runs"].as_u64().unwrap());
+    assert_eq!(
+        stores.values().map(|found| found.runs.len()).sum::<usize>() as u64,
+        totals["runs"].as_u64().unwrap()
+    );
     // A tree finds all of them.
     let (all, _) = import_kinds(&folder, &[SourceKind::Optuna], &Options::default());
     assert_eq!(all.runs.len() as u64, totals["runs"].as_u64().unwrap());
@@ -149,11 +153,10 @@ fn infinities_nan_and_damaged_rows() {
     assert!(series["intermediate"].values[1..3].iter().all(|value| value.is_nan()));
     assert_eq!(run.params.len(), 1);
     assert_eq!(found.runs.len(), 2);
-    assert_eq!(found.codes().into_iter().collect::<Vec<_>>(), [
-        ("param.malformed", 1),
-        ("status.unknown", 1),
-        ("step.missing", 1)
-    ]);
+    assert_eq!(
+        found.codes().into_iter().collect::<Vec<_>>(),
+        [("param.malformed", 1), ("status.unknown", 1), ("step.missing", 1)]
+    );
 }
 
 #[test]

@@ -4,42 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use importers::wandb::log::framed;
-use importers::wandb::record::{
-    Changes, Exit, History, HistoryStep, Item, Record, Run, Stats, Timestamp,
-};
+use importers::wandb::record::{Changes, Exit, History, HistoryStep, Item, Record, Run, Stats, Timestamp};
 use importers::{Options, Place, SourceKind};
 use model::{PointColumns, RunId, RunStatus};
 use prost::Message;
 use serde_json::Value;
 
 use crate::collector::{Collector, detect, import, import_kinds};
-use crate::expected;
+use crate::{expected, tool};
 
 fn micros(seconds: &str) -> i64 {
     (seconds.parse::<f64>().unwrap() * 1e6).round() as i64
-}
-
-/// The values of nested JSON by their dotted paths, as params and tags show them.
-fn flat(value: &Value, path: &str, out: &mut BTreeMap<String, String>) {
-    match value {
-        Value::Object(object) if !object.is_empty() => {
-            for (key, value) in object {
-                flat(value, &format!("{path}{}{key}", if path.is_empty() { "" } else { "." }), out);
-            }
-        }
-        Value::String(text) => drop(out.insert(path.to_owned(), text.clone())),
-        Value::Number(number) if number.is_f64() => {
-            out.insert(path.to_owned(), format!("{:?}", number.as_f64().unwrap()));
-        }
-        other => drop(out.insert(path.to_owned(), other.to_string())),
-    }
-}
-
-fn flattened(value: &Value) -> BTreeMap<String, String> {
-    let mut out = BTreeMap::new();
-    flat(value, "", &mut out);
-    out.remove("");
-    out
 }
 
 #[test]
@@ -80,13 +55,14 @@ fn all_three_versions_give_what_wandb_reads() {
         let mut params = BTreeMap::new();
         let mut summary = BTreeMap::new();
         for (_, directory) in &directories {
-            params.extend(flattened(&directory["config"]));
-            summary.extend(flattened(&directory["summary"]));
+            params.extend(tool::flattened(&directory["config"]));
+            summary.extend(tool::flattened(&directory["summary"]));
         }
         let actual: BTreeMap<_, _> = run.params.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
         // Versions differ in whether they wrote infinities as texts.
-        let same =
-            |actual: &str, wanted: &str| actual == wanted || actual.parse::<f64>().is_ok_and(|a| Ok(a) == wanted.parse());
+        let same = |actual: &str, wanted: &str| {
+            actual == wanted || actual.parse::<f64>().is_ok_and(|a| Ok(a) == wanted.parse())
+        };
         assert_eq!(actual.keys().collect::<Vec<_>>(), params.keys().collect::<Vec<_>>(), "{identity}");
         for (key, wanted) in &params {
             assert!(same(&actual[key], wanted), "{identity} {key}: {} is not {wanted}", actual[key]);
@@ -99,7 +75,10 @@ fn all_three_versions_give_what_wandb_reads() {
             for defined in directory["define_metric"].as_array().unwrap() {
                 let name = [&defined["name"], &defined["glob"]].map(|name| name.as_str().unwrap()).concat();
                 let said: Value = tag(&format!("wandb.define_metric.{name}")).unwrap().parse().unwrap();
-                assert_eq!(said["step_metric"].as_str().unwrap_or(""), defined["step_metric"].as_str().unwrap());
+                assert_eq!(
+                    said["step_metric"].as_str().unwrap_or(""),
+                    defined["step_metric"].as_str().unwrap()
+                );
                 let keeps_min =
                     said["summary"].as_array().is_some_and(|kept| kept.contains(&Value::from("min")));
                 assert_eq!(keeps_min, defined["summary_min"].as_bool().unwrap());
@@ -130,7 +109,9 @@ fn check_points(
     for name in names {
         let wanted: Vec<_> = directories
             .iter()
-            .flat_map(|(key, _)| points.get(&((*key).clone(), name.to_owned())).into_iter().flatten().cloned())
+            .flat_map(|(key, _)| {
+                points.get(&((*key).clone(), name.to_owned())).into_iter().flatten().cloned()
+            })
             .collect();
         let what = format!("{identity} {name}");
         expected::check_points(&what, &wanted, series[name], micros);
@@ -164,10 +145,7 @@ fn item(key: &str, value: &str) -> Item {
 fn row(step: i64, time: f64, items: &[(&str, &str)]) -> Record {
     let mut item: Vec<Item> = items.iter().map(|(key, value)| self::item(key, value)).collect();
     item.push(self::item("_timestamp", &time.to_string()));
-    Record {
-        history: Some(History { item, step: Some(HistoryStep { num: step }) }),
-        ..Record::default()
-    }
+    Record { history: Some(History { item, step: Some(HistoryStep { num: step }) }), ..Record::default() }
 }
 
 fn run(id: &str, config: &[(&str, &str)]) -> Record {
@@ -205,13 +183,17 @@ fn odd_records_are_points_rejections_or_remarks() {
     let records = [
         run("abc", &[("lr", "0.1"), ("bad", "{"), ("deep", r#"{"a": {"b": [1, NaN]}}"#)]),
         row(0, 1.75e9, &[("loss", "NaN"), ("x", "\"Infinity\""), ("text", "\"7\""), ("none", "null")]),
-        row(5, 1.75e9 + 1.0, &[
-            ("loss", "-Infinity"),
-            ("val", r#"{"acc": 0.5, "image": {"_type": "image-file", "size": 7}, "flag": true}"#),
-            ("media", r#"{"_type": "table-file", "nrows": 3}"#),
-            (&long, "1"),
-            ("broken", "1 2"),
-        ]),
+        row(
+            5,
+            1.75e9 + 1.0,
+            &[
+                ("loss", "-Infinity"),
+                ("val", r#"{"acc": 0.5, "image": {"_type": "image-file", "size": 7}, "flag": true}"#),
+                ("media", r#"{"_type": "table-file", "nrows": 3}"#),
+                (&long, "1"),
+                ("broken", "1 2"),
+            ],
+        ),
         row(5, 1.75e9 - 1.0, &[("loss", "9007199254740993")]),
         row(3, f64::NAN, &[("loss", "2")]),
         Record { stats: Some(stats), ..Record::default() },
@@ -228,25 +210,23 @@ fn odd_records_are_points_rejections_or_remarks() {
     let params: Vec<_> = run.params.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
     assert_eq!(params, [("deep.a.b", "[1,NaN]"), ("lr", "0.1")]);
     assert_eq!(series["loss"].steps, [0, 5, 5, 3]);
-    assert_eq!(series["loss"].times, [
-        1_750_000_000_000_000,
-        1_750_000_001_000_000,
-        1_749_999_999_000_000,
-        1_750_000_001_000_000
-    ]);
+    assert_eq!(
+        series["loss"].times,
+        [1_750_000_000_000_000, 1_750_000_001_000_000, 1_749_999_999_000_000, 1_750_000_001_000_000]
+    );
     assert!(series["loss"].values[0].is_nan());
     assert_eq!(series["loss"].values[1..], [f64::NEG_INFINITY, 9_007_199_254_740_992.0, 2.0]);
     assert_eq!(series["x"].values, [f64::INFINITY]);
     assert_eq!(series["val.acc"].values, [0.5]);
-    assert_eq!((series["system/gpu.0.temp"].values.as_slice(), series["system/cpu"].steps.as_slice()), (
-        &[61.5][..],
-        &[0][..]
-    ));
+    assert_eq!(
+        (series["system/gpu.0.temp"].values.as_slice(), series["system/cpu"].steps.as_slice()),
+        (&[61.5][..], &[0][..])
+    );
     assert_eq!(series.len(), 5);
-    assert_eq!(found.codes().into_iter().collect::<Vec<_>>(), [
-        ("metric.refused", 1),
-        ("value.malformed", 3)
-    ]);
+    assert_eq!(
+        found.codes().into_iter().collect::<Vec<_>>(),
+        [("metric.refused", 1), ("value.malformed", 3)]
+    );
     let remarks: BTreeSet<&str> = summary.remarks.iter().map(|remark| remark.code).collect();
     assert_eq!(
         remarks,
@@ -257,13 +237,18 @@ fn odd_records_are_points_rejections_or_remarks() {
 #[test]
 fn a_damaged_file_keeps_what_is_before_and_the_other_parts() {
     let folder = tempfile::tempdir().unwrap();
-    let first = [run("abc", &[("part", "0")]), row(0, 1.75e9, &[("loss", "1")]), row(1, 1.75e9, &[("loss", "2")])];
+    let first =
+        [run("abc", &[("part", "0")]), row(0, 1.75e9, &[("loss", "1")]), row(1, 1.75e9, &[("loss", "2")])];
     write(folder.path(), "run-20260101_000000-abc/run-abc.wandb", &first);
-    write(folder.path(), "offline-run-20260101_000001-abc/run-abc.wandb", &[
-        run("abc", &[("part", "1")]),
-        row(2, 1.75e9, &[("loss", "3")]),
-        Record { exit: Some(Exit { exit_code: 1, runtime: 1 }), ..Record::default() },
-    ]);
+    write(
+        folder.path(),
+        "offline-run-20260101_000001-abc/run-abc.wandb",
+        &[
+            run("abc", &[("part", "1")]),
+            row(2, 1.75e9, &[("loss", "3")]),
+            Record { exit: Some(Exit { exit_code: 1, runtime: 1 }), ..Record::default() },
+        ],
+    );
     let path = folder.path().join("run-20260101_000000-abc/run-abc.wandb");
     let mut bytes = std::fs::read(&path).unwrap();
     let last = bytes.len() - 3;

@@ -15,7 +15,7 @@ use crate::{access, exit};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  runlake import ./runs                 (TensorBoard, MLflow, Hugging Face, CSV, JSON, Parquet: found by itself)\n  runlake import log.csv --dry-run      (shows what each column would feed)\n  runlake import log.csv --map run=run,step=step,tag:arm=arm,param:seed=seed\n  runlake import log.csv --map-file map.toml"
+    after_help = "Examples:\n  runlake import ./runs                 (TensorBoard, W&B, MLflow, CSV and more: found by itself)\n  runlake import log.csv --dry-run      (shows what each column would feed)\n  runlake import log.csv --map run=run,step=step,tag:arm=arm,param:seed=seed\n  runlake import log.csv --map-file map.toml"
 )]
 pub(crate) struct ImportArguments {
     /// A file, a store, or a folder with any of them

@@ -237,6 +237,16 @@ pub(crate) fn open_unpacked(path: &Path, limits: &Limits, count: &ByteCount) -> 
     Ok(Unpacked { reader, metadata })
 }
 
+/// The first bytes of a file after unpacking; used where a plan must not read a file whole.
+pub(crate) fn unpacked_beginning(path: &Path, limits: &Limits, count: usize) -> Result<Vec<u8>> {
+    let mut unpacked = open_unpacked(path, limits, &ByteCount::default())?;
+    let (prefix, fault) = read_prefix(&mut unpacked.reader, count);
+    match fault {
+        Some(fault) if prefix.is_empty() => Err(ImportError::io(path, "reading")(fault)),
+        _ => Ok(prefix),
+    }
+}
+
 /// Reads up to `count` bytes; fewer only at the end or at a fault, which is then returned too.
 pub(crate) fn read_prefix(reader: &mut dyn Read, count: usize) -> (Vec<u8>, Option<std::io::Error>) {
     let mut prefix = Vec::new();

@@ -6,8 +6,7 @@ use crate::error::{ImportError, Result};
 use crate::plan::Plan;
 use crate::report::{Remark, Reporter};
 use crate::sink::{Decision, Place, Sink, UnitOutcome};
-use crate::source::{SourceKind, UnitDetail};
-use crate::{huggingface, mlflow, table, tensorboard};
+use crate::source::source_of;
 
 /// The receipt of an import.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -57,20 +56,13 @@ pub fn import(plan: &Plan, sink: &mut dyn Sink) -> Result<Summary> {
                 continue;
             }
             let mut reporter = Reporter::new(sink, &plan.limits, &plan.belonging);
-            let result = match (unit.kind, &unit.detail) {
-                (SourceKind::TensorBoard, _) => tensorboard::import(unit, &mut reporter),
-                (SourceKind::Mlflow, UnitDetail::Mlflow(place)) => mlflow::import(unit, place, &mut reporter),
-                (SourceKind::HuggingFace, UnitDetail::HuggingFace(place)) => {
-                    huggingface::import(unit, place, &mut reporter)
+            let result = match source.tables.get(index) {
+                // What the plan could not read cannot be imported either.
+                Some(Err(reason)) => {
+                    reporter.reject(&unit.location, Place::File, "import.unreadable", || reason.clone())
                 }
-                _ => match source.tables.get(index) {
-                    Some(Ok(table)) => table::import(unit, table, &mut reporter),
-                    // What the plan could not read cannot be imported either.
-                    Some(Err(reason)) => {
-                        reporter.reject(&unit.location, Place::File, "import.unreadable", || reason.clone())
-                    }
-                    None => Ok(()),
-                },
+                Some(Ok(table)) => source_of(unit.kind).read(unit, table.as_ref(), &mut reporter),
+                None => Ok(()),
             };
             match result {
                 Ok(()) => {}

@@ -57,6 +57,11 @@ pub(crate) fn text(value: &JsonValue<'_>, depth: usize) -> Option<String> {
     }
 }
 
+/// As [`text`], where a null says something too: a param that was set to nothing.
+pub(crate) fn text_or_null(value: &JsonValue<'_>, depth: usize) -> String {
+    text(value, depth).unwrap_or_else(|| "null".to_owned())
+}
+
 fn write(value: &JsonValue<'_>, out: &mut String, depth: usize) {
     use std::fmt::Write;
     // Writing to a String cannot fail.
@@ -92,7 +97,7 @@ fn write(value: &JsonValue<'_>, out: &mut String, depth: usize) {
     };
 }
 
-/// Calls `leaf` for every value of an object that is no object itself, with its keys joined by dots.
+/// Calls `leaf` for every value of an object that is no object itself, or an empty one, with its keys joined by dots.
 ///
 /// # Errors
 /// The key that is nested deeper than `depth`.
@@ -109,13 +114,44 @@ pub(crate) fn flatten<'v, 'j>(
         let length = path.len();
         path.push_str(key);
         match value {
-            JsonValue::Object(inner) => {
+            // An empty object is a value: nothing below it would tell that it is there.
+            JsonValue::Object(inner) if !inner.is_empty() => {
                 path.push('.');
                 flatten(inner, depth.saturating_sub(1), path, leaf)?;
             }
             other => leaf(path, other),
         }
         path.truncate(length);
+    }
+    Ok(())
+}
+
+/// Calls `leaf` for everything in a value, with the keys to it joined by `joint`: with the number where it is one, with
+/// `None` where it is not. Images, tables and other media of W&B and Trackio are objects that name their `_type`: none.
+///
+/// # Errors
+/// The path that is nested deeper than `depth`.
+pub(crate) fn sort_numbers(
+    value: &JsonValue<'_>,
+    path: &mut String,
+    joint: char,
+    depth: usize,
+    leaf: &mut dyn FnMut(&str, Option<f64>),
+) -> Result<(), String> {
+    match value {
+        JsonValue::Object(object) if !object.is_empty() && get(object, "_type").is_none() => {
+            let Some(depth) = depth.checked_sub(1) else { return Err(path.clone()) };
+            for (key, value) in object.iter() {
+                let length = path.len();
+                if length > 0 {
+                    path.push(joint);
+                }
+                path.push_str(key);
+                sort_numbers(value, path, joint, depth, leaf)?;
+                path.truncate(length);
+            }
+        }
+        value => leaf(path, number(value)),
     }
     Ok(())
 }

@@ -10,23 +10,38 @@
 #![deny(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+mod columnar;
+mod configuration;
+mod detect;
+mod dvclive;
 mod error;
 mod files;
-pub mod huggingface;
+mod huggingface;
 mod import;
 mod json;
+mod lightning;
 pub mod limits;
 pub mod mlflow;
+mod mlperf;
+mod neptune;
 pub mod number;
+pub mod optuna;
 mod plan;
+mod ray;
 mod report;
+mod sacred;
+mod series;
 mod sink;
 mod source;
+mod sqlite;
 pub mod table;
 pub mod tensorboard;
 pub mod time;
+mod trackio;
+pub mod wandb;
 mod yaml;
 
+pub use detect::{Detection, detect};
 pub use error::{ImportError, Result, SinkError};
 pub use import::{Summary, import};
 pub use limits::Limits;
@@ -35,5 +50,5 @@ pub use report::Remark;
 pub use sink::{
     DatasetInput, Decision, ImportedRun, Place, Rejection, RunFacts, Sink, TimeSource, UnitOutcome,
 };
-pub use source::{DetectedSource, Detection, SourceKind, Unit, Unrecognised, detect};
+pub use source::{DetectedSource, SourceKind, Unit, Unrecognised};
 pub use table::mapping::Mapping;

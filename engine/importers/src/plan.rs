@@ -8,9 +8,9 @@ use model::{ExperimentName, ProjectName};
 use crate::error::{ImportError, Result};
 use crate::limits::Limits;
 use crate::report::{Belonging, shortened};
-use crate::source::{DetectedSource, SourceKind, Unit};
+use crate::source::{DetectedSource, SourceKind, Unit, source_of};
+use crate::table::TablePlan;
 use crate::table::mapping::Mapping;
-use crate::table::{self, TablePlan};
 
 /// How the user wants an import.
 #[derive(Debug, Clone, Default)]
@@ -39,8 +39,9 @@ pub struct PlannedSource {
     pub units: Vec<Unit>,
     /// Bytes, as far as known.
     pub bytes: u64,
-    /// For kinds with columns: their meanings for each unit, or the error that it will be rejected with.
-    pub tables: Vec<Result<PlannedTable, String>>,
+    /// The meanings of columns for each unit, or the error that it will be rejected with; `None` where the source knows
+    /// them.
+    pub tables: Vec<Result<Option<PlannedTable>, String>>,
 }
 
 /// Everything that an import will read, in order.
@@ -60,8 +61,10 @@ pub fn plan(sources: &[DetectedSource], options: &Options) -> Result<Plan> {
     let Some(first) = sources.first() else {
         return Err(ImportError::NothingRecognised {
             path: PathBuf::new(),
-            hint: "known are TensorBoard event files, MLflow file stores, trainer_state.json, CSV, JSONL, JSON, Parquet"
-                .to_owned(),
+            hint: format!(
+                "known are {}",
+                SourceKind::all().map(SourceKind::as_str).collect::<Vec<_>>().join(", ")
+            ),
         });
     };
     let limits = options.limits.clone();
@@ -69,15 +72,13 @@ pub fn plan(sources: &[DetectedSource], options: &Options) -> Result<Plan> {
     let mut planned = Vec::new();
     for source in sources {
         let mut tables = Vec::new();
-        if source.kind.is_table() {
-            for unit in &source.units {
-                tables.push(match table::plan(unit, options.mapping.as_ref(), &limits) {
-                    Ok(table) => Ok(table),
-                    // With one file the mapping is wrong; of several files one may be of another shape.
-                    Err(error @ ImportError::Mapping { .. }) if single => return Err(error),
-                    Err(error) => Err(error.to_string()),
-                });
-            }
+        for unit in &source.units {
+            tables.push(match source_of(source.kind).plan(unit, options.mapping.as_ref(), &limits) {
+                Ok(table) => Ok(table),
+                // With one file the mapping is wrong; of several files one may be of another shape.
+                Err(error @ ImportError::Mapping { .. }) if single => return Err(error),
+                Err(error) => Err(error.to_string()),
+            });
         }
         planned.push(PlannedSource {
             kind: source.kind,
@@ -127,9 +128,9 @@ impl fmt::Display for Plan {
             for (index, unit) in source.units.iter().enumerate().take(SHOWN) {
                 writeln!(f, "  {}", unit.name)?;
                 match source.tables.get(index) {
-                    Some(Ok(table)) => write!(f, "{table}")?,
+                    Some(Ok(Some(table))) => write!(f, "{table}")?,
                     Some(Err(reason)) => writeln!(f, "    {reason}")?,
-                    None => {}
+                    Some(Ok(None)) | None => {}
                 }
             }
             if source.units.len() > SHOWN {

@@ -107,6 +107,35 @@ impl<'a> Reporter<'a> {
         }
     }
 
+    /// Puts a run into the experiment that its source names, unless the user asked for another.
+    pub(crate) fn put_into_experiment(
+        &mut self,
+        run: &mut ImportedRun,
+        file: &Path,
+        name: &str,
+    ) -> Result<()> {
+        if self.belonging.experiment.is_some() {
+            return Ok(());
+        }
+        match ExperimentName::new(name) {
+            Ok(name) => run.experiment = name,
+            Err(error) => self.reject(file, Place::File, "experiment.refused", || error.to_string())?,
+        }
+        Ok(())
+    }
+
+    /// Puts a run into the project that its source names, unless the user asked for another. Other tools allow more
+    /// characters in such a name: the runs of one that cannot be a name here stay where the user puts them.
+    pub(crate) fn put_into_project(&mut self, run: &mut ImportedRun, file: &Path, name: &str) {
+        if self.belonging.project.is_some() {
+            return;
+        }
+        match ProjectName::new(name) {
+            Ok(name) => run.project = Some(name),
+            Err(error) => self.remark(file, Place::File, "project.refused", name, 1, || error.to_string()),
+        }
+    }
+
     pub(crate) fn fallback_time(&mut self, run: RunId, modified: i64) -> i64 {
         self.sink.fallback_time(run, modified)
     }

@@ -12,17 +12,37 @@ use model::{MetricName, Point};
 use crate::error::Result;
 use crate::files;
 use crate::json;
-use crate::limits::Limits;
 use crate::number::Step;
 use crate::report::{Reporter, SeriesIndex};
 use crate::sink::{Place, TimeSource};
-use crate::source::{SourceKind, Unit, UnitDetail, relative_name};
+use crate::source::{Candidate, Claim, ClaimedFile, Found, FoundUnit, Search, Source, SourceKind, Unit};
+use crate::table::TablePlan;
 
-/// What detection knows of a state file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct StatePlace {
-    /// Checkpoints whose entries are imported only when they are no beginning of this file's.
-    checkpoints: Vec<PathBuf>,
+/// The source. The first file of a unit is the state of the run; the others are those of its checkpoints, whose entries
+/// are imported only when they are no beginning of the run's.
+pub(crate) struct HuggingFace;
+
+impl Source for HuggingFace {
+    fn kind(&self) -> SourceKind {
+        SourceKind::HuggingFace
+    }
+
+    fn claim(&self, file: &Candidate<'_>, _: &Search<'_>) -> Claim {
+        let has_history = || String::from_utf8_lossy(file.beginning).contains("\"log_history\"");
+        if file.name == "trainer_state.json" || (file.name.ends_with(".json") && has_history()) {
+            Claim::Read
+        } else {
+            Claim::No
+        }
+    }
+
+    fn group(&self, files: Vec<ClaimedFile>, search: &Search<'_>) -> Found {
+        group(files, search).into()
+    }
+
+    fn read(&self, unit: &Unit, _: Option<&TablePlan>, reporter: &mut Reporter<'_>) -> Result<()> {
+        read(unit, reporter)
+    }
 }
 
 /// Keys of a state that tell how the run was set up.
@@ -39,25 +59,22 @@ const PARAMS: [&str; 9] = [
 ];
 
 /// The folder of a run, its own state, and the states of its checkpoints by number.
-type FoundRun = (PathBuf, Option<PathBuf>, Vec<(u64, PathBuf)>);
+type FoundRun = (PathBuf, Option<ClaimedFile>, Vec<(u64, ClaimedFile)>);
 
 /// Puts the state files of a run and its checkpoints together.
-pub(crate) fn group(root: &Path, mut states: Vec<PathBuf>, limits: &Limits) -> Result<Vec<(Unit, u64)>> {
-    states.sort();
+fn group(states: Vec<ClaimedFile>, search: &Search<'_>) -> Vec<FoundUnit> {
     let mut runs: Vec<FoundRun> = Vec::new();
+    let mut places: HashMap<PathBuf, usize> = HashMap::new();
     for state in states {
-        let folder = state.parent().unwrap_or(Path::new("/")).to_owned();
+        let folder = state.path.parent().unwrap_or(Path::new("/")).to_owned();
         let (run, checkpoint) = match checkpoint_number(&folder) {
             Some(number) => (folder.parent().unwrap_or(&folder).to_owned(), Some(number)),
             None => (folder, None),
         };
-        let index = match runs.iter().position(|(found, ..)| *found == run) {
-            Some(index) => index,
-            None => {
-                runs.push((run, None, Vec::new()));
-                runs.len() - 1
-            }
-        };
+        let index = *places.entry(run).or_insert_with_key(|run| {
+            runs.push((run.clone(), None, Vec::new()));
+            runs.len() - 1
+        });
         let Some((_, own, checkpoints)) = runs.get_mut(index) else { continue };
         match checkpoint {
             Some(number) => checkpoints.push((number, state)),
@@ -77,21 +94,13 @@ pub(crate) fn group(root: &Path, mut states: Vec<PathBuf>, limits: &Limits) -> R
                 None => continue,
             },
         };
-        let name = if folder.starts_with(root) {
-            relative_name(root, &folder)
-        } else {
-            folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
-        };
-        let checkpoints: Vec<PathBuf> = checkpoints.into_iter().map(|(_, state)| state).collect();
-        let files: Vec<PathBuf> = std::iter::once(main).chain(checkpoints.iter().cloned()).collect();
-        let mut bytes = 0_u64;
-        for file in &files {
-            bytes = bytes.saturating_add(files::open_regular(file, limits)?.1.len());
-        }
-        let detail = UnitDetail::HuggingFace(StatePlace { checkpoints });
-        units.push((Unit { kind: SourceKind::HuggingFace, location: folder, name, files, detail }, bytes));
+        let name = search.folder_name(&folder);
+        let files = std::iter::once(main).chain(checkpoints.into_iter().map(|(_, state)| state));
+        let (files, sizes): (Vec<PathBuf>, Vec<u64>) = files.map(|file| (file.path, file.size)).unzip();
+        let unit = Unit { kind: SourceKind::HuggingFace, location: folder, name, files };
+        units.push(FoundUnit { store: search.root.to_owned(), unit, bytes: sizes.iter().sum() });
     }
-    Ok(units)
+    units
 }
 
 fn checkpoint_number(folder: &Path) -> Option<u64> {
@@ -99,8 +108,8 @@ fn checkpoint_number(folder: &Path) -> Option<u64> {
 }
 
 /// Reads a run: its state, then what its checkpoints say beyond it.
-pub(crate) fn import(unit: &Unit, place: &StatePlace, reporter: &mut Reporter<'_>) -> Result<()> {
-    let Some(main) = unit.files.first() else { return Ok(()) };
+fn read(unit: &Unit, reporter: &mut Reporter<'_>) -> Result<()> {
+    let Some((main, checkpoints)) = unit.files.split_first() else { return Ok(()) };
     let content = files::read_whole(main, reporter.limits)?;
     let state = parse(&content);
     match &state {
@@ -112,7 +121,7 @@ pub(crate) fn import(unit: &Unit, place: &StatePlace, reporter: &mut Reporter<'_
     }
     reporter.bytes.add(content.len());
     let main_history = state.as_ref().map(history).unwrap_or_default();
-    for checkpoint in &place.checkpoints {
+    for checkpoint in checkpoints {
         let content = match files::read_whole(checkpoint, reporter.limits) {
             Ok(content) => content,
             Err(error) => {

@@ -1,337 +1,64 @@
-//! The file store of MLflow 1.x, 2.x and 3.x: `mlruns/<experiment>/<run>/{meta.yaml, metrics/, params/, tags/, inputs/}`.
-//!
-//! Layout from `mlflow/store/tracking/file_store.py`. Deleted runs and experiments (also those in `.trash`) are imported
-//! and marked as deleted. Artifacts, traces and models are not read.
+//! MLflow: the file store of 1.x to 3.x, and its SQLite file.
 
+mod database;
+mod file_store;
 pub mod meta;
 pub mod metric_line;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use model::{MetricName, Point, RunId};
-use walkdir::WalkDir;
+use model::RunId;
 
-use self::meta::{ExperimentMeta, Meta, RunMeta};
-use crate::error::{ImportError, Result};
-use crate::files;
+use crate::error::Result;
 use crate::limits::Limits;
-use crate::report::Reporter;
-use crate::sink::{DatasetInput, Place};
-use crate::source::{SourceKind, Unit, UnitDetail, relative_name};
+use crate::report::{Reporter, shortened};
+use crate::sink::ImportedRun;
+use crate::source::{Candidate, Claim, ClaimedFile, Folder, Found, Search, Source, SourceKind, Unit};
+use crate::sqlite;
+use crate::table::TablePlan;
 
-/// What detection knows of the place of a run in its store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RunPlace {
-    /// The name of the experiment, or its id where it has no name.
-    experiment: String,
-    /// Whether the whole experiment is deleted.
-    deleted: bool,
-}
+/// The source.
+pub(crate) struct Mlflow;
 
-/// What stands in a folder of a store.
-pub(crate) struct FoundFolder {
-    /// The store: the folder of the experiments.
-    pub(crate) store: PathBuf,
-    pub(crate) units: Vec<Unit>,
-    /// Files that should say what a folder is, and why they do not.
-    pub(crate) unreadable: Vec<(String, PathBuf)>,
-}
-
-/// The runs in an experiment or run folder; `None` when the folder is neither.
-pub(crate) fn detect_folder(folder: &Path, limits: &Limits) -> Option<FoundFolder> {
-    let file = folder.join("meta.yaml");
-    if !std::fs::symlink_metadata(&file).is_ok_and(|metadata| metadata.is_file()) {
-        return None;
+impl Source for Mlflow {
+    fn kind(&self) -> SourceKind {
+        SourceKind::Mlflow
     }
-    let parent = folder.parent().unwrap_or(Path::new("/"));
-    match read_meta(&file, limits) {
-        Ok(Meta::Experiment(experiment)) => Some(experiment_runs(folder, parent, &experiment, limits)),
-        Ok(Meta::Run(_)) => {
-            // One run was given: its experiment stands above it.
-            let experiment = match read_meta(&parent.join("meta.yaml"), limits) {
-                Ok(Meta::Experiment(experiment)) => experiment,
-                _ => ExperimentMeta::unnamed(&parent.file_name().unwrap_or_default().to_string_lossy()),
-            };
-            let store = parent.parent().unwrap_or(parent);
-            let units = vec![run_unit(folder, store, &experiment)];
-            Some(FoundFolder { store: store.to_owned(), units, unreadable: Vec::new() })
-        }
-        Ok(Meta::Other) => None,
-        Err(error) => {
-            // A damaged `meta.yaml` in a folder that has runs below it: the runs are still there.
-            let experiment =
-                ExperimentMeta::unnamed(&folder.file_name().unwrap_or_default().to_string_lossy());
-            let mut found = experiment_runs(folder, parent, &experiment, limits);
-            found.unreadable.push((error.to_string(), file));
-            Some(found)
-        }
+
+    fn folder(&self, folder: &Folder<'_>, search: &Search<'_>) -> Option<Found> {
+        file_store::detect_folder(folder.path, search.limits)
+    }
+
+    fn claim(&self, file: &Candidate<'_>, _: &Search<'_>) -> Claim {
+        if file.has_tables(&database::TABLES) { Claim::Read } else { Claim::No }
+    }
+
+    fn group(&self, files: Vec<ClaimedFile>, search: &Search<'_>) -> Found {
+        sqlite::units(self.kind(), files, search).into()
+    }
+
+    fn list_files(&self, unit: &Unit, limits: &Limits) -> Result<Vec<PathBuf>> {
+        file_store::list_run_files(&unit.location, limits)
+    }
+
+    fn read(&self, unit: &Unit, _: Option<&TablePlan>, reporter: &mut Reporter<'_>) -> Result<()> {
+        if unit.files.is_empty() { file_store::read(unit, reporter) } else { database::read(unit, reporter) }
     }
 }
 
-fn read_meta(file: &Path, limits: &Limits) -> Result<Meta> {
-    let content = files::read_whole(file, limits)?;
-    meta::parse(&content).map_err(|reason| ImportError::unreadable(file, "an MLflow meta.yaml", reason))
-}
-
-fn experiment_runs(folder: &Path, store: &Path, experiment: &ExperimentMeta, limits: &Limits) -> FoundFolder {
-    // `.trash` holds the deleted experiments of the store above it.
-    let in_trash = store.file_name().is_some_and(|name| name == ".trash");
-    let root = if in_trash { store.parent().unwrap_or(store) } else { store };
-    let mut experiment = experiment.clone();
-    experiment.deleted |= in_trash;
-    let mut found = FoundFolder { store: root.to_owned(), units: Vec::new(), unreadable: Vec::new() };
-    let entries = WalkDir::new(folder).min_depth(1).max_depth(1).follow_links(false).sort_by_file_name();
-    for entry in entries {
-        let entry = match entry {
-            Ok(entry) => entry,
-            Err(error) => {
-                found.unreadable.push((format!("cannot be listed: {error}"), folder.to_owned()));
-                continue;
-            }
-        };
-        let file = entry.path().join("meta.yaml");
-        if !entry.file_type().is_dir() || !file.is_file() {
-            continue;
-        }
-        match read_meta(&file, limits) {
-            Ok(Meta::Run(_)) => found.units.push(run_unit(entry.path(), root, &experiment)),
-            Ok(_) => {}
-            Err(error) => found.unreadable.push((error.to_string(), file)),
-        }
+/// What MLflow keeps in tags although it belongs to the run. Versions before 1.30 have the name only there.
+fn name_by_tags(
+    run: &mut ImportedRun,
+    tags: &BTreeMap<String, String>,
+    name: Option<&str>,
+    user: Option<&str>,
+) {
+    let tag = |key: &str| tags.get(key).map(String::as_str);
+    if let Some(name) = name.filter(|name| !name.is_empty()).or_else(|| tag("mlflow.runName")) {
+        run.name = shortened(name, model::limits::NAME_CHARACTERS);
     }
-    found
-}
-
-fn run_unit(folder: &Path, store: &Path, experiment: &ExperimentMeta) -> Unit {
-    Unit {
-        kind: SourceKind::Mlflow,
-        location: folder.to_owned(),
-        name: relative_name(store, folder),
-        files: Vec::new(),
-        detail: UnitDetail::Mlflow(RunPlace {
-            experiment: experiment.name.clone(),
-            deleted: experiment.deleted,
-        }),
-    }
-}
-
-/// The files of a run that are read, in a fixed order: its description, then values by folder and name.
-pub(crate) fn list_run_files(run: &Path, limits: &Limits) -> Result<Vec<PathBuf>> {
-    let mut listed = vec![run.join("meta.yaml")];
-    for part in ["inputs", "metrics", "params", "tags"] {
-        listed.extend(list(&run.join(part), limits)?);
-    }
-    Ok(listed)
-}
-
-/// Regular files below a folder by name; links and other things are left out. Empty when there is no such folder.
-fn list(folder: &Path, limits: &Limits) -> Result<Vec<PathBuf>> {
-    if !std::fs::symlink_metadata(folder).is_ok_and(|metadata| metadata.is_dir()) {
-        return Ok(Vec::new());
-    }
-    let mut found = Vec::new();
-    for entry in WalkDir::new(folder).max_depth(limits.depth).follow_links(false).sort_by_file_name() {
-        let entry = entry.map_err(|error| ImportError::Io {
-            path: folder.to_owned(),
-            action: "listing the folder",
-            source: error.into(),
-        })?;
-        if entry.file_type().is_file() {
-            found.push(entry.into_path());
-        }
-        if found.len() > limits.files {
-            return Err(ImportError::TooLarge {
-                path: folder.to_owned(),
-                what: "the number of files",
-                actual: found.len() as u64,
-                limit: limits.files as u64,
-            });
-        }
-    }
-    Ok(found)
-}
-
-/// Reads one run folder.
-pub(crate) fn import(unit: &Unit, place: &RunPlace, reporter: &mut Reporter<'_>) -> Result<()> {
-    let folder = unit.location.as_path();
-    let file = folder.join("meta.yaml");
-    let Meta::Run(meta) = read_meta(&file, reporter.limits)? else {
-        return Err(ImportError::unreadable(&file, "an MLflow meta.yaml", "it does not describe a run"));
-    };
-    let run = describe(unit, place, &meta, &file, reporter)?;
-    let id = run.id;
-    reporter.run(run)?;
-    let root = folder.join("metrics");
-    for file in list(&root, reporter.limits)? {
-        let key = relative_name(&root, &file);
-        match MetricName::new(&key) {
-            Ok(metric) => match metric_file(&file, id, metric, reporter) {
-                Err(error @ ImportError::Sink(_)) => return Err(error),
-                Err(error) => reporter.reject(&file, Place::File, error.code(), || error.to_string())?,
-                Ok(()) => {}
-            },
-            Err(error) => reporter.reject(&file, Place::File, "metric.refused", || error.to_string())?,
-        }
-    }
-    Ok(())
-}
-
-fn describe(
-    unit: &Unit,
-    place: &RunPlace,
-    meta: &RunMeta,
-    file: &Path,
-    reporter: &mut Reporter<'_>,
-) -> Result<crate::sink::ImportedRun> {
-    let folder = unit.location.as_path();
-    // The id is the folder's name where `meta.yaml` has lost it.
-    let source_run_id = match &meta.run_id {
-        Some(id) => id.clone(),
-        None => folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-    };
-    let mut run = reporter.blank_run(unit.kind, source_run_id.clone(), &source_run_id);
-    if reporter.belonging.experiment.is_none() {
-        match model::ExperimentName::new(&place.experiment) {
-            Ok(name) => run.experiment = name,
-            Err(error) => reporter.reject(file, Place::File, "experiment.refused", || error.to_string())?,
-        }
-    }
-    for (key, value) in read_values(&folder.join("params"), reporter)? {
-        reporter.param(&mut run.params, file, &key, &value)?;
-    }
-    let tags = read_values(&folder.join("tags"), reporter)?;
-    for (key, value) in &tags {
-        reporter.tag(&mut run.tags, file, key, value)?;
-    }
-    let name = meta.name.as_ref().filter(|name| !name.is_empty()).or_else(|| tags.get("mlflow.runName"));
-    if let Some(name) = name {
-        run.name = crate::report::shortened(name, model::limits::NAME_CHARACTERS);
-    }
-    match meta.status() {
-        Ok(status) => run.status = status,
-        Err(message) => reporter.reject(file, Place::File, "status.unknown", || message)?,
-    }
-    run.user = tags.get("mlflow.user").or(meta.user.as_ref()).filter(|user| !user.is_empty()).cloned();
-    run.start_time = meta.start_time;
-    run.end_time = meta.end_time;
-    run.parent = tags.get("mlflow.parentRunId").map(|id| RunId::imported(unit.kind.as_str(), id.trim()));
-    run.git_commit = tags.get("mlflow.source.git.commit").map(|commit| commit.trim().to_owned());
-    run.deleted = meta.deleted || place.deleted;
-    run.datasets = read_datasets(folder, reporter)?;
-    Ok(run)
-}
-
-/// The files below a folder as key → whole text. Texts that are not UTF-8 are rejected.
-fn read_values(folder: &Path, reporter: &mut Reporter<'_>) -> Result<BTreeMap<String, String>> {
-    let mut values = BTreeMap::new();
-    for file in list(folder, reporter.limits)? {
-        let content = match files::read_whole(&file, reporter.limits) {
-            Ok(content) => content,
-            Err(error) => {
-                reporter.reject(&file, Place::File, error.code(), || error.to_string())?;
-                continue;
-            }
-        };
-        reporter.bytes.add(content.len());
-        match String::from_utf8(content) {
-            Ok(text) => {
-                values.insert(relative_name(folder, &file), text);
-            }
-            Err(_) => {
-                reporter.reject(&file, Place::File, "text.not_utf8", || "the text is not UTF-8".to_owned())?
-            }
-        }
-    }
-    Ok(values)
-}
-
-/// The datasets that `inputs/<id>/meta.yaml` name, with their description in the experiment's `datasets` folder.
-fn read_datasets(run: &Path, reporter: &mut Reporter<'_>) -> Result<Vec<DatasetInput>> {
-    let mut datasets = Vec::new();
-    for file in list(&run.join("inputs"), reporter.limits)? {
-        if file.file_name().is_none_or(|name| name != "meta.yaml") {
-            continue;
-        }
-        let result = read_mapping(&file, reporter.limits)
-            .and_then(|input| dataset_of_input(run, &input, reporter.limits));
-        match result {
-            Ok(Some(dataset)) => datasets.push(dataset),
-            Ok(None) => {}
-            Err(error) => reporter.reject(&file, Place::File, "dataset.unreadable", || error.to_string())?,
-        }
-    }
-    Ok(datasets)
-}
-
-fn read_mapping(file: &Path, limits: &Limits) -> Result<BTreeMap<String, String>> {
-    let content = files::read_whole(file, limits)?;
-    meta::mapping(&content).map_err(|reason| ImportError::unreadable(file, "an MLflow meta.yaml", reason))
-}
-
-fn dataset_of_input(
-    run: &Path,
-    input: &BTreeMap<String, String>,
-    limits: &Limits,
-) -> Result<Option<DatasetInput>> {
-    let text = |values: &BTreeMap<String, String>, key| values.get(key).cloned().unwrap_or_default();
-    if input.get("source_type").is_none_or(|kind| kind != "DATASET") {
-        return Ok(None);
-    }
-    // The id becomes a part of a path: only the form that MLflow gives it is taken.
-    let id = text(input, "source_id");
-    if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        return Ok(None);
-    }
-    let Some(experiment) = run.parent() else { return Ok(None) };
-    let dataset = read_mapping(&experiment.join("datasets").join(id).join("meta.yaml"), limits)?;
-    let tags =
-        input.iter().filter_map(|(key, value)| Some((key.strip_prefix("tags.")?.to_owned(), value.clone())));
-    Ok(Some(DatasetInput {
-        name: text(&dataset, "name"),
-        digest: text(&dataset, "digest"),
-        source_type: text(&dataset, "source_type"),
-        source: text(&dataset, "source"),
-        tags: tags.collect(),
-    }))
-}
-
-fn metric_file(file: &Path, run: RunId, metric: MetricName, reporter: &mut Reporter<'_>) -> Result<()> {
-    let mut unpacked = files::open_unpacked(file, reporter.limits, &reporter.bytes.clone())?;
-    let mut lines = crate::table::lines::Lines::new(&mut unpacked.reader, reporter.limits.line_bytes);
-    let series = reporter.series(file, run, metric, None)?;
-    let mut with_dataset = 0_u64;
-    while let Some(line) = lines.next() {
-        let line_number = lines.number();
-        let text = match line {
-            Ok(()) => String::from_utf8_lossy(lines.line()),
-            Err(fault) => {
-                reporter.reject(file, Place::Line(line_number), fault.code, || fault.message)?;
-                if fault.last {
-                    break;
-                }
-                continue;
-            }
-        };
-        if text.trim().is_empty() {
-            continue;
-        }
-        match metric_line::parse(&text) {
-            Ok(parsed) => {
-                with_dataset = with_dataset.saturating_add(u64::from(parsed.names_dataset));
-                let (step, time, value) = (parsed.step, parsed.time, parsed.value);
-                reporter.point(series, Point { step, step_fraction: None, time, value })?;
-            }
-            Err(message) => {
-                let message = format!("{message}: {:?}", crate::error::beginning(&text));
-                reporter.reject(file, Place::Line(line_number), "metric.malformed_line", || message)?;
-            }
-        }
-    }
-    if with_dataset > 0 {
-        reporter.remark(file, Place::File, "ignored.metric_dataset", "", with_dataset, || {
-            "points that name a dataset are taken without the name".to_owned()
-        });
-    }
-    Ok(())
+    run.user = tag("mlflow.user").or(user).filter(|user| !user.is_empty()).map(str::to_owned);
+    run.parent = tag("mlflow.parentRunId").map(|id| RunId::imported(SourceKind::Mlflow.as_str(), id.trim()));
+    run.git_commit = tag("mlflow.source.git.commit").map(|commit| commit.trim().to_owned());
 }

@@ -16,7 +16,7 @@ use crate::files;
 use crate::limits::Limits;
 use crate::report::Reporter;
 use crate::sink::Place;
-use crate::source::{Unit, unpacked_beginning};
+use crate::source::Unit;
 
 /// How a file is delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +53,7 @@ const SAMPLE_BYTES: usize = 1 << 20;
 const SAMPLE_ROWS: usize = 1_000;
 
 pub(crate) fn plan(path: &Path, mapping: Option<&Mapping>, limits: &Limits) -> Result<TablePlan> {
-    let beginning = unpacked_beginning(path, limits, SAMPLE_BYTES)?;
+    let beginning = files::unpacked_beginning(path, limits, SAMPLE_BYTES)?;
     let whole = beginning.len() < SAMPLE_BYTES;
     let (encoding, mark) = text::encoding_of(&beginning)
         .map_err(|reason| ImportError::unreadable(path, "delimited text", reason))?;
@@ -185,7 +185,7 @@ fn read(
     Ok(())
 }
 
-fn cell_text(bytes: &[u8]) -> (std::borrow::Cow<'_, str>, bool) {
+pub(crate) fn cell_text(bytes: &[u8]) -> (std::borrow::Cow<'_, str>, bool) {
     match std::str::from_utf8(bytes) {
         Ok(text) => (text.into(), false),
         Err(_) => (String::from_utf8_lossy(bytes), true),
@@ -269,7 +269,7 @@ fn unquoted_count(line: &str, delimiter: u8) -> usize {
 }
 
 /// Rows of delimited text (RFC 4180, with `#` comments and blank lines left out), each of bounded size.
-struct Records<'r> {
+pub(crate) struct Records<'r> {
     core: csv_core::Reader,
     source: &'r mut dyn Read,
     input: Vec<u8>,
@@ -287,7 +287,7 @@ struct Records<'r> {
 }
 
 impl<'r> Records<'r> {
-    fn new(source: &'r mut dyn Read, delimiter: u8, limits: &Limits) -> Self {
+    pub(crate) fn new(source: &'r mut dyn Read, delimiter: u8, limits: &Limits) -> Self {
         Self {
             core: csv_core::ReaderBuilder::new().delimiter(delimiter).comment(Some(b'#')).build(),
             source,
@@ -307,22 +307,22 @@ impl<'r> Records<'r> {
     }
 
     /// The line at which the current row begins, from 1; comments and blank lines before it count to it.
-    fn line(&self) -> u64 {
+    pub(crate) fn line(&self) -> u64 {
         self.line
     }
 
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.cells
     }
 
-    fn cell(&self, index: usize) -> &[u8] {
+    pub(crate) fn cell(&self, index: usize) -> &[u8] {
         let end = self.ends.get(index).copied().unwrap_or(0);
         let start = index.checked_sub(1).and_then(|before| self.ends.get(before).copied()).unwrap_or(0);
         self.out.get(start..end).unwrap_or_default()
     }
 
     /// Goes to the next row. A row over a limit is skipped, and so is a last row that a fault has cut.
-    fn next(&mut self) -> Option<std::result::Result<(), LineFault>> {
+    pub(crate) fn next(&mut self) -> Option<std::result::Result<(), LineFault>> {
         use csv_core::ReadRecordResult as Found;
         if self.finished {
             return None;

@@ -9,6 +9,7 @@ use super::json_lines::{Keys, add_to_sample};
 use super::mapping::Mapping;
 use super::rows::{Rows, TextNumbers};
 use super::{Form, TablePlan};
+use crate::configuration::{Params, params_in_file, params_of};
 use crate::error::{ImportError, Result};
 use crate::files::{self, ByteCount};
 use crate::json;
@@ -16,7 +17,6 @@ use crate::limits::Limits;
 use crate::report::Reporter;
 use crate::sink::Place;
 use crate::source::{SourceKind, Unit};
-use crate::yaml;
 
 type Object<'v, 'j> = &'v [(std::borrow::Cow<'j, str>, JsonValue<'j>)];
 
@@ -174,55 +174,25 @@ fn entry_params(
     place: Place,
     object: Object<'_, '_>,
     reporter: &mut Reporter<'_>,
-) -> Result<Vec<(String, String)>> {
-    let mut params = Vec::new();
+) -> Result<Params> {
+    let mut params = Params::new();
     for key in PARAMS {
-        if let Some(JsonValue::Object(config)) = json::get(object, key)
-            && let Err(key) = flat_texts(config, reporter.limits.depth, &mut params)
-        {
-            reporter.reject(file, place, "json.too_deep", || format!("param {key:?} is nested too deep"))?;
+        if let Some(config @ JsonValue::Object(_)) = json::get(object, key) {
+            match params_of(config, reporter.limits.depth) {
+                Ok(found) => params.extend(found),
+                Err(reason) => reporter.reject(file, place, "json.too_deep", || reason)?,
+            }
         }
     }
     Ok(params)
-}
-
-fn flat_texts(
-    object: Object<'_, '_>,
-    depth: usize,
-    out: &mut Vec<(String, String)>,
-) -> std::result::Result<(), String> {
-    json::flatten(object, depth, &mut String::new(), &mut |key, value| {
-        out.extend(json::text(value, depth).map(|text| (key.to_owned(), text)));
-    })
 }
 
 /// Params that a tool wrote beside its table: `hparams.json`, `params.json` or `hparams.yaml` in the same folder.
-pub(crate) fn companion_params(table: &Path, reporter: &mut Reporter<'_>) -> Result<Vec<(String, String)>> {
-    let Some(folder) = table.parent() else { return Ok(Vec::new()) };
-    let mut params = Vec::new();
-    for name in ["hparams.json", "params.json", "hparams.yaml"] {
-        let file = folder.join(name);
-        if file == table || !std::fs::symlink_metadata(&file).is_ok_and(|metadata| metadata.is_file()) {
-            continue;
-        }
-        let result = files::read_whole(&file, reporter.limits).map_err(|error| error.to_string()).and_then(
-            |content| {
-                if name.ends_with(".yaml") {
-                    let text = std::str::from_utf8(&content).map_err(|_| "it is not UTF-8".to_owned())?;
-                    params.extend(yaml::flat_mapping(text, reporter.limits.depth)?);
-                    return Ok(());
-                }
-                match json::parse(&content)? {
-                    JsonValue::Object(object) => flat_texts(&object, reporter.limits.depth, &mut params)
-                        .map_err(|key| format!("{key:?} is nested too deep")),
-                    _ => Err("it is no JSON object".to_owned()),
-                }
-            },
-        );
-        if let Err(reason) = result {
-            reporter.reject(&file, Place::File, "import.unreadable", || reason)?;
-        }
-        break;
+pub(crate) fn companion_params(table: &Path, reporter: &mut Reporter<'_>) -> Result<Params> {
+    let is_file = |file: &Path| std::fs::symlink_metadata(file).is_ok_and(|metadata| metadata.is_file());
+    let names = ["hparams.json", "params.json", "hparams.yaml"].into_iter();
+    match names.map(|name| table.with_file_name(name)).find(|file| file != table && is_file(file)) {
+        Some(file) => params_in_file(&file, reporter),
+        None => Ok(Params::new()),
     }
-    Ok(params)
 }

@@ -16,13 +16,13 @@ use crate::json;
 use crate::limits::Limits;
 use crate::report::Reporter;
 use crate::sink::Place;
-use crate::source::{Unit, unpacked_beginning};
+use crate::source::Unit;
 
 const SAMPLE_BYTES: usize = 1 << 20;
 const SAMPLE_LINES: usize = 1_000;
 
 pub(crate) fn plan(path: &Path, mapping: Option<&Mapping>, limits: &Limits) -> Result<TablePlan> {
-    let beginning = unpacked_beginning(path, limits, SAMPLE_BYTES)?;
+    let beginning = files::unpacked_beginning(path, limits, SAMPLE_BYTES)?;
     let unreadable = |reason| ImportError::unreadable(path, "JSON lines", reason);
     let (encoding, mark) = text::encoding_of(&beginning).map_err(unreadable)?;
     let text = text::decoded(&beginning, encoding, mark);
@@ -135,7 +135,7 @@ impl Keys {
 
 pub(crate) fn import(unit: &Unit, plan: &TablePlan, reporter: &mut Reporter<'_>) -> Result<()> {
     let file = unit.location.as_path();
-    let beginning = unpacked_beginning(file, reporter.limits, SAMPLE_BYTES)?;
+    let beginning = files::unpacked_beginning(file, reporter.limits, SAMPLE_BYTES)?;
     let (encoding, mark) = text::encoding_of(&beginning)
         .map_err(|reason| ImportError::unreadable(file, "JSON lines", reason))?;
     let bytes = reporter.bytes.clone();

@@ -3,7 +3,7 @@
 //!
 //! Columns get their meaning from a [`mapping`], or it is guessed from their names and the first rows (`guess`).
 
-mod csv;
+pub(crate) mod csv;
 mod document;
 pub(crate) mod guess;
 mod json_lines;
@@ -16,10 +16,11 @@ mod text;
 use std::fmt;
 
 use self::mapping::{Mapping, Role};
-use crate::error::{ImportError, Result};
+use crate::error::Result;
+use crate::files::Packing;
 use crate::limits::Limits;
 use crate::report::Reporter;
-use crate::source::{SourceKind, Unit};
+use crate::source::{Candidate, Claim, Search, Source, SourceKind, Unit};
 
 pub use self::csv::{Dialect, fuzz_csv};
 pub use self::json_lines::fuzz_json_lines;
@@ -134,30 +135,70 @@ pub(crate) enum Cell<'a> {
     Other,
 }
 
-/// Looks at the beginning of a file and decides what its columns mean.
-pub(crate) fn plan(unit: &Unit, mapping: Option<&Mapping>, limits: &Limits) -> Result<TablePlan> {
-    match unit.kind {
-        SourceKind::Csv => csv::plan(&unit.location, mapping, limits),
-        SourceKind::JsonLines => json_lines::plan(&unit.location, mapping, limits),
-        SourceKind::Json => document::plan(&unit.location, mapping, limits),
-        SourceKind::Parquet => parquet_file::plan(&unit.location, mapping, limits),
-        other => Err(ImportError::unreadable(&unit.location, other.as_str(), "it is no table")),
+/// The source of a table format.
+pub(crate) struct Table(pub(crate) SourceKind);
+
+impl Source for Table {
+    fn kind(&self) -> SourceKind {
+        self.0
+    }
+
+    fn claim(&self, file: &Candidate<'_>, _: &Search<'_>) -> Claim {
+        if kind_of(file) == Some(self.0) { Claim::Read } else { Claim::No }
+    }
+
+    /// Looks at the beginning of a file and decides what its columns mean.
+    fn plan(&self, unit: &Unit, mapping: Option<&Mapping>, limits: &Limits) -> Result<Option<TablePlan>> {
+        let plan = match self.0 {
+            SourceKind::JsonLines => json_lines::plan,
+            SourceKind::Json => document::plan,
+            SourceKind::Parquet => parquet_file::plan,
+            _ => csv::plan,
+        };
+        plan(&unit.location, mapping, limits).map(Some)
+    }
+
+    fn read(&self, unit: &Unit, plan: Option<&TablePlan>, reporter: &mut Reporter<'_>) -> Result<()> {
+        let Some(plan) = plan else { return Ok(()) };
+        if plan.form == Form::Empty {
+            reporter.remark(&unit.location, crate::sink::Place::File, "file.empty", "", 1, || {
+                "the file is empty".to_owned()
+            });
+            return Ok(());
+        }
+        match self.0 {
+            SourceKind::JsonLines => json_lines::import(unit, plan, reporter),
+            SourceKind::Json => document::import(unit, plan, reporter),
+            SourceKind::Parquet => parquet_file::import(unit, plan, reporter),
+            _ => csv::import(unit, plan, reporter),
+        }
     }
 }
 
-/// Reads a file as planned.
-pub(crate) fn import(unit: &Unit, plan: &TablePlan, reporter: &mut Reporter<'_>) -> Result<()> {
-    if plan.form == Form::Empty {
-        reporter.remark(&unit.location, crate::sink::Place::File, "file.empty", "", 1, || {
-            "the file is empty".to_owned()
+/// Tells a table or document by name and beginning. A file that the user named may have any name.
+fn kind_of(file: &Candidate<'_>) -> Option<SourceKind> {
+    let Candidate { name, beginning, given, .. } = *file;
+    if beginning.starts_with(b"PAR1") || name.ends_with(".parquet") {
+        return Some(SourceKind::Parquet);
+    }
+    let stem = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(name);
+    if [".csv", ".tsv"].iter().any(|ending| stem.ends_with(ending)) {
+        return Some(SourceKind::Csv);
+    }
+    if [".jsonl", ".ndjson"].iter().any(|ending| stem.ends_with(ending)) {
+        return Some(SourceKind::JsonLines);
+    }
+    if stem.ends_with(".json") {
+        let has_history = || String::from_utf8_lossy(beginning).contains("\"history\"");
+        return (given || has_history()).then_some(SourceKind::Json);
+    }
+    if given && !beginning.is_empty() && Packing::of(beginning) == Packing::Plain && !beginning.contains(&0) {
+        let first = beginning.iter().find(|byte| !byte.is_ascii_whitespace());
+        return Some(match first {
+            Some(b'{') => SourceKind::JsonLines,
+            Some(b'[') => SourceKind::Json,
+            _ => SourceKind::Csv,
         });
-        return Ok(());
     }
-    match unit.kind {
-        SourceKind::Csv => csv::import(unit, plan, reporter),
-        SourceKind::JsonLines => json_lines::import(unit, plan, reporter),
-        SourceKind::Json => document::import(unit, plan, reporter),
-        SourceKind::Parquet => parquet_file::import(unit, plan, reporter),
-        _ => Ok(()),
-    }
+    None
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use indexmap::IndexMap;
-use model::{Context, ExperimentName, Key, MetricName, ParamValue, Point, ProjectName, RunId, TagValue};
+use model::{Context, Key, MetricName, ParamValue, Point, RunId, TagValue};
 
 use super::mapping::Role;
 use super::{Cell, Content, Form, TablePlan, guess};
@@ -370,23 +370,11 @@ impl<'u> Rows<'u> {
             None => key.to_owned(),
         };
         let mut run = reporter.blank_run(self.unit.kind, source_run_id, &name);
-        if reporter.belonging.experiment.is_none()
-            && let Some(experiment) = text(self.experiment)
-        {
-            match ExperimentName::new(&experiment) {
-                Ok(experiment) => run.experiment = experiment,
-                Err(error) => {
-                    reporter.reject(file, Place::File, "experiment.refused", || error.to_string())?
-                }
-            }
+        if let Some(experiment) = text(self.experiment) {
+            reporter.put_into_experiment(&mut run, file, &experiment)?;
         }
-        if reporter.belonging.project.is_none()
-            && let Some(project) = text(self.project)
-        {
-            match ProjectName::new(&project) {
-                Ok(project) => run.project = Some(project),
-                Err(error) => reporter.reject(file, Place::File, "project.refused", || error.to_string())?,
-            }
+        if let Some(project) = text(self.project) {
+            reporter.put_into_project(&mut run, file, &project);
         }
         let mut base = 0;
         if self.time.is_none() || recorded.is_none() {

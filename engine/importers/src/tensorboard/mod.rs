@@ -21,11 +21,50 @@ use crate::error::{ImportError, Result};
 use crate::files;
 use crate::report::{Reporter, SeriesIndex};
 use crate::sink::{Place, RunFacts};
-use crate::source::Unit;
+use crate::source::{Candidate, Claim, ClaimedFile, Found, FoundUnit, Search, Source, SourceKind, Unit};
+use crate::table::TablePlan;
 use crate::time::micros_from_seconds;
 
+/// The source.
+pub(crate) struct TensorBoard;
+
+impl Source for TensorBoard {
+    fn kind(&self) -> SourceKind {
+        SourceKind::TensorBoard
+    }
+
+    fn claim(&self, file: &Candidate<'_>, _: &Search<'_>) -> Claim {
+        if file.name.contains("tfevents") { Claim::Read } else { Claim::No }
+    }
+
+    /// Each folder with event files is a run, as TensorBoard has it. The files of a run are read in the order of their
+    /// names, which begin with the time at which they were made.
+    fn group(&self, files: Vec<ClaimedFile>, search: &Search<'_>) -> Found {
+        let mut runs: Vec<FoundUnit> = Vec::new();
+        for ClaimedFile { path, size } in files {
+            let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
+            match runs.last_mut() {
+                Some(run) if run.unit.location == folder => {
+                    run.unit.files.push(path);
+                    run.bytes = run.bytes.saturating_add(size);
+                }
+                _ => {
+                    let name = search.folder_name(&folder);
+                    let unit = Unit { kind: self.kind(), location: folder, name, files: vec![path] };
+                    runs.push(FoundUnit { store: search.root.to_owned(), unit, bytes: size });
+                }
+            }
+        }
+        runs.into()
+    }
+
+    fn read(&self, unit: &Unit, _: Option<&TablePlan>, reporter: &mut Reporter<'_>) -> Result<()> {
+        read(unit, reporter)
+    }
+}
+
 /// Reads all event files of a run.
-pub(crate) fn import(unit: &Unit, reporter: &mut Reporter<'_>) -> Result<()> {
+fn read(unit: &Unit, reporter: &mut Reporter<'_>) -> Result<()> {
     let source_run_id = unit.location.to_string_lossy().into_owned();
     let run = reporter.blank_run(unit.kind, source_run_id, &unit.name);
     let mut reading = Reading {

@@ -114,17 +114,7 @@ pub(crate) fn import_kinds(path: &Path, kinds: &[SourceKind], options: &Options)
     (collector, summary)
 }
 
-pub(crate) const ALL: [SourceKind; 7] = [
-    SourceKind::TensorBoard,
-    SourceKind::Mlflow,
-    SourceKind::HuggingFace,
-    SourceKind::Csv,
-    SourceKind::JsonLines,
-    SourceKind::Json,
-    SourceKind::Parquet,
-];
-
 /// Imports everything at a path.
 pub(crate) fn import(path: &Path) -> (Collector, Summary) {
-    import_kinds(path, &ALL, &Options::default())
+    import_kinds(path, &SourceKind::all().collect::<Vec<_>>(), &Options::default())
 }

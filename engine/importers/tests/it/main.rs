@@ -5,13 +5,23 @@
 
 mod algoperf;
 mod collector;
+mod dvclive;
 mod expected;
 mod hostile;
 mod huggingface;
+mod lightning;
 mod mlflow;
+mod mlperf;
+mod neptune;
+mod optuna;
 mod plain;
 mod random;
+mod ray;
+mod sacred;
 mod shared;
 mod small;
 mod tables;
 mod tensorboard;
+mod tool;
+mod trackio;
+mod wandb;

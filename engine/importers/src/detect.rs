@@ -1,0 +1,216 @@
+//! Finding out what stands at a path: which files belong to which tool, and which to none.
+
+use std::path::{Path, PathBuf};
+
+use walkdir::WalkDir;
+
+use crate::error::{ImportError, Result};
+use crate::files::{self, Packing};
+use crate::limits::Limits;
+use crate::source::{
+    Candidate, Claim, ClaimedFile, DetectedSource, Folder, FoundUnit, SOURCES, Search, Unrecognised,
+};
+use crate::sqlite;
+
+/// Everything that stands at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Detection {
+    /// The path, absolute and without links.
+    pub root: PathBuf,
+    /// What can be imported, by kind and path.
+    pub sources: Vec<DetectedSource>,
+    /// What is left, and why.
+    pub unrecognised: Vec<Unrecognised>,
+}
+
+/// Looks at a file, a store or a tree, and says what can be imported from it. Links below the path are not followed.
+///
+/// # Errors
+/// Fails when the path cannot be read, or holds more than the limits allow. That nothing was recognised is no error here:
+/// the sources are then empty.
+pub fn detect(path: &Path, limits: &Limits) -> Result<Detection> {
+    let root = std::fs::canonicalize(path).map_err(ImportError::io(path, "finding the path"))?;
+    let mut finder = Finder {
+        search: Search { root: &root, limits },
+        claimed: SOURCES.iter().map(|_| Vec::new()).collect(),
+        units: Vec::new(),
+        unrecognised: Vec::new(),
+        seen: 0,
+    };
+    if root.is_dir() {
+        finder.tree()?;
+    } else {
+        finder.file(&root, true)?;
+    }
+    let (sources, unrecognised) = finder.finish();
+    Ok(Detection { root, sources, unrecognised })
+}
+
+struct Finder<'a> {
+    search: Search<'a>,
+    /// The claimed files of each source, in the order of [`SOURCES`].
+    claimed: Vec<Vec<ClaimedFile>>,
+    units: Vec<FoundUnit>,
+    unrecognised: Vec<Unrecognised>,
+    /// Files and runs so far.
+    seen: usize,
+}
+
+impl Finder<'_> {
+    fn tree(&mut self) -> Result<()> {
+        let deepest = self.search.limits.depth;
+        let mut entries = WalkDir::new(self.search.root)
+            .follow_links(false)
+            .max_depth(deepest)
+            .sort_by_file_name()
+            .into_iter();
+        while let Some(entry) = entries.next() {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    let path = error.path().unwrap_or(self.search.root).to_owned();
+                    self.leave(path, format!("cannot be listed: {error}"));
+                    continue;
+                }
+            };
+            let kind = entry.file_type();
+            let path = entry.path();
+            if kind.is_dir() {
+                let hidden = entry.depth() > 0 && entry.file_name().as_encoded_bytes().starts_with(b".");
+                // `.trash` is where MLflow keeps deleted experiments.
+                if hidden && entry.file_name() != ".trash" {
+                    let reason = "hidden folder, not scanned; give it as the path to import it";
+                    self.leave(path.to_owned(), reason.to_owned());
+                    entries.skip_current_dir();
+                } else if self.folder(path)? {
+                    entries.skip_current_dir();
+                } else if entry.depth() == deepest {
+                    self.leave(path.to_owned(), format!("deeper than {deepest} folders, not scanned"));
+                }
+                continue;
+            }
+            self.count(1)?;
+            if kind.is_file() {
+                let path = entry.into_path();
+                self.file(&path, false)?;
+            } else {
+                let reason = if kind.is_symlink() { "a link, not followed" } else { "not a regular file" };
+                self.leave(path.to_owned(), reason.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, more: usize) -> Result<()> {
+        self.seen = self.seen.saturating_add(more);
+        if self.seen > self.search.limits.files {
+            return Err(ImportError::TooLarge {
+                path: self.search.root.to_owned(),
+                what: "the number of files and runs",
+                actual: self.seen as u64,
+                limit: self.search.limits.files as u64,
+            });
+        }
+        Ok(())
+    }
+
+    /// Offers a folder to the sources; `false` when none takes it.
+    fn folder(&mut self, path: &Path) -> Result<bool> {
+        // A folder that cannot be listed is told by the walk.
+        let Ok(listed) = std::fs::read_dir(path) else { return Ok(false) };
+        let mut files: Vec<String> = listed
+            .filter_map(std::result::Result::ok)
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .take(self.search.limits.files)
+            .collect();
+        files.sort_unstable();
+        let folder = Folder { path, files: &files };
+        for (source, claimed) in SOURCES.iter().zip(&mut self.claimed) {
+            let Some(found) = source.folder(&folder, &self.search) else { continue };
+            let count = found.units.len().saturating_add(found.files.len());
+            claimed.extend(found.files);
+            self.units.extend(found.units);
+            self.unrecognised.extend(found.left);
+            self.count(count)?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    fn file(&mut self, path: &Path, given: bool) -> Result<()> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        let (mut file, metadata) = match files::open_regular(path, self.search.limits) {
+            Ok(opened) => opened,
+            Err(error) if given => return Err(error),
+            Err(error) => {
+                self.leave(path.to_owned(), error.to_string());
+                return Ok(());
+            }
+        };
+        let (beginning, _) = files::read_prefix(&mut file, 64 << 10);
+        let candidate = Candidate::new(path, &name, &beginning, given);
+        for (source, claimed) in SOURCES.iter().zip(&mut self.claimed) {
+            if source.claim(&candidate, &self.search) == Claim::Read {
+                claimed.push(ClaimedFile { path: path.to_owned(), size: metadata.len() });
+                return Ok(());
+            }
+        }
+        self.leave(path.to_owned(), reason_to_leave(&candidate));
+        Ok(())
+    }
+
+    fn leave(&mut self, path: PathBuf, reason: String) {
+        self.unrecognised.push(Unrecognised { path, reason });
+    }
+
+    fn finish(mut self) -> (Vec<DetectedSource>, Vec<Unrecognised>) {
+        for (source, mut files) in SOURCES.iter().zip(std::mem::take(&mut self.claimed)) {
+            files.sort();
+            let found = source.group(files, &self.search);
+            self.units.extend(found.units);
+            self.unrecognised.extend(found.left);
+        }
+        let mut sources: Vec<DetectedSource> = Vec::new();
+        for FoundUnit { store, unit, bytes } in self.units {
+            match sources.iter_mut().rfind(|source| source.kind == unit.kind && source.path == store) {
+                Some(source) => {
+                    source.bytes = source.bytes.saturating_add(bytes);
+                    source.units.push(unit);
+                }
+                None => {
+                    sources.push(DetectedSource { kind: unit.kind, path: store, units: vec![unit], bytes })
+                }
+            }
+        }
+        sources.sort_by(|a, b| (a.kind, &a.path).cmp(&(b.kind, &b.path)));
+        (sources, self.unrecognised)
+    }
+}
+
+/// Why no source claimed a file.
+fn reason_to_leave(file: &Candidate<'_>) -> String {
+    if sqlite::is_database(file.beginning) {
+        return match sqlite::table_names(file.path) {
+            Ok(tables) => format!(
+                "a SQLite database of no known tool; its tables are {}",
+                tables.iter().take(8).map(String::as_str).collect::<Vec<_>>().join(", ")
+            ),
+            Err(error) => error.to_string(),
+        };
+    }
+    if file.name.ends_with(".json") {
+        return "JSON without runs or a history; give the file itself as the path to read its rows"
+            .to_owned();
+    }
+    if ["-wal", "-shm", "-journal"].iter().any(|ending| file.name.ends_with(ending)) {
+        return "a side file of a SQLite database, read with it where it holds something".to_owned();
+    }
+    if file.beginning.is_empty() {
+        return "an empty file".to_owned();
+    }
+    match Packing::of(file.beginning) {
+        Packing::Plain => "no known kind of log file".to_owned(),
+        _ => "compressed, and its name tells no known kind of log file".to_owned(),
+    }
+}

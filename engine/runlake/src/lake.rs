@@ -64,6 +64,8 @@ struct Inner {
     sessions: Arc<SessionFactory>,
     queries: QueryService,
     memory: Option<MemoryPlan>,
+    /// Held from the look whether a view is there until it is kept.
+    changing_views: tokio::sync::Mutex<()>,
     _guard: Option<Guard>,
 }
 
@@ -161,7 +163,17 @@ impl Lake {
             let log = location.layout().ok().map(|layout| layout.wal());
             queries.show(Arc::new(Shown { store: store.clone(), log }));
         }
-        Ok(Self { inner: Arc::new(Inner { location, access, sessions, queries, memory, _guard: guard }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                location,
+                access,
+                sessions,
+                queries,
+                memory,
+                changing_views: tokio::sync::Mutex::default(),
+                _guard: guard,
+            }),
+        })
     }
 
     /// The memory limit that the lake was opened with.
@@ -259,6 +271,7 @@ impl Lake {
     /// says that this is fine; [`Error::ReadOnly`] on a lake that is open for reading.
     pub fn change_views(&self, change: ViewChange) -> BoxFuture<'_, Result<()>> {
         async move {
+            let _turn = self.inner.changing_views.lock().await;
             let snapshot = self.store()?.snapshot();
             let there = |name: &ViewName| snapshot.registry().view(name.as_str()).is_some();
             let command = match change {

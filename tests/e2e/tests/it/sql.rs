@@ -119,6 +119,15 @@ fn views_are_kept_in_the_lake_and_through_its_server() {
         let client = Client::connect(&url).await.unwrap();
         let refused = client.sql("CREATE VIEW mine AS SELECT 1 AS one").await.unwrap_err();
         assert_eq!(refused.remote().unwrap().reason, "sql.read_only");
+        // Of many who take one name at the same moment one gets it.
+        let taking = (0..16).map(|number| {
+            let client = client.clone();
+            async move {
+                client.change_views(&format!("CREATE VIEW ours AS SELECT {number} AS one")).await.is_ok()
+            }
+        });
+        let got = futures::future::join_all(taking).await;
+        assert_eq!(got.into_iter().filter(|got| *got).count(), 1);
     });
 }
 

@@ -18,7 +18,7 @@ const ROWS_AT_ONCE: usize = 500;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Tables: baselines, gates, reviews, directions, resources, lineage, artifacts, datasets, sweeps, trials, budgets; `runlake sql \"DESCRIBE baselines\"` lists the columns of one.\n\nExamples:\n  runlake record put baselines --set name=main --set version=3 --set metric=val/acc --set max_age_days=30\n  runlake record put baselines --id main@2 --set status=retired\n  runlake record put trials --json trials.ndjson\n  runlake record remove resources some-paper"
+    after_help = "Tables: baselines, gates, reviews, directions, resources, lineage, artifacts, datasets, sweeps, trials, budgets; `runlake sql \"DESCRIBE baselines\"` lists the columns of one.\n\nExamples:\n  runlake record put baselines --set name=main --set version=3 --set max_age_days=30\n  runlake record put baselines --id main@2 --set status=retired\n  runlake record put trials --json trials.ndjson\n  runlake record remove resources some-paper"
 )]
 pub(crate) struct RecordArguments {
     #[command(subcommand)]

@@ -44,6 +44,7 @@ fn another_reader_finds_the_same_rows_after_each_flush() {
         compare(&lake);
     }
     run(&lake, ["decide", "augmentation", "ship", "--reason", "better on 12 + 12 seeds"]).expect(0);
+    run(&lake, ["record", "put", "baselines", "--set", "name=main", "--set", "version=1"]).expect(0);
     run(&lake, ["note", "--experiment", "noop", "prefetching changes nothing"]).expect(0);
     run(&lake, ["flush"]).expect(0);
     compare(&lake);
@@ -78,7 +79,9 @@ fn values_by_series(lake: &Path) -> Vec<(String, f64)> {
 fn compare(lake: &Path) {
     let theirs = python_json("../compat/read_with_delta.py", &[lake]).unwrap();
     assert_eq!(theirs["differences"], Value::Array(Vec::new()));
-    for table in ["runs", "points", "params", "tags", "experiments", "series", "notes", "decisions"] {
+    for table in
+        ["runs", "points", "params", "tags", "experiments", "series", "notes", "decisions", "baselines"]
+    {
         let ours = &sql(lake, &format!("SELECT count(*) AS n FROM {table}"))[0]["n"];
         assert_eq!(theirs["rows"].get(table).unwrap_or(&Value::from(0)), ours, "{table}");
     }

@@ -323,3 +323,49 @@ fn columns_that_nobody_asks_for_and_filters_do_no_harm() {
     let plan = SWEEPS.rows("EXPLAIN SELECT * FROM outliers('first', 'loss')").concat().join("\n");
     assert!(plan.contains("ComputedExec: outliers") && plan.contains("PointsExec"), "{plan}");
 }
+
+/// Prints how long importance and clusters take over many runs, and the peak of memory: `RUNS=1000000 cargo test -p query
+/// --test it -- --ignored --nocapture many_runs`. What a statement of a remote caller may take is enough.
+#[test]
+#[ignore = "takes minutes"]
+fn many_runs_fit_into_the_memory_of_a_statement() {
+    let count: u128 = std::env::var("RUNS").map_or(100_000, |runs| runs.parse().unwrap());
+    let mut lake = Lake::empty();
+    block_on(async {
+        for first in (0..count).step_by(10_000) {
+            let (mut commands, mut points) = (Vec::new(), Vec::new());
+            for run in first..count.min(first + 10_000) {
+                let mixed = (run * 2_654_435_761) % 1_000_003;
+                let rate = format!("{:.5e}", 10f64.powf(-4.0 + 3.0 * mixed as f64 / 1_000_003.0));
+                let keys = ["width", "depth", "heads", "batch", "warmup", "clip", "decay", "beta", "epsilon"];
+                let texts: Vec<String> = (7u128..).take(9).map(|by| (mixed % by).to_string()).collect();
+                let mut of_run: Vec<(&str, &str)> =
+                    keys.iter().copied().zip(texts.iter().map(String::as_str)).collect();
+                of_run.push(("lr", &rate));
+                commands.push(new_run(run + 1, "large", "sweep", "run", RunStatus::Finished));
+                commands.push(params(run + 1, &of_run));
+                points.push(series(run + 1, "loss", None, &[(0, (mixed as f64 / 1e6 - 0.4).powi(2))]));
+            }
+            lake.store.apply(commands, None).await.unwrap();
+            lake.store.append(PointBatch::new(points).unwrap(), None).await.unwrap();
+        }
+    });
+    lake.snapshot = lake.store.snapshot();
+    let peak = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default().to_owned()
+    };
+    println!("{count} runs, before: {}", peak());
+    for call in [
+        "importance('sweep', 'loss', method => 'ped-anova')",
+        "importance('sweep', 'loss')",
+        "cluster_runs('sweep', k => 8)",
+        "similar_runs('00000000000000000000000000000001', 10)",
+    ] {
+        let started = std::time::Instant::now();
+        let limits = QueryLimits { time: std::time::Duration::from_secs(3_600), ..QueryLimits::default() };
+        let options = QueryOptions { limits, ..QueryOptions::default() };
+        let rows = lake.ask_with(&format!("SELECT count(*) FROM {call}"), options).unwrap();
+        println!("{call}: {:?} rows, {:?}, {}", crate::lake::texts(&rows), started.elapsed(), peak());
+    }
+}

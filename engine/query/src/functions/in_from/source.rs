@@ -1,5 +1,7 @@
 //! Which runs a function in FROM is about: experiments by name, or a query with one row a run.
 
+use std::sync::Arc;
+
 use datafusion::common::{DataFusionError, Result, internal_datafusion_err, plan_err};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement;
@@ -116,7 +118,7 @@ fn experiment(call: &Call<'_>, argument: &str, text: &str) -> Result<(ProjectNam
     let registry = call.catalog.snapshot().registry();
     let seen = || registry.experiments().filter(|of| call.catalog.access().allows(&of.project));
     let whole = |of: &Experiment| format!("{}/{}", of.project, of.name);
-    let found: Vec<&std::sync::Arc<Experiment>> =
+    let found: Vec<&Arc<Experiment>> =
         seen().filter(|of| of.name.to_string() == text || whole(of) == text).collect();
     match found.as_slice() {
         [one] => Ok((one.project.clone(), one.name.clone())),

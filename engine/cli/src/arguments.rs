@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
 use crate::{
-    backup, bench, compact, decide, delete, demo, flush, functions, gate, import, note, record, retention,
-    runs, serve, show, sql, vacuum, verify,
+    backup, bench, cluster, compact, decide, delete, demo, flush, functions, gate, import, importance, note,
+    record, retention, runs, serve, show, sql, vacuum, verify,
 };
 
 /// Every training run a team ever made, in one place, one SQL query away, with the statistics to say what was learned.
@@ -66,6 +66,10 @@ pub(crate) enum Command {
     Show(show::ShowArguments),
     /// Is the candidate really better than the baseline? A verdict with evidence
     Gate(gate::GateArguments),
+    /// Which params explain a metric, alone and in pairs, each with an interval
+    Importance(importance::ImportanceArguments),
+    /// Groups of runs with like params and curves, or with like curves of one metric
+    Cluster(cluster::ClusterArguments),
     /// Record what was decided about an experiment, and why
     Decide(decide::DecideArguments),
     /// Write a note on a run or an experiment

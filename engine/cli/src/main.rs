@@ -5,6 +5,7 @@ mod allocator;
 mod arguments;
 mod backup;
 mod bench;
+mod cluster;
 mod compact;
 mod decide;
 mod delete;
@@ -14,12 +15,14 @@ mod flush;
 mod functions;
 mod gate;
 mod import;
+mod importance;
 mod note;
 mod output;
 mod progress;
 mod prompt;
 mod record;
 mod retention;
+mod run_set;
 mod runs;
 mod serve;
 mod show;
@@ -76,6 +79,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<u8> {
         Command::Runs(arguments) => runs::run(place, arguments).await,
         Command::Show(arguments) => show::run(place, arguments).await,
         Command::Gate(arguments) => gate::run(place, arguments).await,
+        Command::Importance(arguments) => importance::run(place, arguments).await,
+        Command::Cluster(arguments) => cluster::run(place, arguments).await,
         Command::Decide(arguments) => decide::run(place, arguments).await,
         Command::Note(arguments) => note::run(place, arguments).await,
         Command::Record(arguments) => record::run(place, arguments).await,

@@ -42,6 +42,7 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 
 pub(crate) use arguments::complete_named_arguments;
 pub use definition::{ArgumentKind, Definition, FunctionKind, Parameter};
+pub(crate) use in_from::ComputedTable;
 
 use arg_extreme::ArgExtreme;
 use bootstrap::Draws;
@@ -73,7 +74,7 @@ pub(crate) fn aggregates(device: kernels::Policy, seed: u64) -> Vec<Arc<Aggregat
         Arc::new(Collecting::new(mann_whitney::MannWhitney).into()),
         Arc::new(Collecting::new(mean_ci::MeanCi).into()),
         Arc::new(Collecting::new(paired_test::PairedTest { seed }).into()),
-        Arc::new(Collecting::new(permutation_test::PermutationTest { seed }).into()),
+        Arc::new(Collecting::new(permutation_test::PermutationTest { draws }).into()),
         Arc::new(Collecting::new(EffectSize::ProbImprovement).into()),
         Arc::new(Collecting::new(quantile_ci::QuantileCi { draws }).into()),
         Arc::new(Collecting::new(slope::Slope).into()),
@@ -98,9 +99,9 @@ pub(crate) fn windows() -> Vec<Arc<WindowUDF>> {
     ]
 }
 
-/// The functions that stand in FROM.
-pub(crate) fn tables() -> Vec<Arc<TableFunction>> {
-    in_from::table_functions()
+/// The functions that stand in FROM; those that draw do so with `seed` where a call names none.
+pub(crate) fn tables(device: kernels::Policy, seed: u64) -> Vec<Arc<TableFunction>> {
+    in_from::table_functions(device, seed)
 }
 
 /// The description of every function, by name.
@@ -134,7 +135,7 @@ pub fn definitions() -> Vec<&'static Definition> {
         &trimmed_mean::DEFINITION,
         &welch_test::DEFINITION,
     ];
-    all.extend(in_from::DEFINITIONS);
+    all.extend(in_from::descriptions());
     all.sort_by_key(|definition| definition.name);
     all
 }

@@ -56,7 +56,7 @@ impl Default for SessionConfig {
     }
 }
 
-/// The device of `bootstrap_ci` and its kin.
+/// The device of everything that resamples, fits or clusters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Device {
     /// The fastest that works.
@@ -213,7 +213,7 @@ impl SessionFactory {
         let mut windows = SessionStateDefaults::default_window_functions();
         windows.extend(functions::windows());
         let mut tables = guarded_table_functions(SessionStateDefaults::default_table_functions());
-        tables.extend(functions::tables());
+        tables.extend(functions::tables(kernels::Policy::Auto, 0));
         let base = SessionStateBuilder::new()
             .with_config(engine)
             .with_runtime_env(Arc::clone(&environment))
@@ -285,9 +285,13 @@ impl SessionFactory {
         // By itself each part of a sort keeps ten mebibytes, which may be all that a statement has.
         state.config_mut().options_mut().execution.sort_spill_reservation_bytes = merge_bytes;
         if settings != Settings::default() {
-            for function in functions::aggregates(settings.device.policy(), settings.seed) {
+            let (device, seed) = (settings.device.policy(), settings.seed);
+            for function in functions::aggregates(device, seed) {
                 // The only error is that of a registry that takes no functions; this one does.
                 let _ = state.register_udaf(function);
+            }
+            for function in functions::tables(device, seed) {
+                state.register_udtf(function.name(), Arc::clone(function.function()));
             }
         }
         (state, catalog)

@@ -22,6 +22,7 @@ mod gate;
 mod import;
 mod lake;
 mod memory;
+mod questions;
 mod record;
 mod repeated;
 mod run;
@@ -33,6 +34,10 @@ pub use gate::{GateOutcome, GateQuery};
 pub use import::{ImportOptions, ImportProgress, ImportReport, KindReport};
 pub use lake::{Lake, LakeOptions};
 pub use memory::MemoryPlan;
+pub use questions::{
+    ClusterCurvesQuestion, ClusterRunsQuestion, ImportanceQuestion, OutliersQuestion, RunSet,
+    SimilarRunsQuestion,
+};
 pub use record::new_record_id;
 pub use run::{ActiveRun, RunOptions};
 pub use selector::Selector;

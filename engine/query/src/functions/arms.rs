@@ -97,6 +97,11 @@ impl Arms {
         samples
     }
 
+    /// The samples of each group.
+    pub(super) fn samples_of_groups(&self, groups: &Groups) -> Vec<ArmSamples> {
+        groups.keyed().map(|(arms, values)| self.samples(arms, values)).collect()
+    }
+
     /// One struct a group: the cells that `compare` gives (as many as there are `fields`), then sizes and error.
     ///
     /// `compare` gives the cells that it has also where it fails; missing ones are NULL.
@@ -106,11 +111,24 @@ impl Arms {
         fields: &[(&'static str, DataType)],
         mut compare: impl FnMut(&ArmSamples) -> (Vec<Cell>, Option<AnalysisError>),
     ) -> Result<ArrayRef> {
-        let rows: Vec<Vec<Cell>> = groups
-            .keyed()
-            .map(|(arms, values)| {
-                let samples = self.samples(arms, values);
-                let (mut cells, error) = compare(&samples);
+        let samples = self.samples_of_groups(groups);
+        let nothing = samples.iter().map(|_| ());
+        self.rows(&samples, fields, nothing, |samples, ()| compare(samples))
+    }
+
+    /// As [`Self::compare`], with something that was made of all groups at once, an element for each.
+    pub(super) fn rows<T>(
+        &self,
+        samples: &[ArmSamples],
+        fields: &[(&'static str, DataType)],
+        of_groups: impl IntoIterator<Item = T>,
+        mut compare: impl FnMut(&ArmSamples, T) -> (Vec<Cell>, Option<AnalysisError>),
+    ) -> Result<ArrayRef> {
+        let rows: Vec<Vec<Cell>> = samples
+            .iter()
+            .zip(of_groups)
+            .map(|(samples, of_group)| {
+                let (mut cells, error) = compare(samples, of_group);
                 cells.resize(fields.len(), Cell::Number(None));
                 cells.extend([
                     Cell::Count(Some(samples.a.len() as u64)),

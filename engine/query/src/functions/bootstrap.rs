@@ -126,6 +126,7 @@ impl Bootstrap {
             Statistic::Median => summary.median,
             Statistic::Quantile(q) => analysis::quantile(values, q).ok(),
             Statistic::Iqm => summary.interquartile_mean,
+            Statistic::Variance | Statistic::StandardDeviation => Some(f64::NAN),
             _ => summary.mean,
         })
     }

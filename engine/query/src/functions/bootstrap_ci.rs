@@ -21,7 +21,11 @@ pub(super) static DEFINITION: Definition = Definition {
               bootstrap_undercovers below 20 values.",
     parameters: &[
         required("x", ArgumentKind::Value, "the values, one a run"),
-        optional("statistic", ArgumentKind::Text, "'mean' (default), 'median' or 'iqm'"),
+        optional(
+            "statistic",
+            ArgumentKind::Text,
+            "'mean' (default), 'median', 'iqm', 'sum', 'variance' or 'stddev' (of the sample)",
+        ),
         optional(
             "method",
             ArgumentKind::Text,
@@ -56,11 +60,14 @@ impl CollectingFunction for BootstrapCi {
             "mean" => Statistic::Mean,
             "median" => Statistic::Median,
             "iqm" => Statistic::Iqm,
+            "sum" => Statistic::Sum,
+            "variance" => Statistic::Variance,
+            "stddev" => Statistic::StandardDeviation,
             other => {
                 return constants.refuse(
                     "statistic",
                     format_args!("'{other}'"),
-                    "give 'mean', 'median' or 'iqm'",
+                    "give 'mean', 'median', 'iqm', 'sum', 'variance' or 'stddev'",
                 );
             }
         };

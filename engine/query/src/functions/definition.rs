@@ -103,7 +103,7 @@ impl ArgumentKind {
                     DataType::List(item) if is_text(item.data_type()) => {
                         Some(DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true))))
                     }
-                    given => is_text(given).then_some(DataType::Utf8),
+                    given => (is_text(given) || null).then_some(DataType::Utf8),
                 }
             }
             Self::Boolean => (matches!(given, DataType::Boolean) || null).then_some(DataType::Boolean),

@@ -1,11 +1,23 @@
-//! Functions that stand in FROM: each is a query over our own tables, written in SQL and planned in the session of the
-//! statement, so that it sees the same snapshot and the same projects, and passes the same guard.
+//! Functions that stand in FROM. Some are a query over our own tables, written in SQL; others compute their rows with the
+//! kernels from what such queries give and from the registry. All are planned in the session of the statement, so that
+//! they see the same snapshot and the same projects, and pass the same guard.
 
 mod asof;
+mod cluster_curves;
+mod cluster_runs;
 mod compare;
+mod computed;
 mod curve;
+mod curve_set;
+mod embedded;
+mod importance;
+mod outliers;
+mod row_table;
 mod run_diff;
 mod selection;
+mod shown_runs;
+mod similar_runs;
+mod source;
 
 use std::sync::Arc;
 
@@ -17,39 +29,60 @@ use datafusion::logical_expr::Expr;
 use futures::FutureExt;
 use model::RunId;
 
+use super::bootstrap::Draws;
 use super::definition::{ArgumentKind, Constants, Definition, Parameter, required};
 use crate::tables::{CATALOG, SnapshotCatalog};
 
-/// The functions in FROM.
-pub(super) fn table_functions() -> Vec<Arc<TableFunction>> {
-    let functions: [(&'static Definition, WriteSql); 4] = [
-        (&asof::DEFINITION, asof::sql),
-        (&compare::DEFINITION, compare::sql),
-        (&curve::DEFINITION, curve::sql),
-        (&run_diff::DEFINITION, run_diff::sql),
-    ];
-    functions
+pub(crate) use computed::ComputedTable;
+
+/// The functions in FROM; those that draw do so with `seed` where a call names none.
+pub(super) fn table_functions(device: kernels::Policy, seed: u64) -> Vec<Arc<TableFunction>> {
+    let draws = Draws { device, seed };
+    FUNCTIONS
         .into_iter()
-        .map(|(definition, sql)| {
-            let function = Arc::new(WrittenInSql { definition, sql });
+        .map(|(definition, body)| {
+            let function = Arc::new(InFrom { definition, body, draws });
             Arc::new(TableFunction::new(definition.name.to_owned(), function))
         })
         .collect()
 }
 
-pub(super) const DEFINITIONS: [&Definition; 4] =
-    [&asof::DEFINITION, &compare::DEFINITION, &curve::DEFINITION, &run_diff::DEFINITION];
+/// The descriptions of the functions in FROM.
+pub(super) fn descriptions() -> impl Iterator<Item = &'static Definition> {
+    FUNCTIONS.into_iter().map(|(definition, _)| definition)
+}
+
+/// How a call becomes a table.
+#[derive(Debug, Clone, Copy)]
+enum Body {
+    /// A query.
+    Sql(fn(&Call<'_>) -> Result<String>),
+    /// Anything else.
+    Table(fn(&Call<'_>) -> Result<Arc<dyn TableProvider>>),
+}
+
+const FUNCTIONS: [(&Definition, Body); 9] = [
+    (&asof::DEFINITION, Body::Sql(asof::sql)),
+    (&cluster_curves::DEFINITION, Body::Table(cluster_curves::table)),
+    (&cluster_runs::DEFINITION, Body::Table(cluster_runs::table)),
+    (&compare::DEFINITION, Body::Sql(compare::sql)),
+    (&curve::DEFINITION, Body::Sql(curve::sql)),
+    (&importance::DEFINITION, Body::Table(importance::table)),
+    (&outliers::DEFINITION, Body::Table(outliers::table)),
+    (&run_diff::DEFINITION, Body::Sql(run_diff::sql)),
+    (&similar_runs::DEFINITION, Body::Table(similar_runs::table)),
+];
 
 const RUN: Parameter =
     required("run", ArgumentKind::Text, "the id of a run, or its name where only one run has it");
-
-type WriteSql = fn(&Call<'_>) -> Result<String>;
 
 /// One call: its constants, and the session in which it is planned.
 struct Call<'a> {
     constants: Constants<'a>,
     catalog: &'a SnapshotCatalog,
     state: &'a SessionState,
+    /// The device and seed of the session.
+    draws: Draws,
 }
 
 impl Call<'_> {
@@ -89,14 +122,15 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// A function whose rows are those of a query.
+/// A function in FROM.
 #[derive(Debug)]
-struct WrittenInSql {
+struct InFrom {
     definition: &'static Definition,
-    sql: WriteSql,
+    body: Body,
+    draws: Draws,
 }
 
-impl TableFunctionImpl for WrittenInSql {
+impl TableFunctionImpl for InFrom {
     fn call_with_args(&self, arguments: TableFunctionArgs<'_, '_>) -> Result<Arc<dyn TableProvider>> {
         let name = self.definition.name;
         let fault = |what: &str| internal_datafusion_err!("{name}: {what}");
@@ -112,7 +146,12 @@ impl TableFunctionImpl for WrittenInSql {
         };
         let values = self.literals(arguments.exprs())?;
         let constants = Constants::new(self.definition, &values)?;
-        let sql = (self.sql)(&Call { constants, catalog, state })?;
+        let call = Call { constants, catalog, state, draws: self.draws };
+        let write = match self.body {
+            Body::Table(table) => return table(&call),
+            Body::Sql(write) => write,
+        };
+        let sql = write(&call)?;
         // Planning waits for nothing: the tables of a snapshot are there.
         let plan = match state.create_logical_plan(&sql).now_or_never() {
             Some(plan) => plan.map_err(without_place)?,
@@ -136,7 +175,7 @@ fn without_place(error: DataFusionError) -> DataFusionError {
     }
 }
 
-impl WrittenInSql {
+impl InFrom {
     /// The constants of a call, each with the type of its parameter.
     fn literals(&self, arguments: &[Expr]) -> Result<Vec<Option<ScalarValue>>> {
         let values: Vec<ScalarValue> = arguments

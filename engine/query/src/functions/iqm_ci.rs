@@ -7,7 +7,7 @@ use analysis::Nonfinite;
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 use datafusion::common::{Result, plan_err};
-use kernels::{Method, Samples, Statistic, StratifiedRequest, stratified_bootstrap};
+use kernels::{Method, Samples, Statistic, Structure, StructuredRequest, structured_bootstrap};
 
 use super::bootstrap::{Bootstrap, Draws, LEVEL, NONFINITE, RESAMPLES, RESAMPLES_DEFAULT, SEED};
 use super::collect::{CollectingFunction, Finish, Groups, RowKey};
@@ -77,7 +77,7 @@ impl Finish for Call {
 }
 
 impl Call {
-    /// Groups with one task go down as one batch; the others are resampled task by task.
+    /// Groups with one task go down as one batch, those with several as another.
     fn intervals(&self, groups: &Groups) -> Result<Vec<Interval>> {
         if groups.labels.is_empty() {
             return self.0.intervals(groups);
@@ -93,43 +93,70 @@ impl Call {
             single.offsets.push(single.values.len());
         }
         let mut intervals = self.0.intervals(&single)?;
-        let tasks = groups.values().zip(groups.labels()).zip(several);
-        for (interval, ((values, tasks), several)) in intervals.iter_mut().zip(tasks) {
-            if several {
-                *interval = self.over_tasks(values, tasks)?;
+        let mut strata = Strata::default();
+        for (group, (values, tasks)) in groups.values().zip(groups.labels()).enumerate() {
+            if !several[group] {
+                continue;
             }
+            let nonfinite_count = values.iter().filter(|x| !x.is_finite()).count();
+            if nonfinite_count > 0 && self.0.nonfinite == Nonfinite::Keep {
+                intervals[group] = self.0.failed(values, nonfinite_count)?;
+            } else {
+                strata.push(group, values, tasks)?;
+                intervals[group] = Interval { nonfinite_count, ..Interval::default() };
+            }
+        }
+        if strata.groups.is_empty() {
+            return Ok(intervals);
+        }
+        let samples = Samples { values: &strata.scores, offsets: &strata.ends };
+        let plain = StructuredRequest::new(samples, Structure::Strata(&strata.task_ends), self.0.statistic);
+        let Bootstrap { level, resamples, seed, .. } = self.0;
+        let request = StructuredRequest { level, resamples, seed, ..plain };
+        let out = structured_bootstrap(&request).map_err(|error| self.0.error(&error))?;
+        for (at, group) in strata.groups.iter().enumerate() {
+            let interval = &mut intervals[*group];
+            interval.count = out.n[at] as usize;
+            interval.take([out.estimate[at], out.low[at], out.high[at], out.se[at]], out.flags[at]);
         }
         Ok(intervals)
     }
+}
 
-    fn over_tasks(&self, values: &[f64], tasks: &[u32]) -> Result<Interval> {
-        let nonfinite_count = values.iter().filter(|x| !x.is_finite()).count();
-        if nonfinite_count > 0 && self.0.nonfinite == Nonfinite::Keep {
-            return self.0.failed(values, nonfinite_count);
-        }
+/// The finite scores of some groups, task after task.
+#[derive(Debug)]
+struct Strata {
+    groups: Vec<usize>,
+    scores: Vec<f64>,
+    /// Where each group ends, after a 0.
+    ends: Vec<u32>,
+    /// Where each task of each group ends, after a 0.
+    task_ends: Vec<u32>,
+}
+
+impl Default for Strata {
+    fn default() -> Self {
+        Self { groups: Vec::new(), scores: Vec::new(), ends: vec![0], task_ends: vec![0] }
+    }
+}
+
+impl Strata {
+    fn push(&mut self, group: usize, values: &[f64], tasks: &[u32]) -> Result<()> {
         let mut by_task: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
         for (value, task) in values.iter().zip(tasks).filter(|(value, _)| value.is_finite()) {
             by_task.entry(*task).or_default().push(*value);
         }
-        let mut scores = Vec::with_capacity(values.len());
-        let mut offsets = vec![0_u32];
+        let mut end = 0;
         for task in by_task.into_values() {
-            scores.extend(task);
-            match u32::try_from(scores.len()) {
-                Ok(end) => offsets.push(end),
+            self.scores.extend(task);
+            end = match u32::try_from(self.scores.len()) {
+                Ok(end) => end,
                 Err(_) => return plan_err!("iqm_ci over more than 2^32 values: filter or group further"),
-            }
+            };
+            self.task_ends.push(end);
         }
-        let out = stratified_bootstrap(&StratifiedRequest {
-            tasks: Samples { values: &scores, offsets: &offsets },
-            statistic: self.0.statistic,
-            level: self.0.level,
-            resamples: self.0.resamples,
-            seed: self.0.seed,
-        })
-        .map_err(|error| self.0.error(&error))?;
-        let mut interval = Interval { count: out.n, nonfinite_count, ..Interval::default() };
-        interval.take([out.estimate, out.low, out.high, out.se], out.flags);
-        Ok(interval)
+        self.groups.push(group);
+        self.ends.push(end.max(self.ends.last().copied().unwrap_or_default()));
+        Ok(())
     }
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use analysis::{Alternative, PermutationStatistic, Resampling};
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
-use datafusion::common::Result;
+use datafusion::common::{DataFusionError, Result};
 
 use super::arms::{
     A, ALTERNATIVE, ARM, Arms, B, NONFINITE, X, alternative, comparison_type, difference_of_means, number,
     or_reason,
 };
+use super::bootstrap::Draws;
 use super::collect::{CollectingFunction, Finish, Groups, RowKey};
 use super::definition::{ArgumentKind, Constants, Definition, FunctionKind, optional};
 use super::outcome::Cell;
@@ -47,10 +48,10 @@ const FIELDS: [(&str, DataType); 6] = [
     ("method", DataType::Utf8),
 ];
 
-/// The function, with the seed of the session.
+/// The function, with the device and seed of the session.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct PermutationTest {
-    pub(super) seed: u64,
+    pub(super) draws: Draws,
 }
 
 impl CollectingFunction for PermutationTest {
@@ -71,9 +72,9 @@ impl CollectingFunction for PermutationTest {
             }
         };
         let resampling =
-            Resampling { resamples: constants.resamples(9_999)?, seed: constants.seed(self.seed)? };
+            Resampling { resamples: constants.resamples(9_999)?, seed: constants.seed(self.draws.seed)? };
         let (arms, alternative) = (Arms::read(constants)?, alternative(constants)?);
-        Ok(Arc::new(Call { arms, statistic, alternative, resampling }))
+        Ok(Arc::new(Call { arms, statistic, alternative, resampling, device: self.draws.device }))
     }
 }
 
@@ -83,6 +84,7 @@ struct Call {
     statistic: PermutationStatistic,
     alternative: Alternative,
     resampling: Resampling,
+    device: kernels::Policy,
 }
 
 impl Finish for Call {
@@ -91,9 +93,15 @@ impl Finish for Call {
     }
 
     fn finish(&self, groups: &Groups) -> Result<ArrayRef> {
-        self.arms.compare(groups, &FIELDS, |samples| {
+        let backend = kernels::select(self.device)
+            .map_err(|error| DataFusionError::Plan(format!("{}: {error}", DEFINITION.name)))?
+            .backend;
+        let samples = self.arms.samples_of_groups(groups);
+        let pairs: Vec<(&[f64], &[f64])> =
+            samples.iter().map(|samples| (samples.a.as_slice(), samples.b.as_slice())).collect();
+        let tests = analysis::permutation_tests(backend.as_ref(), &pairs, self.statistic, self.resampling);
+        self.arms.rows(&samples, &FIELDS, tests, |samples, test| {
             let estimate = difference_of_means(samples);
-            let test = analysis::permutation_test(&samples.a, &samples.b, self.statistic, self.resampling);
             or_reason(
                 test,
                 |test| {
@@ -102,14 +110,9 @@ impl Finish for Call {
                         Alternative::Greater => test.p_greater,
                         Alternative::Less => test.p_less,
                     };
-                    let statistic = match self.statistic {
-                        // The library gives it in units of its own.
-                        PermutationStatistic::MeanDifference => estimate.clone(),
-                        PermutationStatistic::WelchT => Cell::Number(Some(test.statistic)),
-                    };
                     vec![
                         estimate.clone(),
-                        statistic,
+                        Cell::Number(Some(test.statistic)),
                         Cell::Number(Some(p.value())),
                         Cell::Number(Some(test.p_minimum.value())),
                         Cell::Count(Some(test.relabellings)),

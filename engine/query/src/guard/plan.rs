@@ -9,6 +9,7 @@ use datafusion::datasource::{TableProvider, source_as_provider};
 use datafusion::logical_expr::LogicalPlan;
 
 use crate::error::QueryError;
+use crate::functions::ComputedTable;
 use crate::guard::functions::CappedSeries;
 use crate::postgres::PostgresTable;
 use crate::tables::SnapshotTable;
@@ -24,6 +25,9 @@ pub(crate) fn check_plan(plan: &LogicalPlan) -> Result<()> {
             LogicalPlan::Extension(_) => Some("an extension of the engine"),
             LogicalPlan::TableScan(scan) => {
                 let provider = source_as_provider(&scan.source)?;
+                if let Some(computed) = provider.downcast_ref::<ComputedTable>() {
+                    computed.plans().try_for_each(check_plan)?;
+                }
                 (!is_ours(&provider)).then_some("reading from outside of the lake")
             }
             _ => None,
@@ -39,10 +43,11 @@ pub(crate) fn check_plan(plan: &LogicalPlan) -> Result<()> {
     Ok(())
 }
 
-/// Our tables, those for clients of PostgreSQL, the capped series, and the streams of `information_schema`, which nothing else can bring in: the
-/// session has no way to register a table.
+/// Our tables, those that our functions compute, those for clients of PostgreSQL, the capped series, and the streams of
+/// `information_schema`, which nothing else can bring in: the session has no way to register a table.
 fn is_ours(provider: &Arc<dyn TableProvider>) -> bool {
     provider.is::<SnapshotTable>()
+        || provider.is::<ComputedTable>()
         || provider.is::<PostgresTable>()
         || provider.is::<CappedSeries>()
         || provider.is::<StreamingTable>()

@@ -4,6 +4,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility, WindowFunctionDefinition};
 
+use crate::functions::ComputedTable;
 use crate::tables::SnapshotTable;
 
 /// Whether the answer to a plan depends on nothing but a snapshot: no clock, no chance, no table of the engine's own
@@ -15,10 +16,13 @@ pub(crate) fn is_repeatable(plan: &LogicalPlan) -> bool {
             LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) => false,
             LogicalPlan::TableScan(scan) => {
                 let provider = source_as_provider(&scan.source)?;
-                match provider.downcast_ref::<SnapshotTable>() {
-                    Some(table) => !table.is_of_the_engine(),
+                if let Some(table) = provider.downcast_ref::<SnapshotTable>() {
+                    !table.is_of_the_engine()
+                } else if let Some(computed) = provider.downcast_ref::<ComputedTable>() {
+                    computed.plans().all(is_repeatable)
+                } else {
                     // What `information_schema` shows of the session is the same for all.
-                    None => true,
+                    true
                 }
             }
             _ => true,

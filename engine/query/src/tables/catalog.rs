@@ -91,6 +91,16 @@ impl SnapshotCatalog {
         &self.snapshot
     }
 
+    /// Who reads.
+    pub(crate) fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// Refuses tables of which something is damaged, or notes what is missing, as scans of them do.
+    pub(crate) fn check(&self, tables: &[Table]) -> Result<(), DataFusionError> {
+        self.reading.check(&self.snapshot, tables)
+    }
+
     /// The kept views as far as they were planned.
     pub(crate) fn views(&self) -> &PlannedViews {
         &self.views

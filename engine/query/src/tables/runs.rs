@@ -9,7 +9,7 @@ use datafusion::common::{DataFusionError, Result};
 use datafusion::physical_plan::ExecutionPlan;
 use model::schema::Table;
 use model::{MetricName, Point, RunId};
-use store::{KeyColumns, Place, RunField, RunOrdinal, RunPiece, Snapshot};
+use store::{KeyColumns, Place, RunField, RunOrdinal, RunPiece, SeriesEntry, Snapshot};
 
 use super::column_scan::{ColumnScan, ColumnTable, Request};
 use super::constraints::Constraints;
@@ -237,50 +237,59 @@ impl Metrics {
         let known = self.values.get(metric);
         let of_all = match known.and_then(OnceLock::get) {
             Some(values) => Some(values),
-            None if places.len() > FEW_RUNS => known.map(|known| known.get_or_init(|| self.of_all(&name))),
+            None if places.len() > FEW_RUNS => {
+                known.map(|known| known.get_or_init(|| last_values(&self.snapshot, &name)))
+            }
             None => None,
         };
         let values: Float64Array = match of_all {
             Some(values) => ordinals.map(|run| values.get(run as usize).copied().flatten()).collect(),
-            None => ordinals.map(|run| self.of_run(&name, run)).collect(),
+            None => ordinals
+                .map(|run| Some(shown_series(&self.snapshot, &name, run)?.statistics.last.value))
+                .collect(),
         };
         Ok(Arc::new(values))
     }
+}
 
-    fn of_run(&self, metric: &MetricName, run: RunOrdinal) -> Option<f64> {
-        let series = self.snapshot.series();
-        if let Some(plain) = series.ordinal_of(run, metric, None).and_then(|at| series.entries().get(at)) {
-            return Some(plain.statistics.last.value);
+/// The series of a metric of a run that `metrics` shows.
+pub(crate) fn shown_series<'a>(
+    snapshot: &'a Snapshot,
+    metric: &MetricName,
+    run: RunOrdinal,
+) -> Option<SeriesEntry<'a>> {
+    let series = snapshot.series();
+    if let Some(plain) = series.ordinal_of(run, metric, None).and_then(|at| series.entries().get(at)) {
+        return Some(plain);
+    }
+    let last = |best: Option<SeriesEntry<'a>>, entry: SeriesEntry<'a>| match best {
+        Some(best) if place(&best.statistics.last) >= place(&entry.statistics.last) => Some(best),
+        _ => Some(entry),
+    };
+    series.entries().of_run(run).filter(|entry| entry.metric == metric).fold(None, last)
+}
+
+/// The last value of a metric, as `metrics` shows it, by ordinal of the run.
+pub(crate) fn last_values(snapshot: &Snapshot, metric: &MetricName) -> Vec<Option<f64>> {
+    let entries = snapshot.series().entries();
+    let number = snapshot.series().metric_number(metric);
+    let mut last: Vec<Option<(bool, Point)>> = Vec::new();
+    for ordinal in entries.of_metrics(0..entries.end(), |of| Some(of) == number) {
+        let Some(entry) = entries.get(ordinal) else { continue };
+        let run = entry.run as usize;
+        if last.len() <= run {
+            last.resize(run + 1, None);
         }
-        let last = |best: Option<Point>, entry: Point| match best {
-            Some(best) if place(&best) >= place(&entry) => Some(best),
-            _ => Some(entry),
+        let (plain, point) = (entry.context.is_none(), entry.statistics.last);
+        let is_better = match &last[run] {
+            Some((known_plain, known)) => (plain, place(&point)) > (*known_plain, place(known)),
+            None => true,
         };
-        let with_context = series.entries().of_run(run).filter(|entry| entry.metric == metric);
-        with_context.map(|entry| entry.statistics.last).fold(None, last).map(|point| point.value)
-    }
-
-    fn of_all(&self, metric: &MetricName) -> Vec<Option<f64>> {
-        let entries = self.snapshot.series().entries();
-        let number = self.snapshot.series().metric_number(metric);
-        let mut last: Vec<Option<(bool, Point)>> = Vec::new();
-        for ordinal in entries.of_metrics(0..entries.end(), |of| Some(of) == number) {
-            let Some(entry) = entries.get(ordinal) else { continue };
-            let run = entry.run as usize;
-            if last.len() <= run {
-                last.resize(run + 1, None);
-            }
-            let (plain, point) = (entry.context.is_none(), entry.statistics.last);
-            let is_better = match &last[run] {
-                Some((known_plain, known)) => (plain, place(&point)) > (*known_plain, place(known)),
-                None => true,
-            };
-            if is_better {
-                last[run] = Some((plain, point));
-            }
+        if is_better {
+            last[run] = Some((plain, point));
         }
-        last.into_iter().map(|last| last.map(|(_, point)| point.value)).collect()
     }
+    last.into_iter().map(|last| last.map(|(_, point)| point.value)).collect()
 }
 
 fn place(point: &Point) -> (i64, i32, i64) {

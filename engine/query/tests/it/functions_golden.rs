@@ -469,3 +469,72 @@ fn rolling_median() {
         1
     });
 }
+
+/// The trials of a vector as the text of a query, with the objective as `objective`.
+fn trials(vector: &Value) -> String {
+    let columns = vector["input"]["columns"].as_object().unwrap();
+    let objective = vector["input"]["value"].as_array().unwrap();
+    let cell = |value: &Value| match value {
+        Value::Null => "NULL".to_owned(),
+        Value::Bool(truth) => truth.to_string(),
+        Value::String(text) if !["NaN", "Infinity", "-Infinity"].contains(&text.as_str()) => {
+            format!("'{text}'")
+        }
+        value => literal(number(value)),
+    };
+    let rows = (0..objective.len()).map(|row| {
+        let cells = columns.values().map(|column| cell(&column[row])).chain([cell(&objective[row])]);
+        format!("({})", cells.collect::<Vec<_>>().join(","))
+    });
+    let names: Vec<&str> = columns.keys().map(String::as_str).chain(["objective"]).collect();
+    format!("SELECT * FROM (VALUES {}) AS t({})", rows.collect::<Vec<_>>().join(","), names.join(","))
+}
+
+#[test]
+fn importance() {
+    each_vector("hpo_importance", 30, |lake, vector| {
+        let name = &vector["name"];
+        let query = trials(vector).replace('\'', "''");
+        let sql = format!(
+            "SELECT param, other, importance, n_failed FROM importance('{query}', 'objective', seed => 1) WHERE kind <> 'remainder'"
+        );
+        let expected = &vector["expected"];
+        if let Some(code) = expected["error"].as_str() {
+            let text = if code == "zero_variance" {
+                "there is no variance to explain"
+            } else {
+                "importances need at least 2"
+            };
+            let error = lake.ask(&sql).unwrap_err().to_string();
+            assert!(error.contains(text), "{name}: {error}");
+            return 1;
+        }
+        let rows = lake.rows(&sql);
+        let of = |param: &str, other: &str| -> f64 {
+            rows.iter().find(|row| row[0] == param && row[1] == other).unwrap()[2].parse().unwrap()
+        };
+        let mut tested = 0;
+        if let Some(truth) = expected["truth"]["main"].as_object() {
+            // The search space is guessed from the trials here, and was given there.
+            let allowed = number(&expected["abs_tol_main"]) + 0.03;
+            for (param, truth) in truth {
+                let got = of(param, "NULL");
+                assert!((got - number(truth)).abs() <= allowed, "{name} {param}: {got} for {truth}");
+                tested += 1;
+            }
+        }
+        for (pair, truth) in expected["truth"]["pair"].as_object().into_iter().flatten() {
+            if number(truth) > 0.5 {
+                let (first, second) = pair.split_once(',').unwrap();
+                assert!(of(first, second) > 0.5, "{name} {pair}");
+                tested += 1;
+            }
+        }
+        if let Some(used) = expected["n_used"].as_u64() {
+            let all = vector["input"]["value"].as_array().unwrap().len() as u64;
+            assert!(rows.iter().all(|row| row[3] == (all - used).to_string()), "{name}: {rows:?}");
+            tested += 1;
+        }
+        tested
+    });
+}

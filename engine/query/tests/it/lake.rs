@@ -127,7 +127,13 @@ fn key(text: &str) -> Key {
     Key::new(text).unwrap()
 }
 
-fn new_run(number: u128, project: &str, experiment: &str, name: &str, status: RunStatus) -> Command {
+pub(crate) fn new_run(
+    number: u128,
+    project: &str,
+    experiment: &str,
+    name: &str,
+    status: RunStatus,
+) -> Command {
     Command::CreateRun(NewRun {
         id: run_id(number),
         project: ProjectName::new(project).unwrap(),
@@ -146,7 +152,7 @@ fn new_run(number: u128, project: &str, experiment: &str, name: &str, status: Ru
     })
 }
 
-fn params(number: u128, params: &[(&str, &str)]) -> Command {
+pub(crate) fn params(number: u128, params: &[(&str, &str)]) -> Command {
     let params = params.iter().map(|(k, v)| (key(k), ParamValue::new(v).unwrap())).collect();
     Command::SetParams { run: run_id(number), params }
 }

@@ -18,6 +18,7 @@ mod postgres;
 mod pruning;
 mod records;
 mod reference;
+mod runs_as_data;
 mod service;
 mod session;
 mod sql_files;

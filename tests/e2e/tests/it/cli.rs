@@ -36,6 +36,8 @@ fn the_help_of_each_command() {
         "runs",
         "show",
         "gate",
+        "importance",
+        "cluster",
         "decide",
         "note",
         "record",

@@ -9,6 +9,7 @@ mod delta;
 mod expected;
 mod gate;
 mod import;
+mod importance;
 mod kill;
 mod object;
 mod overload;

@@ -81,7 +81,7 @@ fn of_part(part: &str, argument: &str, state: &SessionState) -> Result<String> {
 }
 
 /// Stops at a function in FROM: calls within calls would multiply.
-struct CallsInFrom;
+pub(super) struct CallsInFrom;
 
 impl Visitor for CallsInFrom {
     type Break = ();

@@ -97,7 +97,7 @@ pub(crate) fn nearest_neighbours(simd: Simd, request: &KnnRequest<'_>) -> Result
         let leaves = Leaves::new(&distinct.points);
         let mut needed = vec![false; locations];
         queries.iter().for_each(|&row| needed[distinct.location(row as usize)] = true);
-        let lists = NeighbourLists::new(simd, &leaves, wanted, |location| needed[location]);
+        let lists = NeighbourLists::new(simd, &leaves, wanted, None, |location| needed[location]);
         let mut position_of = vec![0u32; locations];
         leaves
             .order
@@ -111,6 +111,39 @@ pub(crate) fn nearest_neighbours(simd: Simd, request: &KnnRequest<'_>) -> Result
             expand(&distinct, row, &list, rows, distances);
         });
     }
+    Ok(output)
+}
+
+/// As [`nearest_neighbours`], with lists that a device makes: of points and queries (numbers of points, ascending) the
+/// given number of nearest points each, in order.
+#[cfg(feature = "cuda")]
+pub(crate) fn nearest_neighbours_by(
+    request: &KnnRequest<'_>,
+    lists: impl FnOnce(&Points, &[u32], usize) -> Result<Vec<(f64, u32)>, KernelError>,
+) -> Result<KnnOutput, KernelError> {
+    request.check()?;
+    let k = request.k;
+    let distinct = Points::new(request.features)?.distinct();
+    let wanted = k.min(distinct.points.rows - 1);
+    let queries: Vec<u32> = match request.queries {
+        Queries::All => (0..distinct.rows() as u32).collect(),
+        Queries::Rows(rows) => rows.to_vec(),
+    };
+    let mut asked: Vec<u32> = queries.iter().map(|&row| distinct.location(row as usize) as u32).collect();
+    asked.sort_unstable();
+    asked.dedup();
+    let found =
+        if wanted == 0 || asked.is_empty() { Vec::new() } else { lists(&distinct.points, &asked, wanted)? };
+    let provenance = Provenance { backend: "cuda", ..by_cpu() };
+    let (rows, distances) = (vec![0; queries.len() * k], vec![0.0; queries.len() * k]);
+    let mut output = KnnOutput { k, rows, distances, provenance };
+    let out = output.rows.par_chunks_mut(k).zip(output.distances.par_chunks_mut(k)).zip(&queries);
+    out.for_each(|((rows, distances), &row)| {
+        let location = distinct.location(row as usize) as u32;
+        let place = asked.partition_point(|&other| other < location);
+        let list = found.get(place * wanted..(place + 1) * wanted).unwrap_or_default();
+        expand(&distinct, row, list, rows, distances);
+    });
     Ok(output)
 }
 
@@ -237,7 +270,16 @@ impl Search for ListSearch<'_> {
 impl NeighbourLists {
     /// The `k` nearest points of the points that are needed; `k` is less than the number of points. The lists of
     /// points that are not needed hold nothing of use.
-    pub(crate) fn new(simd: Simd, leaves: &Leaves, k: usize, needed: impl Fn(usize) -> bool + Sync) -> Self {
+    ///
+    /// With a number of leaves `near`, only points of the leaf itself and of that many others around are found, and of
+    /// more leaves as long as a list is not full.
+    pub(crate) fn new(
+        simd: Simd,
+        leaves: &Leaves,
+        k: usize,
+        near: Option<usize>,
+        needed: impl Fn(usize) -> bool + Sync,
+    ) -> Self {
         let points = leaves.points();
         let (mut squared, mut positions) = (vec![0.0; points * k], vec![0; points * k]);
         let size = leaves.leaf_size() * k;
@@ -256,10 +298,22 @@ impl NeighbourLists {
                     queries.iter().map(|&query| search.threshold(query)).fold(0.0, f64::max)
                 };
                 let mut most = farthest(&search);
-                for (distance, other) in leaves.by_distance(simd, leaf) {
-                    if f64::from(distance) <= most {
+                let others = match near {
+                    Some(_) => leaves.by_centre(simd, leaf),
+                    None => leaves.by_distance(simd, leaf, |_| true),
+                };
+                for (place, (distance, other)) in others.into_iter().enumerate() {
+                    if near.is_some_and(|near| place > near) && most.is_finite() {
+                        break;
+                    }
+                    if f64::from(distance) > most {
+                        continue;
+                    }
+                    let other = other as usize;
+                    let relevant = leaves.relevant_panels(simd, [leaf, other], most, scratch);
+                    if relevant > 0 {
                         let queries = queries.iter().copied();
-                        leaves.search(simd, other as usize, queries, &mut search, scratch);
+                        leaves.search(simd, other, relevant, queries, &mut search, scratch);
                         most = farthest(&search);
                     }
                 }
@@ -282,6 +336,18 @@ impl NeighbourLists {
             .iter()
             .zip(&self.positions[range])
             .map(|(&squared, &position)| (squared, position as usize))
+    }
+
+    /// The share of the nearest points that lists have, by exact lists of up to `sample` points.
+    pub(crate) fn recall(&self, simd: Simd, leaves: &Leaves, points: &Points, sample: usize) -> f64 {
+        let count = leaves.points();
+        let sampled: Vec<usize> = (0..count).step_by(count.div_ceil(sample)).collect();
+        let found = sampled.iter().map(|&position| {
+            let exact = direct(simd, points, leaves.order[position] as usize, self.k);
+            let farthest = exact.last().map_or(0.0, |last| last.0);
+            self.of(position).take_while(|(squared, _)| *squared <= farthest).count()
+        });
+        found.sum::<usize>() as f64 / (sampled.len() * self.k) as f64
     }
 
     /// The squared distance within which every point is listed, apart from points just that far away.

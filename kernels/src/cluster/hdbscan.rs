@@ -143,9 +143,21 @@ pub struct HdbscanOutput {
 }
 
 pub(crate) fn hdbscan(simd: Simd, request: &HdbscanRequest<'_>) -> Result<HdbscanOutput, KernelError> {
+    hdbscan_by(simd, request, None)
+}
+
+/// Makes the list of the given number of nearest points for each point, in order.
+pub(crate) type ListAll<'a> = &'a dyn Fn(&Points, usize) -> Result<Vec<(f64, u32)>, KernelError>;
+
+/// As [`hdbscan`], with lists that a device makes, if there is one; the tree is made here.
+pub(crate) fn hdbscan_by(
+    simd: Simd,
+    request: &HdbscanRequest<'_>,
+    list: Option<ListAll<'_>>,
+) -> Result<HdbscanOutput, KernelError> {
     let min_samples = request.check()?;
     let distinct = Points::new(request.features)?.distinct();
-    let (core, links, recall) = hierarchy(simd, &distinct, request, min_samples);
+    let (core, links, recall) = hierarchy(simd, &distinct, request, min_samples, list)?;
     let sites: Vec<Site> = core
         .iter()
         .enumerate()
@@ -164,11 +176,12 @@ fn hierarchy(
     distinct: &Distinct,
     request: &HdbscanRequest<'_>,
     min_samples: usize,
-) -> (Vec<f64>, Vec<Link>, f64) {
+    list: Option<ListAll<'_>>,
+) -> Result<(Vec<f64>, Vec<Link>, f64), KernelError> {
     let points = &distinct.points;
     let locations = points.rows;
     if locations < 2 {
-        return (vec![0.0; locations], Vec::new(), 1.0);
+        return Ok((vec![0.0; locations], Vec::new(), 1.0));
     }
     let leaves = Leaves::new(points);
     let k = request.listed(min_samples).min(locations - 1);
@@ -176,7 +189,10 @@ fn hierarchy(
         NeighbourSearch::Near { leaves: near } if near < leaves.len() => Some(near),
         _ => None,
     };
-    let lists = NeighbourLists::new(simd, &leaves, k, near, |_| true);
+    let lists = match list {
+        Some(list) if near.is_none() => NeighbourLists::of_locations(&leaves, k, &list(points, k)?),
+        _ => NeighbourLists::new(simd, &leaves, k, near, |_| true),
+    };
     let recall = near.map_or(1.0, |_| lists.recall(simd, &leaves, points, RECALL_SAMPLE));
     let core: Vec<f64> = (0..locations)
         .map(|position| {
@@ -201,7 +217,7 @@ fn hierarchy(
     for (&location, core) in leaves.order.iter().zip(core) {
         core_of_location[location as usize] = points.distance(core);
     }
-    (core_of_location, links, recall)
+    Ok((core_of_location, links, recall))
 }
 
 /// Labels and scores of rows.

@@ -200,12 +200,19 @@ struct Entry {
     position: u32,
 }
 
-/// The k nearest points so far of several queries, in order.
+impl Entry {
+    fn order(&self, other: &Self) -> std::cmp::Ordering {
+        self.squared.total_cmp(&other.squared).then(self.number.cmp(&other.number))
+    }
+}
+
+/// The k nearest points so far of several queries, and others that came since. Putting each in its place would cost more
+/// than measuring it; so they are parted from the farther ones whenever there are twice as many as wanted.
 struct NearestFew {
     k: usize,
     entries: Vec<Entry>,
     counts: Vec<usize>,
-    /// The distance of the last entry of a full list.
+    /// A distance within which the k nearest are known to lie.
     thresholds: Vec<f64>,
 }
 
@@ -213,7 +220,7 @@ impl NearestFew {
     fn new(queries: usize, k: usize) -> Self {
         let none = Entry { squared: f64::INFINITY, number: u32::MAX, position: u32::MAX };
         let thresholds = vec![f64::INFINITY; queries];
-        Self { k, entries: vec![none; queries * k], counts: vec![0; queries], thresholds }
+        Self { k, entries: vec![none; queries * 2 * k], counts: vec![0; queries], thresholds }
     }
 
     fn add(&mut self, query: usize, squared: f64, number: u32, position: u32) {
@@ -221,23 +228,24 @@ impl NearestFew {
             return;
         }
         let (k, count) = (self.k, self.counts[query]);
-        let entries = &mut self.entries[query * k..(query + 1) * k];
-        let place =
-            entries[..count].partition_point(|entry| (entry.squared, entry.number) < (squared, number));
-        if place == k {
-            return;
-        }
-        let last = count.min(k - 1);
-        entries.copy_within(place..last, place + 1);
-        entries[place] = Entry { squared, number, position };
-        self.counts[query] = last + 1;
-        if last + 1 == k {
+        let entries = &mut self.entries[query * 2 * k..(query + 1) * 2 * k];
+        entries[count] = Entry { squared, number, position };
+        self.counts[query] = count + 1;
+        if count + 1 == k && self.thresholds[query] == f64::INFINITY {
+            self.thresholds[query] = entries[..k].iter().map(|entry| entry.squared).fold(0.0, f64::max);
+        } else if count + 1 == 2 * k {
+            entries.select_nth_unstable_by(k - 1, Entry::order);
+            self.counts[query] = k;
             self.thresholds[query] = entries[k - 1].squared;
         }
     }
 
-    fn of(&self, query: usize) -> &[Entry] {
-        &self.entries[query * self.k..query * self.k + self.counts[query]]
+    /// The nearest points of a query, in order.
+    fn of(&mut self, query: usize) -> &[Entry] {
+        let k = self.k;
+        let entries = &mut self.entries[query * 2 * k..][..self.counts[query]];
+        entries.sort_unstable_by(Entry::order);
+        &entries[..entries.len().min(k)]
     }
 }
 
@@ -336,6 +344,16 @@ impl NeighbourLists {
             .iter()
             .zip(&self.positions[range])
             .map(|(&squared, &position)| (squared, position as usize))
+    }
+
+    /// From exact lists of all points by their numbers.
+    pub(crate) fn of_locations(leaves: &Leaves, k: usize, lists: &[(f64, u32)]) -> Self {
+        let mut position_of = vec![0u32; leaves.points()];
+        leaves.order.iter().zip(0..).for_each(|(&point, position)| position_of[point as usize] = position);
+        let entries = || leaves.order.iter().flat_map(|&point| &lists[point as usize * k..][..k]);
+        let squared = entries().map(|(squared, _)| *squared).collect();
+        let positions = entries().map(|(_, point)| position_of[*point as usize]).collect();
+        Self { k, squared, positions }
     }
 
     /// The share of the nearest points that lists have, by exact lists of up to `sample` points.

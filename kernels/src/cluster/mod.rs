@@ -71,7 +71,7 @@ pub(crate) use hdbscan::hdbscan;
 pub(crate) use kmeans::kmeans;
 pub(crate) use knn::nearest_neighbours;
 #[cfg(feature = "cuda")]
-pub(crate) use {features::Points, knn::nearest_neighbours_by};
+pub(crate) use {features::Points, hdbscan::hdbscan_by, knn::nearest_neighbours_by};
 
 /// What answers of this module say about where they come from.
 fn by_cpu() -> Provenance {

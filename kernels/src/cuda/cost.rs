@@ -1,7 +1,7 @@
 //! What a request would cost on a device.
 
 use crate::backend::Cost;
-use crate::cluster::KnnRequest;
+use crate::cluster::Features;
 use crate::cuda::device::Device;
 use crate::permutation::PermutationRequest;
 use crate::plan::{Form, Shape};
@@ -60,10 +60,11 @@ pub(crate) fn permutation(device: &Device, request: &PermutationRequest<'_>, on_
     Cost { seconds, ..on_host }
 }
 
-/// The cost of nearest rows: three operations for each feature of each pair.
-pub(crate) fn neighbours(device: &Device, request: &KnnRequest<'_>, on_host: Cost) -> Cost {
+/// The cost of nearest rows: three operations for each feature of each pair. For HDBSCAN, whose tree stays on the host,
+/// twice that.
+pub(crate) fn neighbours(device: &Device, features: Features<'_>, on_host: Cost) -> Cost {
     let rate = device.multiply_adds_per_second().max(1e9);
-    let bytes = 4.0 * request.features.values.len() as f64;
+    let bytes = 4.0 * features.values.len() as f64;
     let seconds = LEAST + 3.0 * on_host.operations / (SHARE_OF_PEAK * rate) + 2.0 * bytes / COPY_RATE;
     Cost { seconds, ..on_host }
 }

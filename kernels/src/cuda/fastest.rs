@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::backend::{Backend, BackendInfo, Cost, Request};
-use crate::cluster::{KnnOutput, KnnRequest};
+use crate::cluster::{HdbscanOutput, HdbscanRequest, KnnOutput, KnnRequest};
 use crate::cpu::CpuBackend;
 use crate::cuda::device::Device;
 use crate::cuda::{CudaBackend, probe};
@@ -139,6 +139,10 @@ impl Backend for FastestBackend {
 
     fn permutation(&self, request: &PermutationRequest<'_>) -> Result<PermutationOutput, KernelError> {
         self.answer(&Request::Permutation(request), |backend| backend.permutation(request))
+    }
+
+    fn hdbscan(&self, request: &HdbscanRequest<'_>) -> Result<HdbscanOutput, KernelError> {
+        self.answer(&Request::Hdbscan(request), |backend| backend.hdbscan(request))
     }
 
     fn nearest_neighbours(&self, request: &KnnRequest<'_>) -> Result<KnnOutput, KernelError> {

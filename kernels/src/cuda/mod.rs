@@ -23,7 +23,7 @@ use std::sync::Arc;
 use crate::backend::{Backend, BackendInfo, Cost, Request};
 use crate::cluster::{
     CurveDistances, CurveRequest, HdbscanOutput, HdbscanRequest, KmeansOutput, KmeansRequest, KnnOutput,
-    KnnRequest, nearest_neighbours_by,
+    KnnRequest, NeighbourSearch, Points, hdbscan_by, nearest_neighbours_by,
 };
 use crate::cpu::simd::Simd;
 use crate::cpu::{CpuBackend, in_units_of_the_statistic, output, without_resampling};
@@ -105,7 +105,10 @@ impl Backend for CudaBackend {
             }
             Request::Permutation(request) => Ok(cost::permutation(&self.device, request, on_host)),
             Request::Neighbours(request) if neighbours::has_kernel(request.features.columns, request.k) => {
-                Ok(cost::neighbours(&self.device, request, on_host))
+                Ok(cost::neighbours(&self.device, request.features, on_host))
+            }
+            Request::Hdbscan(request) if has_lists(request) => {
+                Ok(cost::neighbours(&self.device, request.features, on_host))
             }
             _ => Ok(on_host),
         }
@@ -161,7 +164,17 @@ impl Backend for CudaBackend {
 
     fn hdbscan(&self, request: &HdbscanRequest<'_>) -> Result<HdbscanOutput, KernelError> {
         self.device.usable()?;
-        on_host("HDBSCAN").hdbscan(request)
+        if !has_lists(request) {
+            return on_host("HDBSCAN of so many features or neighbours, or with a search nearby")
+                .hdbscan(request);
+        }
+        let list = |points: &Points, k: usize| {
+            let all: Vec<u32> = (0..points.rows as u32).collect();
+            neighbours::lists(&self.device, self.memory, points, &all, k)
+        };
+        let out = hdbscan_by(Simd::detect(), request, Some(&list))?;
+        let provenance = Provenance { rng_version: RNG_VERSION, backend: "cuda", fallback: None };
+        Ok(HdbscanOutput { provenance, ..out })
     }
 
     fn curve_distances(&self, request: &CurveRequest<'_>) -> Result<CurveDistances, KernelError> {
@@ -178,6 +191,12 @@ impl Backend for CudaBackend {
 /// The CPU, for what has no kernel yet; the answer says so.
 fn on_host(what: &'static str) -> CpuBackend {
     CpuBackend::new().with_fallback(Reason::NoKernel(what))
+}
+
+/// Whether a device can make the lists of neighbours that HDBSCAN begins with; the tree is made on the host.
+fn has_lists(request: &HdbscanRequest<'_>) -> bool {
+    let listed = request.check().map_or(0, |min_samples| request.listed(min_samples));
+    request.search == NeighbourSearch::Exact && neighbours::has_kernel(request.features.columns, listed)
 }
 
 /// Whether the kernels know how to resample this.

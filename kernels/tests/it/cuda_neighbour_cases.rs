@@ -1,6 +1,8 @@
 //! Nearest rows with an emulated or a real device; started by the tests of `cuda`, as `cuda_cases` is.
 
-use kernels::cluster::{Features, HdbscanRequest, KmeansRequest, KnnOutput, KnnRequest, Queries};
+use kernels::cluster::{
+    Features, HdbscanOutput, HdbscanRequest, KmeansRequest, KnnOutput, KnnRequest, NeighbourSearch, Queries,
+};
 use kernels::{Backend, CpuBackend, CudaBackend, CudaMemory, KernelError, Policy, select};
 
 use crate::cuda_emulator::CHILD;
@@ -91,6 +93,21 @@ mod equal {
 
     #[test]
     #[ignore = "needs a device or the emulator"]
+    fn clusters_by_density_are_those_of_the_cpu() {
+        let Some(cuda) = cuda() else { return };
+        for (count, columns, size) in [(600, 5, 5), (300, 9, 40), (3, 2, 2), (1, 1, 2)] {
+            let values = rows(count, columns);
+            let request = HdbscanRequest::new(Features { values: &values, columns }, size);
+            let (got, expected) =
+                (cuda.hdbscan(&request).unwrap(), CpuBackend::new().hdbscan(&request).unwrap());
+            assert_eq!(got.provenance.backend, "cuda");
+            let got = HdbscanOutput { provenance: expected.provenance.clone(), ..got };
+            assert!(got == expected, "{count} rows of {columns}, clusters of {size}");
+        }
+    }
+
+    #[test]
+    #[ignore = "needs a device or the emulator"]
     fn equal_rows_have_each_other() {
         let Some(cuda) = cuda() else { return };
         let features = Features { values: &[3.0; 40], columns: 4 };
@@ -107,7 +124,8 @@ mod equal {
         let out = cuda.nearest_neighbours(&request).unwrap();
         assert!(same(&out, &CpuBackend::new().nearest_neighbours(&request).unwrap()));
         let means = cuda.kmeans(&KmeansRequest::new(features, 2)).unwrap().provenance;
-        let density = cuda.hdbscan(&HdbscanRequest::new(features, 2)).unwrap().provenance;
+        let near = NeighbourSearch::Near { leaves: 1 };
+        let density = cuda.hdbscan(&HdbscanRequest::new(features, 2).search(near)).unwrap().provenance;
         for provenance in [out.provenance, means, density] {
             assert_eq!(provenance.backend, "cpu");
             assert!(provenance.fallback.unwrap().to_string().contains("no device kernel"));

@@ -32,11 +32,16 @@ run() {
     step nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.mem,memory.free --format=csv
     export RL_EMU_CHILD=1
     step "$dir/kernel_tests" --include-ignored cuda_cases::equal::
+    step "$dir/kernel_tests" --include-ignored cuda_permutation_cases::equal::
+    step "$dir/kernel_tests" --include-ignored cuda_neighbour_cases::equal::
     RUNLAKE_DEVICE=cuda step "$dir/kernel_tests" edges::
     RUNLAKE_DEVICE=cuda step "$dir/kernel_tests" coverage::
     if command -v compute-sanitizer >/dev/null; then
         for tool in memcheck racecheck synccheck; do
-            step compute-sanitizer --tool "$tool" --error-exitcode 1 "$dir/kernel_tests" --include-ignored cuda_cases::equal::crowded
+            for tests in cuda_cases::equal::crowded cuda_permutation_cases::equal::what_is_exact \
+                cuda_neighbour_cases::equal::pieces; do
+                step compute-sanitizer --tool "$tool" --error-exitcode 1 "$dir/kernel_tests" --include-ignored "$tests"
+            done
         done
     else
         echo "skipped: no compute-sanitizer"

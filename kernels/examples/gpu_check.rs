@@ -7,9 +7,10 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use kernels::cluster::{Features, KnnRequest, Queries};
 use kernels::{
-    Backend, BootstrapOutput, BootstrapRequest, Ceilings, CpuBackend, CudaBackend, KernelError, Method,
-    Samples, Statistic, Streams,
+    Backend, BootstrapOutput, BootstrapRequest, Ceilings, CpuBackend, CudaBackend, Design, KernelError,
+    Method, PermutationOutput, PermutationRequest, PermutationStatistic, Samples, Statistic, Streams,
 };
 
 /// Runs that do not count, and runs of which the median counts.
@@ -66,6 +67,132 @@ fn with_request<T>(case: &Case, salt: usize, work: impl FnOnce(&BootstrapRequest
         ..BootstrapRequest::new(Samples { values: &first, offsets: &offsets }, case.statistic)
     };
     work(&request.method(case.method).resamples(case.resamples).seed(salt as u64))
+}
+
+/// Permutation tests: name, comparisons, values of each of two samples, statistic.
+const TESTS: [(&str, usize, usize, PermutationStatistic); 4] = [
+    ("mean differences, drawn", 10_000, 10, PermutationStatistic::MeanDifference),
+    ("mean differences, drawn", 1_000, 100, PermutationStatistic::MeanDifference),
+    ("Welch t, drawn", 10_000, 10, PermutationStatistic::WelchT),
+    ("Welch t, drawn", 1_000, 100, PermutationStatistic::WelchT),
+];
+
+/// Runs a permutation test of [`TESTS`], and says how long it took.
+fn permutation(
+    backend: &dyn Backend,
+    (_, comparisons, n, statistic): (&str, usize, usize, PermutationStatistic),
+    salt: usize,
+) -> Result<(PermutationOutput, f64), KernelError> {
+    let (first, second) = (values(comparisons * n, salt), values(comparisons * n, salt + 17));
+    let offsets: Vec<u32> = (0..=comparisons).map(|group| (group * n) as u32).collect();
+    let design = Design::TwoSamples(Samples { values: &second, offsets: &offsets });
+    let samples = Samples { values: &first, offsets: &offsets };
+    let request = PermutationRequest::new(samples, design, statistic).max_exact(0).seed(salt as u64);
+    let start = Instant::now();
+    let out = backend.permutation(&request)?;
+    Ok((out, start.elapsed().as_secs_f64()))
+}
+
+/// Compares and measures the permutation tests; adds a line for each to the table and the JSON.
+fn check_permutations(
+    cpu: &CpuBackend,
+    cuda: &CudaBackend,
+    (warm_up, runs): (usize, usize),
+    json: &mut String,
+) -> Result<bool, KernelError> {
+    println!(
+        "\n{:<28} {:>11} {:>6} {:>10} {:>10} {:>7} {:>12}  equal",
+        "case (9,999 relabellings)", "comparisons", "N", "CPU ms", "CUDA ms", "ratio", "look-ups/s"
+    );
+    let mut all_equal = true;
+    for (index, test) in TESTS.into_iter().enumerate() {
+        let median = |backend: &dyn Backend, warm_up: usize, runs: usize| -> Result<f64, KernelError> {
+            let mut seconds = Vec::new();
+            for run in 0..warm_up + runs {
+                seconds.push(permutation(backend, test, run % 3)?.1);
+            }
+            let measured = &mut seconds[warm_up..];
+            measured.sort_by(f64::total_cmp);
+            Ok(measured[runs / 2])
+        };
+        let p_values = |out: PermutationOutput| [out.p_greater, out.p_less, out.p_absolute];
+        let (on_device, on_host) = (permutation(cuda, test, 99)?.0, permutation(cpu, test, 99)?.0);
+        let equal = p_values(on_device) == p_values(on_host);
+        all_equal &= equal;
+        let (on_cpu, on_cuda) = (median(cpu, 1, 3)?, median(cuda, warm_up, runs)?);
+        let (name, comparisons, n, statistic) = test;
+        let tables = if statistic == PermutationStatistic::WelchT { 2 } else { 1 };
+        let look_ups = (comparisons * 9_999 * (2 * n).div_ceil(8) * tables) as f64 / on_cuda;
+        println!(
+            "{name:<28} {comparisons:>11} {:>6} {:>10.2} {:>10.3} {:>7.1} {look_ups:>12.3e}  {}",
+            2 * n,
+            on_cpu * 1e3,
+            on_cuda * 1e3,
+            on_cpu / on_cuda,
+            if equal { "yes" } else { "NO" }
+        );
+        let comma = if index > 0 { "," } else { "" };
+        let _ = write!(
+            json,
+            "{comma}{{\"case\":{name:?},\"comparisons\":{comparisons},\"values\":{},\"cpu_s\":{on_cpu},\
+             \"cuda_s\":{on_cuda},\"look_ups_per_s\":{look_ups},\"equal\":{equal}}}",
+            2 * n
+        );
+    }
+    Ok(all_equal)
+}
+
+/// Nearest rows: rows and features.
+const ROWS: [(usize, usize); 3] = [(20_000, 32), (100_000, 32), (100_000, 64)];
+
+/// Compares and measures the nearest rows; adds a line for each to the table and the JSON. There is one subtraction,
+/// one multiplication and one addition of doubles for each feature of each pair.
+fn check_neighbours(
+    cpu: &CpuBackend,
+    cuda: &CudaBackend,
+    runs: usize,
+    multiply_adds_per_second: f64,
+    json: &mut String,
+) -> Result<bool, KernelError> {
+    println!(
+        "\n{:<28} {:>8} {:>8} {:>10} {:>10} {:>7} {:>12} {:>9}  equal",
+        "case (15 neighbours)", "rows", "features", "CPU ms", "CUDA ms", "ratio", "pairs/s", "of bound"
+    );
+    let mut all_equal = true;
+    for (index, (rows, columns)) in ROWS.into_iter().enumerate() {
+        let values = values(rows * columns, 5);
+        let features = Features { values: &values, columns };
+        let request = KnnRequest { features, k: 15, queries: Queries::All };
+        let run = |backend: &dyn Backend| -> Result<(Vec<u32>, f64), KernelError> {
+            let start = Instant::now();
+            let out = backend.nearest_neighbours(&request)?;
+            Ok((out.rows, start.elapsed().as_secs_f64()))
+        };
+        let ((on_host, on_cpu), (on_device, _)) = (run(cpu)?, run(cuda)?);
+        let equal = on_host == on_device;
+        all_equal &= equal;
+        let mut seconds = (0..runs).map(|_| Ok(run(cuda)?.1)).collect::<Result<Vec<f64>, KernelError>>()?;
+        seconds.sort_by(f64::total_cmp);
+        let on_cuda = seconds[runs / 2];
+        let pairs = (rows * rows) as f64 / on_cuda;
+        let of_bound = 3.0 * pairs * columns as f64 / multiply_adds_per_second;
+        println!(
+            "{:<28} {rows:>8} {columns:>8} {:>10.2} {:>10.3} {:>7.1} {pairs:>12.3e} {:>8.1}%  {}",
+            "nearest rows",
+            on_cpu * 1e3,
+            on_cuda * 1e3,
+            on_cpu / on_cuda,
+            of_bound * 100.0,
+            if equal { "yes" } else { "NO" }
+        );
+        let comma = if index > 0 { "," } else { "" };
+        let _ = write!(
+            json,
+            "{comma}{{\"rows\":{rows},\"features\":{columns},\"cpu_s\":{on_cpu},\"cuda_s\":{on_cuda},\
+             \"pairs_per_s\":{pairs},\"of_bound\":{of_bound},\"equal\":{equal}}}"
+        );
+    }
+    Ok(all_equal)
 }
 
 fn same_bits(left: &BootstrapOutput, right: &BootstrapOutput) -> bool {
@@ -157,6 +284,10 @@ fn check(options: &Options) -> Result<bool, KernelError> {
             draws / on_cuda
         );
     }
+    json.push_str("],\"permutations\":[");
+    all_equal &= check_permutations(&cpu, &cuda, times, &mut json)?;
+    json.push_str("],\"neighbours\":[");
+    all_equal &= check_neighbours(&cpu, &cuda, times.1, multiply_adds_per_second, &mut json)?;
     json.push_str("]}\n");
     if let Some(path) = &options.json
         && let Err(error) = std::fs::write(path, json)

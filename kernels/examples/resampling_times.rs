@@ -1,6 +1,7 @@
 //! Times the resampling kernels and writes their data and answers, for a comparison with other packages in the same
 //! run: `resampling_times FOLDER` leaves raw doubles there and prints one JSON object a case.
-//! See `benches/peers/resampling.py`.
+//! See `benches/peers/resampling.py`. `resampling_times ragged [RESAMPLES]` bootstraps one group of ten million values
+//! beside a hundred thousand groups of three, and writes nothing.
 // A program that cannot write its files has nothing better to do than to stop.
 #![allow(clippy::expect_used)]
 
@@ -10,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use kernels::rng::{Stream, Tag, uniform, words64};
 use kernels::{
-    Backend, BootstrapRequest, CpuBackend, Design, Method, PermutationRequest, PermutationStatistic, Samples,
-    Statistic, StratifiedRequest, stratified_bootstrap,
+    Backend, BootstrapRequest, CpuBackend, Design, Method, PermutationRequest, PermutationStatistic, Request,
+    Samples, Statistic, StratifiedRequest, stratified_bootstrap,
 };
 
 /// Skewed positive values, and a little more of them from `shift` on.
@@ -58,12 +59,42 @@ impl Report<'_> {
 
 fn main() {
     let folder = std::env::args().nth(1).unwrap_or_else(|| ".".to_owned());
+    if folder == "ragged" {
+        let resamples = std::env::args().nth(2).and_then(|number| number.parse().ok());
+        return ragged(&CpuBackend::new(), resamples.unwrap_or(1_000));
+    }
     let report = Report { folder: Path::new(&folder) };
     let backend = CpuBackend::new();
     eprintln!("{:?}", backend.info());
     bootstrap(&report, &backend);
     permutation(&report, &backend);
     stratified(&report);
+}
+
+/// One run: the largest group is as large as the others together, thirty times over.
+fn ragged(backend: &CpuBackend, resamples: u32) {
+    const LARGE: usize = 10_000_000;
+    const SMALL: usize = 100_000;
+    let data = values(LARGE + 3 * SMALL, 5);
+    let mut offsets = offsets(SMALL, 3);
+    offsets.push((LARGE + 3 * SMALL) as u32);
+    let samples = Samples { values: &data, offsets: &offsets };
+    for method in [Method::Percentile, Method::Bca] {
+        let request = BootstrapRequest::new(samples, Statistic::Mean).method(method).resamples(resamples);
+        let cost = backend.estimate(&Request::Bootstrap(&request)).expect("the request is valid");
+        let start = Instant::now();
+        let out = backend.bootstrap(&request).expect("the request is valid");
+        let seconds = start.elapsed().as_secs_f64();
+        let width = out.high[SMALL] - out.low[SMALL];
+        println!(
+            "{{\"case\": \"ragged\", \"method\": \"{method:?}\", \"resamples\": {resamples}, \"seconds\": {seconds:.2}, \
+             \"estimated\": {:.2}, \"groups\": {}, \"width\": {width:e}}}",
+            cost.seconds,
+            out.n.len()
+        );
+    }
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    println!("{}", status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("no peak known"));
 }
 
 fn bootstrap(report: &Report<'_>, backend: &CpuBackend) {

@@ -89,6 +89,14 @@ pub enum Request<'a> {
     Forest(&'a ForestRequest<'a>),
     /// Permutation tests.
     Permutation(&'a PermutationRequest<'a>),
+    /// Clusters around means, as if each restart took 30 iterations.
+    Kmeans(&'a KmeansRequest<'a>),
+    /// Clusters by density, as if no pair of rows could be left out; where groups lie apart it takes far less.
+    Hdbscan(&'a HdbscanRequest<'a>),
+    /// Nearest rows, likewise.
+    Neighbours(&'a KnnRequest<'a>),
+    /// Distances of curves.
+    CurveDistances(&'a CurveRequest<'a>),
 }
 
 /// What a backend runs on.

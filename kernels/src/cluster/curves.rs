@@ -85,7 +85,7 @@ impl<'a> CurveRequest<'a> {
         Self { measure, ..self }
     }
 
-    fn check(&self) -> Result<(), InvalidClustering> {
+    pub(crate) fn check(&self) -> Result<(), InvalidClustering> {
         let parameter = |name, expected, got| Err(InvalidClustering::Parameter { name, expected, got });
         if !(2..=POINTS_MAX).contains(&self.points) {
             return parameter("points", "between 2 and 1024", self.points as f64);

@@ -61,9 +61,11 @@ pub fn dbscan(
     let each_near = |leaf: usize, mut visit: &mut dyn FnMut(usize, usize, f64)| {
         let mut scratch = leaves.scratch();
         let mut search = Near { squared, visit: &mut visit };
-        for (distance, other) in leaves.by_distance(simd, leaf) {
+        for (distance, other) in leaves.by_distance(simd, leaf, |_| true) {
+            let other = other as usize;
             if f64::from(distance) <= squared {
-                leaves.search(simd, other as usize, leaves.positions(leaf), &mut search, &mut scratch);
+                let relevant = leaves.relevant_panels(simd, [leaf, other], squared, &mut scratch);
+                leaves.search(simd, other, relevant, leaves.positions(leaf), &mut search, &mut scratch);
             }
         }
     };

@@ -23,6 +23,27 @@ pub enum ClusterSelection {
     Leaf,
 }
 
+/// Rows whose lists are compared with exact ones when lists are not.
+const RECALL_SAMPLE: usize = 64;
+
+/// How near rows are searched for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum NeighbourSearch {
+    /// All that can matter: the answer is exact. Where no groups lie apart and there are many features, this compares
+    /// all pairs of rows; [`crate::Backend::estimate`] says how long that takes at most.
+    #[default]
+    Exact,
+    /// Each row is compared with those of its own leaf and of the leaves around: some hundred rows that lie close
+    /// together form a leaf. The tree is then that of the listed neighbours, with exact edges between parts that no
+    /// list connects. Core distances may come out too large, so this is never chosen by itself, and the answer says
+    /// how many neighbours were found ([`HdbscanOutput::recall`]). It depends on the data and this number alone.
+    Near {
+        /// Leaves that are searched for each row, at least 1.
+        leaves: usize,
+    },
+}
+
 /// A request to [`crate::Backend::hdbscan`].
 #[derive(Debug, Clone, Copy)]
 pub struct HdbscanRequest<'a> {
@@ -37,13 +58,21 @@ pub struct HdbscanRequest<'a> {
     pub selection: ClusterSelection,
     /// Whether all rows may form the only cluster.
     pub allow_single_cluster: bool,
+    /// Whether the answer is exact.
+    pub search: NeighbourSearch,
 }
 
 impl<'a> HdbscanRequest<'a> {
     /// A request with the defaults: `min_samples` as `min_cluster_size`, excess of mass, no single cluster.
     pub fn new(features: Features<'a>, min_cluster_size: usize) -> Self {
         let selection = ClusterSelection::ExcessOfMass;
-        Self { features, min_cluster_size, min_samples: None, selection, allow_single_cluster: false }
+        let search = NeighbourSearch::Exact;
+        Self { features, min_cluster_size, min_samples: None, selection, allow_single_cluster: false, search }
+    }
+
+    /// The same request with another search.
+    pub fn search(self, search: NeighbourSearch) -> Self {
+        Self { search, ..self }
     }
 
     /// The same request with another number of samples.
@@ -56,6 +85,11 @@ impl<'a> HdbscanRequest<'a> {
         Self { selection, ..self }
     }
 
+    /// Neighbours of each row that are listed, if there are as many.
+    pub(crate) fn listed(&self, min_samples: usize) -> usize {
+        (2 * min_samples).max(LISTED_AT_LEAST)
+    }
+
     pub(crate) fn check(&self) -> Result<usize, InvalidClustering> {
         let Self { features, min_cluster_size, min_samples, .. } = *self;
         let parameter = |name, expected, got: usize| {
@@ -66,6 +100,9 @@ impl<'a> HdbscanRequest<'a> {
         }
         if min_samples == Some(0) {
             return parameter("min_samples", "at least 1", 0);
+        }
+        if self.search == (NeighbourSearch::Near { leaves: 0 }) {
+            return parameter("leaves", "at least 1", 0);
         }
         let n = features.rows();
         if let Some(k) = min_samples
@@ -98,14 +135,29 @@ pub struct HdbscanOutput {
     pub core_distances: Vec<f64>,
     /// The hierarchy that the clusters were selected from.
     pub tree: CondensedTree,
+    /// The share of nearest rows that were found: 1 for an exact search, else as measured on up to 64 rows at equal
+    /// distances in the data.
+    pub recall: f64,
     /// Where this was computed.
     pub provenance: Provenance,
 }
 
 pub(crate) fn hdbscan(simd: Simd, request: &HdbscanRequest<'_>) -> Result<HdbscanOutput, KernelError> {
+    hdbscan_by(simd, request, None)
+}
+
+/// Makes the list of the given number of nearest points for each point, in order.
+pub(crate) type ListAll<'a> = &'a dyn Fn(&Points, usize) -> Result<Vec<(f64, u32)>, KernelError>;
+
+/// As [`hdbscan`], with lists that a device makes, if there is one; the tree is made here.
+pub(crate) fn hdbscan_by(
+    simd: Simd,
+    request: &HdbscanRequest<'_>,
+    list: Option<ListAll<'_>>,
+) -> Result<HdbscanOutput, KernelError> {
     let min_samples = request.check()?;
     let distinct = Points::new(request.features)?.distinct();
-    let (core, links) = hierarchy(simd, &distinct, min_samples);
+    let (core, links, recall) = hierarchy(simd, &distinct, request, min_samples, list)?;
     let sites: Vec<Site> = core
         .iter()
         .enumerate()
@@ -115,19 +167,33 @@ pub(crate) fn hdbscan(simd: Simd, request: &HdbscanRequest<'_>) -> Result<Hdbsca
     let least_size = request.min_cluster_size.min(u32::MAX as usize) as u32;
     let tree = CondensedTree::new(&sites, &links, least_size).expand(location_of_row.clone());
     let core_distances = location_of_row.map(|location| core[location]).collect();
-    Ok(report(request, tree, core_distances))
+    Ok(HdbscanOutput { recall, ..report(request, tree, core_distances) })
 }
 
-/// Core distances of locations, and the spanning tree of mutual reachability.
-fn hierarchy(simd: Simd, distinct: &Distinct, min_samples: usize) -> (Vec<f64>, Vec<Link>) {
+/// Core distances of locations, the spanning tree of mutual reachability, and the share of neighbours found.
+fn hierarchy(
+    simd: Simd,
+    distinct: &Distinct,
+    request: &HdbscanRequest<'_>,
+    min_samples: usize,
+    list: Option<ListAll<'_>>,
+) -> Result<(Vec<f64>, Vec<Link>, f64), KernelError> {
     let points = &distinct.points;
     let locations = points.rows;
     if locations < 2 {
-        return (vec![0.0; locations], Vec::new());
+        return Ok((vec![0.0; locations], Vec::new(), 1.0));
     }
     let leaves = Leaves::new(points);
-    let k = (2 * min_samples).max(LISTED_AT_LEAST).min(locations - 1);
-    let lists = NeighbourLists::new(simd, &leaves, k, |_| true);
+    let k = request.listed(min_samples).min(locations - 1);
+    let near = match request.search {
+        NeighbourSearch::Near { leaves: near } if near < leaves.len() => Some(near),
+        _ => None,
+    };
+    let lists = match list {
+        Some(list) if near.is_none() => NeighbourLists::of_locations(&leaves, k, &list(points, k)?),
+        _ => NeighbourLists::new(simd, &leaves, k, near, |_| true),
+    };
+    let recall = near.map_or(1.0, |_| lists.recall(simd, &leaves, points, RECALL_SAMPLE));
     let core: Vec<f64> = (0..locations)
         .map(|position| {
             let mut reached = distinct.count(leaves.order[position] as usize);
@@ -142,7 +208,7 @@ fn hierarchy(simd: Simd, distinct: &Distinct, min_samples: usize) -> (Vec<f64>, 
             core
         })
         .collect();
-    let edges = spanning_tree(simd, &leaves, &lists, &core);
+    let edges = spanning_tree(simd, &leaves, &lists, &core, near.is_none());
     let links = edges
         .into_iter()
         .map(|edge| Link { distance: points.distance(edge.weight), first: edge.low, second: edge.high })
@@ -151,7 +217,7 @@ fn hierarchy(simd: Simd, distinct: &Distinct, min_samples: usize) -> (Vec<f64>, 
     for (&location, core) in leaves.order.iter().zip(core) {
         core_of_location[location as usize] = points.distance(core);
     }
-    (core_of_location, links)
+    Ok((core_of_location, links, recall))
 }
 
 /// Labels and scores of rows.
@@ -184,6 +250,7 @@ fn report(request: &HdbscanRequest<'_>, tree: CondensedTree, core_distances: Vec
         stabilities,
         core_distances,
         tree,
+        recall: 1.0,
         provenance: by_cpu(),
     }
 }

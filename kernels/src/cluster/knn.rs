@@ -97,7 +97,7 @@ pub(crate) fn nearest_neighbours(simd: Simd, request: &KnnRequest<'_>) -> Result
         let leaves = Leaves::new(&distinct.points);
         let mut needed = vec![false; locations];
         queries.iter().for_each(|&row| needed[distinct.location(row as usize)] = true);
-        let lists = NeighbourLists::new(simd, &leaves, wanted, |location| needed[location]);
+        let lists = NeighbourLists::new(simd, &leaves, wanted, None, |location| needed[location]);
         let mut position_of = vec![0u32; locations];
         leaves
             .order
@@ -111,6 +111,39 @@ pub(crate) fn nearest_neighbours(simd: Simd, request: &KnnRequest<'_>) -> Result
             expand(&distinct, row, &list, rows, distances);
         });
     }
+    Ok(output)
+}
+
+/// As [`nearest_neighbours`], with lists that a device makes: of points and queries (numbers of points, ascending) the
+/// given number of nearest points each, in order.
+#[cfg(feature = "cuda")]
+pub(crate) fn nearest_neighbours_by(
+    request: &KnnRequest<'_>,
+    lists: impl FnOnce(&Points, &[u32], usize) -> Result<Vec<(f64, u32)>, KernelError>,
+) -> Result<KnnOutput, KernelError> {
+    request.check()?;
+    let k = request.k;
+    let distinct = Points::new(request.features)?.distinct();
+    let wanted = k.min(distinct.points.rows - 1);
+    let queries: Vec<u32> = match request.queries {
+        Queries::All => (0..distinct.rows() as u32).collect(),
+        Queries::Rows(rows) => rows.to_vec(),
+    };
+    let mut asked: Vec<u32> = queries.iter().map(|&row| distinct.location(row as usize) as u32).collect();
+    asked.sort_unstable();
+    asked.dedup();
+    let found =
+        if wanted == 0 || asked.is_empty() { Vec::new() } else { lists(&distinct.points, &asked, wanted)? };
+    let provenance = Provenance { backend: "cuda", ..by_cpu() };
+    let (rows, distances) = (vec![0; queries.len() * k], vec![0.0; queries.len() * k]);
+    let mut output = KnnOutput { k, rows, distances, provenance };
+    let out = output.rows.par_chunks_mut(k).zip(output.distances.par_chunks_mut(k)).zip(&queries);
+    out.for_each(|((rows, distances), &row)| {
+        let location = distinct.location(row as usize) as u32;
+        let place = asked.partition_point(|&other| other < location);
+        let list = found.get(place * wanted..(place + 1) * wanted).unwrap_or_default();
+        expand(&distinct, row, list, rows, distances);
+    });
     Ok(output)
 }
 
@@ -167,12 +200,19 @@ struct Entry {
     position: u32,
 }
 
-/// The k nearest points so far of several queries, in order.
+impl Entry {
+    fn order(&self, other: &Self) -> std::cmp::Ordering {
+        self.squared.total_cmp(&other.squared).then(self.number.cmp(&other.number))
+    }
+}
+
+/// The k nearest points so far of several queries, and others that came since. Putting each in its place would cost more
+/// than measuring it; so they are parted from the farther ones whenever there are twice as many as wanted.
 struct NearestFew {
     k: usize,
     entries: Vec<Entry>,
     counts: Vec<usize>,
-    /// The distance of the last entry of a full list.
+    /// A distance within which the k nearest are known to lie.
     thresholds: Vec<f64>,
 }
 
@@ -180,7 +220,7 @@ impl NearestFew {
     fn new(queries: usize, k: usize) -> Self {
         let none = Entry { squared: f64::INFINITY, number: u32::MAX, position: u32::MAX };
         let thresholds = vec![f64::INFINITY; queries];
-        Self { k, entries: vec![none; queries * k], counts: vec![0; queries], thresholds }
+        Self { k, entries: vec![none; queries * 2 * k], counts: vec![0; queries], thresholds }
     }
 
     fn add(&mut self, query: usize, squared: f64, number: u32, position: u32) {
@@ -188,23 +228,24 @@ impl NearestFew {
             return;
         }
         let (k, count) = (self.k, self.counts[query]);
-        let entries = &mut self.entries[query * k..(query + 1) * k];
-        let place =
-            entries[..count].partition_point(|entry| (entry.squared, entry.number) < (squared, number));
-        if place == k {
-            return;
-        }
-        let last = count.min(k - 1);
-        entries.copy_within(place..last, place + 1);
-        entries[place] = Entry { squared, number, position };
-        self.counts[query] = last + 1;
-        if last + 1 == k {
+        let entries = &mut self.entries[query * 2 * k..(query + 1) * 2 * k];
+        entries[count] = Entry { squared, number, position };
+        self.counts[query] = count + 1;
+        if count + 1 == k && self.thresholds[query] == f64::INFINITY {
+            self.thresholds[query] = entries[..k].iter().map(|entry| entry.squared).fold(0.0, f64::max);
+        } else if count + 1 == 2 * k {
+            entries.select_nth_unstable_by(k - 1, Entry::order);
+            self.counts[query] = k;
             self.thresholds[query] = entries[k - 1].squared;
         }
     }
 
-    fn of(&self, query: usize) -> &[Entry] {
-        &self.entries[query * self.k..query * self.k + self.counts[query]]
+    /// The nearest points of a query, in order.
+    fn of(&mut self, query: usize) -> &[Entry] {
+        let k = self.k;
+        let entries = &mut self.entries[query * 2 * k..][..self.counts[query]];
+        entries.sort_unstable_by(Entry::order);
+        &entries[..entries.len().min(k)]
     }
 }
 
@@ -237,7 +278,16 @@ impl Search for ListSearch<'_> {
 impl NeighbourLists {
     /// The `k` nearest points of the points that are needed; `k` is less than the number of points. The lists of
     /// points that are not needed hold nothing of use.
-    pub(crate) fn new(simd: Simd, leaves: &Leaves, k: usize, needed: impl Fn(usize) -> bool + Sync) -> Self {
+    ///
+    /// With a number of leaves `near`, only points of the leaf itself and of that many others around are found, and of
+    /// more leaves as long as a list is not full.
+    pub(crate) fn new(
+        simd: Simd,
+        leaves: &Leaves,
+        k: usize,
+        near: Option<usize>,
+        needed: impl Fn(usize) -> bool + Sync,
+    ) -> Self {
         let points = leaves.points();
         let (mut squared, mut positions) = (vec![0.0; points * k], vec![0; points * k]);
         let size = leaves.leaf_size() * k;
@@ -256,10 +306,22 @@ impl NeighbourLists {
                     queries.iter().map(|&query| search.threshold(query)).fold(0.0, f64::max)
                 };
                 let mut most = farthest(&search);
-                for (distance, other) in leaves.by_distance(simd, leaf) {
-                    if f64::from(distance) <= most {
+                let others = match near {
+                    Some(_) => leaves.by_centre(simd, leaf),
+                    None => leaves.by_distance(simd, leaf, |_| true),
+                };
+                for (place, (distance, other)) in others.into_iter().enumerate() {
+                    if near.is_some_and(|near| place > near) && most.is_finite() {
+                        break;
+                    }
+                    if f64::from(distance) > most {
+                        continue;
+                    }
+                    let other = other as usize;
+                    let relevant = leaves.relevant_panels(simd, [leaf, other], most, scratch);
+                    if relevant > 0 {
                         let queries = queries.iter().copied();
-                        leaves.search(simd, other as usize, queries, &mut search, scratch);
+                        leaves.search(simd, other, relevant, queries, &mut search, scratch);
                         most = farthest(&search);
                     }
                 }
@@ -282,6 +344,28 @@ impl NeighbourLists {
             .iter()
             .zip(&self.positions[range])
             .map(|(&squared, &position)| (squared, position as usize))
+    }
+
+    /// From exact lists of all points by their numbers.
+    pub(crate) fn of_locations(leaves: &Leaves, k: usize, lists: &[(f64, u32)]) -> Self {
+        let mut position_of = vec![0u32; leaves.points()];
+        leaves.order.iter().zip(0..).for_each(|(&point, position)| position_of[point as usize] = position);
+        let entries = || leaves.order.iter().flat_map(|&point| &lists[point as usize * k..][..k]);
+        let squared = entries().map(|(squared, _)| *squared).collect();
+        let positions = entries().map(|(_, point)| position_of[*point as usize]).collect();
+        Self { k, squared, positions }
+    }
+
+    /// The share of the nearest points that lists have, by exact lists of up to `sample` points.
+    pub(crate) fn recall(&self, simd: Simd, leaves: &Leaves, points: &Points, sample: usize) -> f64 {
+        let count = leaves.points();
+        let sampled: Vec<usize> = (0..count).step_by(count.div_ceil(sample)).collect();
+        let found = sampled.iter().map(|&position| {
+            let exact = direct(simd, points, leaves.order[position] as usize, self.k);
+            let farthest = exact.last().map_or(0.0, |last| last.0);
+            self.of(position).take_while(|(squared, _)| *squared <= farthest).count()
+        });
+        found.sum::<usize>() as f64 / (sampled.len() * self.k) as f64
     }
 
     /// The squared distance within which every point is listed, apart from points just that far away.

@@ -1,14 +1,19 @@
 //! Points gathered in leaves of near neighbours, and the search of one leaf for near points.
 //!
-//! A median-split tree brings the points into an order in which some hundred successive ones lie close together.
-//! Only its leaves are kept, each with a box and a ball around its points. A search multiplies tiles of rows with the
+//! A tree of cuts brings the points into an order in which some hundred successive ones lie close together. Only its
+//! leaves are kept, each with a box and a ball around its points. A search multiplies tiles of rows with the
 //! panels of a leaf in f32, in coordinates relative to the centre of the leaf, where they lose least; what may be near
 //! enough, with a bound on the error, is measured again in f64. So nothing near is missed and all answers are exact.
+//!
+//! Where there are many features, balls and boxes are much larger than what is in them. How far two leaves are apart
+//! along the line through their centres then says far more, and so does the distance of single points from the ball of
+//! a leaf ([`Leaves::relevant_panels`]).
 
 use rayon::prelude::*;
 
 use crate::cluster::features::Points;
 use crate::cluster::panels::{score_error, transpose};
+use crate::cluster::partition::near_ones_together;
 use crate::cpu::distances::{PANEL, PointPanel, ROWS, RowTile};
 use crate::cpu::simd::Simd;
 
@@ -18,10 +23,8 @@ const SMALL: usize = 2;
 const LARGE: usize = 4;
 /// From this many features on leaves are large.
 const LARGE_FROM: usize = 16;
-/// Rows that the choice of a splitting feature looks at, at most.
-const SPREAD_SAMPLE: usize = 4_096;
-/// Below this many points both halves of a split are handled by one thread.
-const PARALLEL_FROM: usize = 8_192;
+/// Centres that are nearer than this, as a square, say nothing about the gap between leaves.
+const LEAST_GAP: f64 = 1e-30;
 /// Leaves that are searched strictly from near to far, before the others in any order.
 const NEAREST_FIRST: usize = 16;
 
@@ -62,6 +65,8 @@ pub(crate) struct Scratch {
     /// Bounds on the errors of scores.
     errors: Vec<f64>,
     active: Vec<u32>,
+    /// From the centre of one leaf to that of another.
+    direction: Vec<f32>,
 }
 
 impl Scratch {
@@ -74,10 +79,10 @@ impl Scratch {
 impl Leaves {
     pub(crate) fn new(points: &Points) -> Self {
         let (features, stride) = (points.columns, points.stride);
-        let mut order: Vec<u32> = (0..points.rows as u32).collect();
+        let simd = Simd::detect();
         let leaf_panels = if features >= LARGE_FROM { LARGE } else { SMALL };
         let size = leaf_panels * PANEL;
-        split(points, &mut order, size);
+        let order = near_ones_together(simd, points, size);
         let mut rows = vec![0.0; points.rows * stride];
         rows.par_chunks_mut(stride)
             .zip(&order)
@@ -104,13 +109,11 @@ impl Leaves {
         rows.zip(panels.zip(biases)).zip(centres.zip(boxes)).for_each(
             |((rows, (panels, biases)), ((centre, radius), (low, high)))| {
                 bound(rows, stride, low, high);
-                for ((centre, low), high) in centre.iter_mut().zip(low.iter()).zip(high.iter()) {
-                    *centre = low + (high - low) * 0.5;
-                }
+                mean(rows, stride, centre);
                 let mut shifted = vec![0.0; rows.len()];
                 let mut squares = Vec::with_capacity(size);
                 for (row, out) in rows.chunks_exact(stride).zip(shifted.chunks_exact_mut(stride)) {
-                    squares.push(Simd::detect().shifted(row, centre, out));
+                    squares.push(simd.shifted(row, centre, out));
                 }
                 *radius = squares.iter().copied().fold(0.0, f64::max).sqrt() * (1.0 + slack(features));
                 let parts = shifted.chunks(PANEL * stride).zip(squares.chunks(PANEL));
@@ -153,24 +156,32 @@ impl Leaves {
         &self.rows[position * self.stride..(position + 1) * self.stride]
     }
 
-    /// All leaves with a lower bound on their squared distance from a leaf; the nearest ones come first, in order.
-    pub(crate) fn by_distance(&self, simd: Simd, leaf: usize) -> Vec<(f32, u32)> {
+    /// The leaves that are wanted with a lower bound on their squared distance from a leaf; the nearest ones come
+    /// first, in order.
+    pub(crate) fn by_distance(
+        &self,
+        simd: Simd,
+        leaf: usize,
+        wanted: impl Fn(usize) -> bool,
+    ) -> Vec<(f32, u32)> {
         let corners = |leaf: usize| {
             let range = leaf * self.stride..(leaf + 1) * self.stride;
             [&self.low[range.clone()], &self.high[range]]
         };
         let own = corners(leaf);
         let slack = slack(self.features);
-        let centre = |leaf: usize| &self.centres[leaf * self.stride..(leaf + 1) * self.stride];
-        let own_centre = centre(leaf);
+        let own_centre = self.centre(leaf);
         // The larger of what the boxes and what the balls around both leaves say.
         let apart = |other: usize| {
             let boxes = f64::from(simd.box_distance(own, corners(other)));
-            let centres = simd.squared_distance(own_centre, centre(other)).sqrt();
+            let centres = simd.squared_distance(own_centre, self.centre(other)).sqrt();
             let balls = (centres * (1.0 - slack) - self.radii[leaf] - self.radii[other]).max(0.0);
             (boxes.max(balls * balls) * (1.0 - 2.0 * slack)) as f32
         };
-        let mut others: Vec<(f32, u32)> = (0..self.len()).map(|other| (apart(other), other as u32)).collect();
+        let mut others: Vec<(f32, u32)> = (0..self.len())
+            .filter(|&other| wanted(other))
+            .map(|other| (apart(other), other as u32))
+            .collect();
         let nearer = |a: &(f32, u32), b: &(f32, u32)| {
             // The leaf itself is the nearest, whatever overlaps with it.
             let rank = |entry: &(f32, u32)| if entry.1 as usize == leaf { -1.0 } else { entry.0 };
@@ -185,6 +196,16 @@ impl Leaves {
         others
     }
 
+    /// All leaves with a lower bound of 0, in the order of how far their centres lie from that of a leaf, itself first.
+    pub(crate) fn by_centre(&self, simd: Simd, leaf: usize) -> Vec<(f32, u32)> {
+        let apart = |other: usize| simd.squared_distance(self.centre(leaf), self.centre(other));
+        let mut others: Vec<(f64, u32)> = (0..self.len())
+            .map(|other| (if other == leaf { -1.0 } else { apart(other) }, other as u32))
+            .collect();
+        others.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        others.into_iter().map(|(_, other)| (0.0, other)).collect()
+    }
+
     pub(crate) fn scratch(&self) -> Scratch {
         let most = self.leaf_size() + ROWS;
         Scratch {
@@ -193,14 +214,80 @@ impl Leaves {
             thresholds: vec![0.0; most],
             errors: vec![0.0; most],
             active: Vec::with_capacity(most),
+            direction: vec![0.0; self.stride],
         }
     }
 
-    /// Shows a search every point of a leaf that matters to one of the queries, which are at most as many positions as a leaf has.
+    fn centre(&self, leaf: usize) -> &[f32] {
+        &self.centres[leaf * self.stride..(leaf + 1) * self.stride]
+    }
+
+    /// Which panels of the second leaf may hold points within a squared distance of points of the first, as bits.
+    ///
+    /// Told by two bounds that cost about as much as two rows of all pairs. The first are the extents of both leaves
+    /// along the line through their centres: for points `x` and `y` relative to the centres `a` and `b` of their
+    /// leaves and any direction `u`, `|(b + y) - (a + x)|` is at least `(u (b - a) + u y - u x) / |u|`, here with
+    /// `u = b - a`. The second is the distance of each point of the second leaf from the ball around the first one.
+    pub(crate) fn relevant_panels(
+        &self,
+        simd: Simd,
+        [first, second]: [usize; 2],
+        squared: f64,
+        scratch: &mut Scratch,
+    ) -> u32 {
+        let all = (1 << self.leaf_panels) - 1;
+        let direction = &mut scratch.direction;
+        let length = simd.shifted(self.centre(second), self.centre(first), direction);
+        let slack = slack(self.features);
+        let reach = squared.sqrt() + self.radii[first];
+        if length.sqrt() * (1.0 + slack) + self.radii[second] <= reach {
+            return all;
+        }
+        let panel_size = self.features * PANEL;
+        // The points of each leaf lie around its centre, so there is no gap where the centres are nearer than that.
+        if length > squared && length > LEAST_GAP {
+            let direction = &direction[..self.features];
+            let extent = |leaf: usize| {
+                let panels = leaf * self.leaf_panels * panel_size..(leaf + 1) * self.leaf_panels * panel_size;
+                simd.extent(&self.panels[panels], direction)
+            };
+            let ([_, most], [least, _]) = (extent(first), extent(second));
+            let error = slack * length.sqrt() * (self.radii[first] + self.radii[second]);
+            let gap = length * (1.0 - slack) + f64::from(least) - f64::from(most) - error;
+            if gap > 0.0 && gap * gap * (1.0 - slack) > squared * length * (1.0 + slack) {
+                return 0;
+            }
+        }
+        let square = simd.shifted(self.centre(first), self.centre(second), direction);
+        let error = score_error(self.features, square.sqrt() * (1.0 + slack) + self.radii[second]);
+        let threshold = ((-0.5 * reach * reach * (1.0 + slack) - error) as f32).next_down();
+        let biases = [(-0.5 * square) as f32];
+        let tile = RowTile { coordinates: direction, stride: self.stride, biases: &biases };
+        let mut scores = [[0.0; PANEL]; ROWS];
+        let mut relevant = 0;
+        for panel in 0..self.leaf_panels {
+            simd.scores(self.panel(second * self.leaf_panels + panel), tile, &mut scores);
+            let nearest = scores[0].iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            relevant |= u32::from(nearest >= threshold) << panel;
+        }
+        relevant
+    }
+
+    fn panel(&self, panel: usize) -> PointPanel<'_> {
+        let size = self.features * PANEL;
+        PointPanel {
+            coordinates: &self.panels[panel * size..(panel + 1) * size],
+            biases: &self.biases[panel],
+        }
+    }
+
+    /// Shows a search every point of some panels of a leaf that matters to one of the queries, which are at most as
+    /// many positions as a leaf has.
     pub(crate) fn search(
         &self,
         simd: Simd,
         leaf: usize,
+        relevant: u32,
         queries: impl Iterator<Item = usize>,
         search: &mut impl Search,
         scratch: &mut Scratch,
@@ -233,18 +320,15 @@ impl Leaves {
         let filled_up = active.next_multiple_of(ROWS);
         scratch.biases[active..filled_up].fill(f32::NEG_INFINITY);
         scratch.thresholds[active..filled_up].fill(f32::INFINITY);
-        let panel_size = self.features * PANEL;
         for first in (0..active).step_by(ROWS) {
-            for panel in leaf * self.leaf_panels..(leaf + 1) * self.leaf_panels {
+            for place in (0..self.leaf_panels).filter(|place| relevant >> place & 1 == 1) {
+                let panel = leaf * self.leaf_panels + place;
                 let tile = RowTile {
                     coordinates: &scratch.rows[first * stride..(first + ROWS) * stride],
                     stride,
                     biases: &scratch.biases[first..first + ROWS],
                 };
-                let points = PointPanel {
-                    coordinates: &self.panels[panel * panel_size..(panel + 1) * panel_size],
-                    biases: &self.biases[panel],
-                };
+                let points = self.panel(panel);
                 let mut thresholds = [0.0; ROWS];
                 thresholds.copy_from_slice(&scratch.thresholds[first..first + ROWS]);
                 let sets = simd.at_least(points, tile, &thresholds);
@@ -279,6 +363,14 @@ fn slack(features: usize) -> f64 {
     (features as f64 + 16.0) * 1.2e-7
 }
 
+/// The mean of some rows.
+fn mean(rows: &[f32], stride: usize, mean: &mut [f32]) {
+    let count = (rows.len() / stride) as f32;
+    for row in rows.chunks_exact(stride) {
+        mean.iter_mut().zip(row).for_each(|(mean, value)| *mean += value / count);
+    }
+}
+
 fn bound(rows: &[f32], stride: usize, low: &mut [f32], high: &mut [f32]) {
     for row in rows.chunks_exact(stride) {
         for ((low, high), value) in low.iter_mut().zip(high.iter_mut()).zip(row) {
@@ -286,41 +378,4 @@ fn bound(rows: &[f32], stride: usize, low: &mut [f32], high: &mut [f32]) {
             *high = high.max(*value);
         }
     }
-}
-
-/// Orders points so that each half, quarter and so on is one side of a median along the widest feature.
-fn split(points: &Points, order: &mut [u32], leaf: usize) {
-    if order.len() <= leaf {
-        order.sort_unstable();
-        return;
-    }
-    let middle = order.len().div_ceil(leaf) / 2 * leaf;
-    let feature = widest(points, order);
-    let value = |point: u32| points.row(point as usize)[feature];
-    order.select_nth_unstable_by(middle, |&a, &b| value(a).total_cmp(&value(b)).then(a.cmp(&b)));
-    let (left, right) = order.split_at_mut(middle);
-    if left.len() >= PARALLEL_FROM {
-        rayon::join(|| split(points, left, leaf), || split(points, right, leaf));
-    } else {
-        split(points, left, leaf);
-        split(points, right, leaf);
-    }
-}
-
-/// The feature with the largest variance, judged by at most [`SPREAD_SAMPLE`] points.
-fn widest(points: &Points, order: &[u32]) -> usize {
-    let step = order.len().div_ceil(SPREAD_SAMPLE);
-    let (mut sums, mut squares) = (vec![0.0f64; points.columns], vec![0.0f64; points.columns]);
-    let sample = order.iter().step_by(step);
-    for &point in sample.clone() {
-        for ((sum, square), value) in sums.iter_mut().zip(&mut squares).zip(points.row(point as usize)) {
-            *sum += f64::from(*value);
-            *square += f64::from(*value) * f64::from(*value);
-        }
-    }
-    let count = sample.len() as f64;
-    let variance = |feature: usize| squares[feature] - sums[feature] * sums[feature] / count;
-    (0..points.columns)
-        .reduce(|best, next| if variance(next) > variance(best) { next } else { best })
-        .unwrap_or(0)
 }

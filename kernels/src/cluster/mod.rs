@@ -22,7 +22,9 @@
 
 mod agreement;
 mod choice;
+mod components;
 mod condensed_tree;
+pub(crate) mod cost;
 mod curves;
 mod dbscan;
 mod embedding;
@@ -36,6 +38,7 @@ mod linkage;
 mod medoids;
 mod outliers;
 mod panels;
+mod partition;
 mod quality;
 mod seeding;
 mod spanning_tree;
@@ -45,6 +48,7 @@ use crate::rng::RNG_VERSION;
 
 pub use agreement::{Agreement, adjusted_rand_index};
 pub use choice::{Candidate, Choice, ChoiceRequest, choose_k, elbow};
+pub use components::{PrincipalComponents, principal_components};
 pub use condensed_tree::CondensedTree;
 pub use curves::{
     CurveDistances, CurveMeasure, CurveRequest, Curves, Grid, ResampledCurves, resample_curves,
@@ -53,7 +57,7 @@ pub use dbscan::dbscan;
 pub use embedding::{CURVE_FEATURES, Column, Embedding, LEVELS_MAX, embed};
 pub use error::InvalidClustering;
 pub use features::Features;
-pub use hdbscan::{ClusterSelection, HdbscanOutput, HdbscanRequest};
+pub use hdbscan::{ClusterSelection, HdbscanOutput, HdbscanRequest, NeighbourSearch};
 pub use kmeans::{KmeansOutput, KmeansRequest};
 pub use knn::{KnnOutput, KnnRequest, Queries};
 pub use linkage::{Linkage, LinkageMethod, Merge, linkage};
@@ -66,6 +70,8 @@ pub(crate) use curves::curve_distances;
 pub(crate) use hdbscan::hdbscan;
 pub(crate) use kmeans::kmeans;
 pub(crate) use knn::nearest_neighbours;
+#[cfg(feature = "cuda")]
+pub(crate) use {features::Points, hdbscan::hdbscan_by, knn::nearest_neighbours_by};
 
 /// What answers of this module say about where they come from.
 fn by_cpu() -> Provenance {

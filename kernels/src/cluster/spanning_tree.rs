@@ -39,17 +39,26 @@ impl Edge {
 }
 
 /// The edges of the tree, in order. `core` are squared core distances by position.
-pub(crate) fn spanning_tree(simd: Simd, leaves: &Leaves, lists: &NeighbourLists, core: &[f64]) -> Vec<Edge> {
+///
+/// Without `exact`, a component that has a listed edge outward takes the lightest of these; only others search.
+pub(crate) fn spanning_tree(
+    simd: Simd,
+    leaves: &Leaves,
+    lists: &NeighbourLists,
+    core: &[f64],
+    exact: bool,
+) -> Vec<Edge> {
     let points = leaves.points();
     let mut forest = Forest::new(points);
     let mut edges = Vec::with_capacity(points.saturating_sub(1));
     // What unlisted edges out of the component of a point weigh at least.
-    let mut least: Vec<f64> = (0..points).map(|position| lists.reach(position).max(core[position])).collect();
+    let reach = |position| if exact { lists.reach(position) } else { 0.0 };
+    let mut least: Vec<f64> = (0..points).map(|position| reach(position).max(core[position])).collect();
     let mut position_of = vec![0; points];
     leaves.order.iter().enumerate().for_each(|(position, &point)| position_of[point as usize] = position);
     while forest.count > 1 {
         let mut best = listed(leaves, lists, core, &forest);
-        let round = Round::new(leaves, core, &forest, &least, &best);
+        let round = Round::new(leaves, core, &forest, &least, &best, exact);
         let found: Vec<(usize, Edge)> = (0..leaves.len())
             .into_par_iter()
             .map_init(|| leaves.scratch(), |scratch, leaf| round.search(simd, leaf, scratch))
@@ -119,6 +128,8 @@ struct Round<'a> {
     least: &'a [f64],
     /// The component that need not search: every other one finds an edge.
     largest: usize,
+    /// Whether each component looks for edges that are not listed.
+    searches: Vec<bool>,
     /// Bits of the weight of the lightest edge that each component knows of; it only falls.
     bounds: Vec<AtomicU64>,
     /// The component of all points of a leaf, where there is one.
@@ -128,7 +139,14 @@ struct Round<'a> {
 }
 
 impl<'a> Round<'a> {
-    fn new(leaves: &'a Leaves, core: &'a [f64], forest: &'a Forest, least: &'a [f64], best: &[Edge]) -> Self {
+    fn new(
+        leaves: &'a Leaves,
+        core: &'a [f64],
+        forest: &'a Forest,
+        least: &'a [f64],
+        best: &[Edge],
+        exact: bool,
+    ) -> Self {
         let component = &forest.component;
         let pure = (0..leaves.len()).map(|leaf| {
             let members = &component[leaves.positions(leaf)];
@@ -141,6 +159,7 @@ impl<'a> Round<'a> {
             core,
             component,
             least,
+            searches: best.iter().map(|edge| exact || edge.weight == f64::INFINITY).collect(),
             largest: forest.largest(),
             bounds: best.iter().map(|edge| AtomicU64::new(edge.weight.to_bits())).collect(),
             pure: pure.collect(),
@@ -155,7 +174,8 @@ impl<'a> Round<'a> {
     /// Whether an unlisted edge of a point may be the one that its component looks for.
     fn is_open(&self, position: usize) -> bool {
         let component = self.component[position];
-        component as usize != self.largest && self.least[position] <= self.bound(component)
+        let component_searches = component as usize != self.largest && self.searches[component as usize];
+        component_searches && self.least[position] <= self.bound(component)
     }
 
     /// Looks for the lightest edges of the points of a leaf that lists do not decide. Returns these points with the
@@ -178,10 +198,15 @@ impl<'a> Round<'a> {
         // Bounds only fall, so one that was taken earlier excludes too little, never too much.
         let mut most = farthest(&search);
         let mut queries = Vec::with_capacity(open.len());
-        for (distance, other) in self.leaves.by_distance(simd, leaf) {
+        let of_others = |other: usize| self.pure[other].is_none() || self.pure[other] != self.pure[leaf];
+        for (distance, other) in self.leaves.by_distance(simd, leaf, of_others) {
             let other = other as usize;
             let least = f64::from(distance).max(self.least_core[other]);
-            if least > most || (self.pure[other].is_some() && self.pure[other] == self.pure[leaf]) {
+            if least > most {
+                continue;
+            }
+            let relevant = self.leaves.relevant_panels(simd, [leaf, other], most, scratch);
+            if relevant == 0 {
                 continue;
             }
             queries.clear();
@@ -189,7 +214,8 @@ impl<'a> Round<'a> {
                 self.pure[other] != Some(self.component[position]) && least <= search.threshold(position)
             }));
             if !queries.is_empty() {
-                self.leaves.search(simd, other, queries.iter().copied(), &mut search, scratch);
+                let queries = queries.iter().copied();
+                self.leaves.search(simd, other, relevant, queries, &mut search, scratch);
             }
             most = farthest(&search);
         }
@@ -318,12 +344,12 @@ mod tests {
         let leaves = Leaves::new(points);
         let k = neighbours.min(points.rows - 1);
         for simd in crate::cpu::InstructionSet::ALL.into_iter().filter_map(|set| Simd::named(set).ok()) {
-            let lists = NeighbourLists::new(simd, &leaves, k, |_| true);
+            let lists = NeighbourLists::new(simd, &leaves, k, None, |_| true);
             let nth = |position: usize| lists.of(position).nth(k / 2).unwrap().0;
             let core: Vec<f64> = (0..points.rows).map(nth).collect();
             let mut core_of_point = vec![0.0; points.rows];
             leaves.order.iter().zip(&core).for_each(|(&point, core)| core_of_point[point as usize] = *core);
-            let edges = spanning_tree(simd, &leaves, &lists, &core);
+            let edges = spanning_tree(simd, &leaves, &lists, &core, true);
             assert_eq!(edges, by_all_pairs(points, &core_of_point), "{} rows, k = {k}", points.rows);
         }
     }

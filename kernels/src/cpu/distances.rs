@@ -207,6 +207,37 @@ impl Simd {
         }
     }
 
+    /// The sum of products of two rows of equal length in f32, always in the same order.
+    #[inline]
+    pub(crate) fn dot(self, first: &[f32], second: &[f32]) -> f32 {
+        match self.instruction_set() {
+            // SAFETY: `Simd` only holds an instruction set that was detected on this processor.
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512 => unsafe { x86::dot_avx512(first, second) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx2 => unsafe { x86::dot_avx2(first, second) },
+            _ => dot_generic(first, second),
+        }
+    }
+
+    /// The smallest and the largest product of a direction with the points of successive panels; each is a chain of
+    /// fused multiply-adds over ascending features.
+    pub(crate) fn extent(self, panels: &[f32], direction: &[f32]) -> [f32; 2] {
+        match self.instruction_set() {
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512 => {
+                assert!(panels.len().is_multiple_of(direction.len().max(1) * PANEL));
+                // SAFETY: the instruction set was detected, and the panels are whole.
+                unsafe { x86::extent_avx512(panels, direction) }
+            }
+            // SAFETY: the instruction set was detected.
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx2 => unsafe { x86::extent_avx2(panels, direction) },
+            _ => extent_generic(panels, direction),
+        }
+    }
+
     /// The squared distance of two boxes, each given by its lowest and highest corner.
     pub(crate) fn box_distance(self, first: [&[f32]; 2], second: [&[f32]; 2]) -> f32 {
         match self.instruction_set() {
@@ -283,6 +314,37 @@ fn squared_distance_generic(first: &[f32], second: &[f32]) -> f64 {
 }
 
 #[inline(always)]
+fn dot_generic(first: &[f32], second: &[f32]) -> f32 {
+    const WIDE: usize = 16;
+    let mut sums = [0.0f32; WIDE];
+    for (first, second) in first.chunks(WIDE).zip(second.chunks(WIDE)) {
+        for ((sum, first), second) in sums.iter_mut().zip(first).zip(second) {
+            *sum += first * second;
+        }
+    }
+    let halves: [f32; 8] = std::array::from_fn(|lane| sums[lane] + sums[lane + 8]);
+    let quarters: [f32; 4] = std::array::from_fn(|lane| halves[lane] + halves[lane + 4]);
+    (quarters[0] + quarters[2]) + (quarters[1] + quarters[3])
+}
+
+#[inline(always)]
+fn extent_generic(panels: &[f32], direction: &[f32]) -> [f32; 2] {
+    let mut extent = [f32::INFINITY, f32::NEG_INFINITY];
+    for panel in panels.chunks_exact(direction.len().max(1) * PANEL) {
+        let mut sums = [0.0f32; PANEL];
+        for (value, points) in direction.iter().zip(panel.chunks_exact(PANEL)) {
+            for (sum, point) in sums.iter_mut().zip(points) {
+                *sum = value.mul_add(*point, *sum);
+            }
+        }
+        for sum in sums {
+            extent = [extent[0].min(sum), extent[1].max(sum)];
+        }
+    }
+    extent
+}
+
+#[inline(always)]
 fn shifted_generic(row: &[f32], origin: &[f32], out: &mut [f32]) -> f64 {
     const WIDE: usize = 16;
     let mut sums = [0.0f32; WIDE];
@@ -328,8 +390,9 @@ mod x86 {
     use std::arch::x86_64::{
         __m512, _CMP_GE_OQ, _CMP_GT_OQ, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps,
         _mm256_storeu_ps, _mm512_add_ps, _mm512_cmp_ps_mask, _mm512_fmadd_ps, _mm512_loadu_ps,
-        _mm512_loadu_si512, _mm512_mask_mov_epi32, _mm512_mask_mov_ps, _mm512_max_ps, _mm512_set1_epi32,
-        _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps, _mm512_storeu_si512,
+        _mm512_loadu_si512, _mm512_mask_mov_epi32, _mm512_mask_mov_ps, _mm512_max_ps, _mm512_min_ps,
+        _mm512_reduce_max_ps, _mm512_reduce_min_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
+        _mm512_storeu_ps, _mm512_storeu_si512,
     };
 
     use super::{Nearest, PANEL, PointPanel, ROWS, RowTile, Scores};
@@ -503,6 +566,39 @@ mod x86 {
         }
     }
 
+    /// # Safety
+    /// `panels` holds a multiple of `direction.len() * PANEL` coordinates; and the processor has the instruction set.
+    #[target_feature(enable = "avx512f,avx512dq,avx2,fma")]
+    pub(super) unsafe fn extent_avx512(panels: &[f32], direction: &[f32]) -> [f32; 2] {
+        let size = direction.len() * PANEL;
+        let mut least = _mm512_set1_ps(f32::INFINITY);
+        let mut most = _mm512_set1_ps(f32::NEG_INFINITY);
+        // Two panels at a time: six chains keep both units busy.
+        for pair in panels.chunks(2 * size) {
+            let (first, second) = (pair.as_ptr(), pair[pair.len() - size..].as_ptr());
+            let mut sums = [[_mm512_setzero_ps(); PARTS]; 2];
+            for (feature, value) in direction.iter().enumerate() {
+                let value = _mm512_set1_ps(*value);
+                for (sums, panel) in sums.iter_mut().zip([first, second]) {
+                    for (part, sum) in sums.iter_mut().enumerate() {
+                        // SAFETY: both panels have `size` coordinates.
+                        let points = unsafe { _mm512_loadu_ps(panel.add(feature * PANEL + part * 16)) };
+                        *sum = _mm512_fmadd_ps(value, points, *sum);
+                    }
+                }
+            }
+            for sum in sums.into_iter().flatten() {
+                (least, most) = (_mm512_min_ps(least, sum), _mm512_max_ps(most, sum));
+            }
+        }
+        [_mm512_reduce_min_ps(least), _mm512_reduce_max_ps(most)]
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) fn extent_avx2(panels: &[f32], direction: &[f32]) -> [f32; 2] {
+        super::extent_generic(panels, direction)
+    }
+
     /// Compiles a portable function for AVX2 and AVX-512; the compiler never contracts or reorders operations.
     macro_rules! compile {
         ($($generic:ident => $avx2:ident, $avx512:ident ($($name:ident: $type:ty),*) $(-> $out:ty)?;)*) => {$(
@@ -523,6 +619,7 @@ mod x86 {
             (scores: &Scores, rows: usize, so_far: &[f32; PANEL], sums: &mut [[f64; PANEL]; ROWS]);
         squared_distance_generic => squared_distance_avx2, squared_distance_avx512
             (first: &[f32], second: &[f32]) -> f64;
+        dot_generic => dot_avx2, dot_avx512 (first: &[f32], second: &[f32]) -> f32;
         shifted_generic => shifted_avx2, shifted_avx512 (row: &[f32], origin: &[f32], out: &mut [f32]) -> f64;
         box_distance_generic => box_distance_avx2, box_distance_avx512
             (first: [&[f32]; 2], second: [&[f32]; 2]) -> f32;
@@ -562,7 +659,10 @@ mod tests {
                     let mut out = vec![0.0; stride];
                     let norm =
                         simd.shifted(&points[..stride.min(48)], &coordinates[..stride.min(48)], &mut out);
-                    (scores, format!("{nearest:?}"), sums, sets, norm)
+                    let panels = numbers(3 * features * PANEL, 5);
+                    let extent = simd.extent(&panels, &coordinates[..features]);
+                    let dot = simd.dot(&points[..stride.min(48)], &coordinates[..stride.min(48)]);
+                    (scores, format!("{nearest:?}"), sums, sets, norm, extent, dot)
                 })
                 .collect();
             for answer in &answers {
@@ -573,6 +673,16 @@ mod tests {
             });
             assert_eq!(answers[0].0[rows - 1][7], expected);
             assert_eq!(answers[0].3[rows - 1] >> 7 & 1, u64::from(expected >= 0.25));
+            let product = |point: usize| {
+                (0..features).fold(0.0f32, |sum, feature| {
+                    let at = point / PANEL * features * PANEL + feature * PANEL + point % PANEL;
+                    coordinates[feature].mul_add(numbers(3 * features * PANEL, 5)[at], sum)
+                })
+            };
+            let products: Vec<f32> = (0..3 * PANEL).map(product).collect();
+            let [least, most] = answers[0].5;
+            assert_eq!(least, products.iter().copied().fold(f32::INFINITY, f32::min));
+            assert_eq!(most, products.iter().copied().fold(f32::NEG_INFINITY, f32::max));
         }
     }
 

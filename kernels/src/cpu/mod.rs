@@ -6,7 +6,7 @@ mod forest;
 pub(crate) mod improvement;
 mod masks;
 mod moments;
-mod permutation;
+pub(crate) mod permutation;
 mod resample;
 pub(crate) mod simd;
 pub(crate) mod structured;
@@ -153,6 +153,10 @@ impl Backend for CpuBackend {
                 Ok(permutation::estimate(set, request))
             }
             Request::Forest(request) => Ok(forest::estimate(request)?),
+            Request::Kmeans(request) => Ok(cluster::cost::kmeans(set, request)?),
+            Request::Hdbscan(request) => Ok(cluster::cost::hdbscan(set, request)?),
+            Request::Neighbours(request) => Ok(cluster::cost::neighbours(set, request)?),
+            Request::CurveDistances(request) => Ok(cluster::cost::curves(set, request)?),
         }
     }
 

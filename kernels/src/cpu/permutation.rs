@@ -9,6 +9,8 @@ use crate::cpu::extremes::{SIDE, count_sums, count_welch};
 use crate::cpu::masks::{self, Masks};
 use crate::cpu::simd::{LANES, Portable, Simd};
 use crate::cpu::{InstructionSet, tables};
+#[cfg(feature = "cuda")]
+use crate::error::KernelError;
 use crate::exact::halves;
 use crate::exact::lattice::{Distribution, Lattice, Position};
 use crate::exact::splits;
@@ -45,7 +47,64 @@ pub(crate) fn run(simd: Simd, plan: &Plan<'_>, provenance: Provenance) -> Permut
     output(plan.request, answers.into_iter().flatten().collect(), provenance)
 }
 
+/// A task whose relabellings have to be drawn, from this stream.
+#[cfg(feature = "cuda")]
+pub(crate) struct Drawn {
+    pub(crate) stream: u32,
+    pub(crate) task: Task,
+}
+
+/// Answers a checked request with another way of counting drawn relabellings; everything exact is done here.
+///
+/// # Errors
+/// Those of `count`, which gives the counts of the statistic of each task.
+#[cfg(feature = "cuda")]
+pub(crate) fn run_with(
+    simd: Simd,
+    plan: &Plan<'_>,
+    provenance: Provenance,
+    count: impl FnOnce(&[Drawn]) -> Result<Vec<Counts>, KernelError>,
+) -> Result<PermutationOutput, KernelError> {
+    let parts: Vec<_> =
+        plan.batches.par_iter().map(|batch| (batch.stream, without_drawing(simd, plan, batch))).collect();
+    let (mut answers, mut waiting, mut drawn) = (Vec::new(), Vec::new(), Vec::new());
+    for (stream, (done, rest)) in parts {
+        answers.extend(done);
+        for (answer, task) in rest {
+            waiting.push(answer);
+            drawn.push(Drawn { stream, task });
+        }
+    }
+    if !drawn.is_empty() {
+        let counts = count(&drawn)?;
+        answers.extend(waiting.into_iter().zip(counts).map(|(answer, counts)| answer.drawn(counts)));
+    }
+    Ok(output(plan.request, answers, provenance))
+}
+
 fn answer_batch(simd: Simd, plan: &Plan<'_>, batch: &Batch) -> Vec<Answer> {
+    let (mut answers, drawn) = without_drawing(simd, plan, batch);
+    let (mut sums, mut welch, mut between) = (BTreeMap::<usize, Vec<_>>::new(), Vec::new(), Vec::new());
+    for (answer, task) in drawn {
+        match task {
+            Task::Sum(task) => sums.entry(task.values.len()).or_default().push((answer, task)),
+            Task::Welch(task) => welch.push((answer, task)),
+            Task::Between(task) => between.push((answer, task)),
+            Task::None | Task::Certain => answers.push(answer),
+        }
+    }
+    let draws = Draws { simd, request: plan.request, batch };
+    for (_, tasks) in sums {
+        answers
+            .extend(draws.count(tasks, &|buffers, block, masks| draws.block_of_sums(buffers, block, masks)));
+    }
+    answers.extend(draws.count(welch, &|buffers, block, masks| draws.block_of_welch(buffers, block, masks)));
+    answers.extend(draws.count_between(between));
+    answers
+}
+
+/// The answers of a batch that need no drawn relabellings, and the comparisons that do.
+fn without_drawing(simd: Simd, plan: &Plan<'_>, batch: &Batch) -> (Vec<Answer>, Vec<(Answer, Task)>) {
     let request = plan.request;
     let problems: Vec<(u32, Problem)> = batch
         .comparisons
@@ -54,8 +113,8 @@ fn answer_batch(simd: Simd, plan: &Plan<'_>, batch: &Batch) -> Vec<Answer> {
         .map(|&comparison| (comparison, plan.problem(comparison)))
         .collect();
     let max_exact = request.max_exact as f64;
-    let (mut answers, mut exact, mut on_lattice) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut sums, mut welch, mut between) = (BTreeMap::<usize, Vec<_>>::new(), Vec::new(), Vec::new());
+    let (mut answers, mut exact, mut on_lattice, mut drawn) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (comparison, Problem { statistic, flags, task }) in problems {
         let answer = Answer {
             comparison,
@@ -79,7 +138,7 @@ fn answer_batch(simd: Simd, plan: &Plan<'_>, batch: &Batch) -> Vec<Answer> {
                 match position.filter(|position| !by_halves || position.is_cheaper_than_halves(&task)) {
                     Some(position) => on_lattice.push((answer, task, position)),
                     None if by_halves => exact.push((answer, Task::Sum(task))),
-                    None => sums.entry(task.values.len()).or_default().push((answer, task)),
+                    None => drawn.push((answer, Task::Sum(task))),
                 }
             }
             Task::Welch(task) => {
@@ -88,7 +147,7 @@ fn answer_batch(simd: Simd, plan: &Plan<'_>, batch: &Batch) -> Vec<Answer> {
                 if relabellings <= max_exact {
                     exact.push((answer, Task::Welch(task)));
                 } else {
-                    welch.push((answer, task));
+                    drawn.push((answer, Task::Welch(task)));
                 }
             }
             Task::Between(task) => {
@@ -96,7 +155,7 @@ fn answer_batch(simd: Simd, plan: &Plan<'_>, batch: &Batch) -> Vec<Answer> {
                 if answer.relabellings <= max_exact {
                     exact.push((answer, Task::Between(task)));
                 } else {
-                    between.push((answer, task));
+                    drawn.push((answer, Task::Between(task)));
                 }
             }
         }
@@ -111,14 +170,7 @@ fn answer_batch(simd: Simd, plan: &Plan<'_>, batch: &Batch) -> Vec<Answer> {
         Answer { counts, computation: PermutationComputation::Enumeration, ..answer }
     }));
     answers.extend(count_on_lattices(on_lattice));
-    let draws = Draws { simd, request, batch };
-    for (_, tasks) in sums {
-        answers
-            .extend(draws.count(tasks, &|buffers, block, masks| draws.block_of_sums(buffers, block, masks)));
-    }
-    answers.extend(draws.count(welch, &|buffers, block, masks| draws.block_of_welch(buffers, block, masks)));
-    answers.extend(draws.count_between(between));
-    answers
+    (answers, drawn)
 }
 
 /// Tasks on the same lattice (ranks without ties, for example) share their distribution.
@@ -281,11 +333,7 @@ impl Draws<'_> {
             if column < L { tasks[column].values.as_slice() } else { squares[column - L].as_slice() }
         });
         let forms = tasks.map(|task| task.form);
-        let limits = [
-            tasks.map(|task| task.observed - task.tolerance),
-            tasks.map(|task| task.observed + task.tolerance),
-            tasks.map(|task| task.observed.abs() - task.tolerance),
-        ];
+        let limits = [0, 1, 2].map(|limit| tasks.map(|task| task.limits()[limit]));
         let mut totals = [Counts::default(); L];
         let mut narrow = Vec::new();
         tables::for_sums(self.simd, columns, masks, buffers, |sums, masks_of_sums| {

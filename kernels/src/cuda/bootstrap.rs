@@ -106,11 +106,7 @@ pub(crate) fn intervals(
     device.enter()?;
     let mut lanes = device.lanes()?;
     let held: usize = lanes.iter().map(Lane::bytes).sum();
-    let half = (device.free_memory().unwrap_or(0) + held as u64) / 2;
-    let budget = match memory {
-        CudaMemory::HalfOfFree => half,
-        CudaMemory::AtMost(bytes) => half.min(bytes),
-    } as usize;
+    let budget = memory.bytes(device, held);
     // Two lanes share the memory; a group that does not fit so may still fit into all of it.
     let chunks = match chunks(plan, drawn, budget / 2) {
         Err(KernelError::OutOfMemory { .. }) => {

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::backend::{Backend, BackendInfo, Cost, Request};
+use crate::cluster::{HdbscanOutput, HdbscanRequest, KnnOutput, KnnRequest};
 use crate::cpu::CpuBackend;
 use crate::cuda::device::Device;
 use crate::cuda::{CudaBackend, probe};
@@ -75,6 +76,31 @@ impl FastestBackend {
     fn on_cpu(&self, reason: Option<Reason>) -> CpuBackend {
         reason.map_or_else(|| self.cpu.clone(), |reason| self.cpu.clone().with_fallback(reason))
     }
+
+    /// Answers on the device when that is worth it and works, else on the CPU; learns from the time it took.
+    fn answer<T>(
+        &self,
+        request: &Request<'_>,
+        ask: impl Fn(&dyn Backend) -> Result<T, KernelError>,
+    ) -> Result<T, KernelError> {
+        let cost = self.cpu.estimate(request)?;
+        let on_device = self.worth_a_device(CPU_PACE.seconds(cost), request).and_then(|worth| {
+            let Some((cuda, cost)) = worth else { return Ok(None) };
+            let start = Instant::now();
+            let out = ask(&cuda)?;
+            CUDA_PACE.learn(cost, start.elapsed().as_secs_f64());
+            Ok(Some(out))
+        });
+        let reason = match on_device {
+            Ok(Some(out)) => return Ok(out),
+            Ok(None) => None,
+            Err(error) => Some(fallback(error)?),
+        };
+        let start = Instant::now();
+        let out = ask(&self.on_cpu(reason))?;
+        CPU_PACE.learn(cost, start.elapsed().as_secs_f64());
+        Ok(out)
+    }
 }
 
 /// Why the CPU takes over, for errors after which it can.
@@ -108,28 +134,19 @@ impl Backend for FastestBackend {
     }
 
     fn bootstrap(&self, request: &BootstrapRequest<'_>) -> Result<BootstrapOutput, KernelError> {
-        let any = Request::Bootstrap(request);
-        let cost = self.cpu.estimate(&any)?;
-        let on_device = self.worth_a_device(CPU_PACE.seconds(cost), &any).and_then(|worth| {
-            let Some((cuda, cost)) = worth else { return Ok(None) };
-            let start = Instant::now();
-            let out = cuda.bootstrap(request)?;
-            CUDA_PACE.learn(cost, start.elapsed().as_secs_f64());
-            Ok(Some(out))
-        });
-        let reason = match on_device {
-            Ok(Some(out)) => return Ok(out),
-            Ok(None) => None,
-            Err(error) => Some(fallback(error)?),
-        };
-        let start = Instant::now();
-        let out = self.on_cpu(reason).bootstrap(request)?;
-        CPU_PACE.learn(cost, start.elapsed().as_secs_f64());
-        Ok(out)
+        self.answer(&Request::Bootstrap(request), |backend| backend.bootstrap(request))
     }
 
     fn permutation(&self, request: &PermutationRequest<'_>) -> Result<PermutationOutput, KernelError> {
-        self.cpu.permutation(request)
+        self.answer(&Request::Permutation(request), |backend| backend.permutation(request))
+    }
+
+    fn hdbscan(&self, request: &HdbscanRequest<'_>) -> Result<HdbscanOutput, KernelError> {
+        self.answer(&Request::Hdbscan(request), |backend| backend.hdbscan(request))
+    }
+
+    fn nearest_neighbours(&self, request: &KnnRequest<'_>) -> Result<KnnOutput, KernelError> {
+        self.answer(&Request::Neighbours(request), |backend| backend.nearest_neighbours(request))
     }
 
     fn forest(&self, request: &ForestRequest<'_>) -> Result<Forest, KernelError> {

@@ -27,6 +27,8 @@ unsafe impl Plain for u32 {}
 // SAFETY: numbers.
 unsafe impl Plain for u64 {}
 // SAFETY: numbers.
+unsafe impl Plain for f32 {}
+// SAFETY: numbers.
 unsafe impl Plain for f64 {}
 
 /// What a kernel can be given: the value itself, or the address of a slice.

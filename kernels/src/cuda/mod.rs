@@ -13,12 +13,19 @@ mod device;
 mod fastest;
 mod lane;
 mod module;
+mod neighbours;
+mod permutation;
 mod probe;
 mod ranks;
 
 use std::sync::Arc;
 
 use crate::backend::{Backend, BackendInfo, Cost, Request};
+use crate::cluster::{
+    CurveDistances, CurveRequest, HdbscanOutput, HdbscanRequest, KmeansOutput, KmeansRequest, KnnOutput,
+    KnnRequest, NeighbourSearch, Points, hdbscan_by, nearest_neighbours_by,
+};
+use crate::cpu::simd::Simd;
 use crate::cpu::{CpuBackend, in_units_of_the_statistic, output, without_resampling};
 use crate::error::{KernelError, Reason};
 use crate::importance::{Forest, ForestRequest};
@@ -39,6 +46,18 @@ pub enum CudaMemory {
     HalfOfFree,
     /// At most so many bytes, and at most half of what is free.
     AtMost(u64),
+}
+
+impl CudaMemory {
+    /// The bytes that a request may take; `held` are those of its lanes already.
+    fn bytes(self, device: &Device, held: usize) -> usize {
+        let half = (device.free_memory().unwrap_or(0) + held as u64) / 2;
+        let bytes = match self {
+            Self::HalfOfFree => half,
+            Self::AtMost(bytes) => half.min(bytes),
+        };
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
 }
 
 /// Computes on one CUDA device, and never falls back to the CPU because of an error. What needs no resampling (exact
@@ -84,7 +103,14 @@ impl Backend for CudaBackend {
             Request::Bootstrap(request) => {
                 Ok(cost::bootstrap(&self.device, request, check(request)?, on_host))
             }
-            Request::Permutation(_) | Request::Forest(_) => Ok(on_host),
+            Request::Permutation(request) => Ok(cost::permutation(&self.device, request, on_host)),
+            Request::Neighbours(request) if neighbours::has_kernel(request.features.columns, request.k) => {
+                Ok(cost::neighbours(&self.device, request.features, on_host))
+            }
+            Request::Hdbscan(request) if has_lists(request) => {
+                Ok(cost::neighbours(&self.device, request.features, on_host))
+            }
+            _ => Ok(on_host),
         }
     }
 
@@ -113,7 +139,47 @@ impl Backend for CudaBackend {
 
     fn permutation(&self, request: &PermutationRequest<'_>) -> Result<PermutationOutput, KernelError> {
         self.device.usable()?;
-        on_host("permutation tests").permutation(request)
+        let plan = crate::permutation::plan::Plan::new(request)?;
+        let provenance = Provenance { rng_version: RNG_VERSION, backend: "cuda", fallback: None };
+        crate::cpu::permutation::run_with(Simd::detect(), &plan, provenance, |drawn| {
+            permutation::count(&self.device, self.memory, request, drawn)
+        })
+    }
+
+    fn nearest_neighbours(&self, request: &KnnRequest<'_>) -> Result<KnnOutput, KernelError> {
+        self.device.usable()?;
+        if !neighbours::has_kernel(request.features.columns, request.k) {
+            return on_host("neighbours of so many features, or so many neighbours")
+                .nearest_neighbours(request);
+        }
+        nearest_neighbours_by(request, |points, queries, k| {
+            neighbours::lists(&self.device, self.memory, points, queries, k)
+        })
+    }
+
+    fn kmeans(&self, request: &KmeansRequest<'_>) -> Result<KmeansOutput, KernelError> {
+        self.device.usable()?;
+        on_host("k-means").kmeans(request)
+    }
+
+    fn hdbscan(&self, request: &HdbscanRequest<'_>) -> Result<HdbscanOutput, KernelError> {
+        self.device.usable()?;
+        if !has_lists(request) {
+            return on_host("HDBSCAN of so many features or neighbours, or with a search nearby")
+                .hdbscan(request);
+        }
+        let list = |points: &Points, k: usize| {
+            let all: Vec<u32> = (0..points.rows as u32).collect();
+            neighbours::lists(&self.device, self.memory, points, &all, k)
+        };
+        let out = hdbscan_by(Simd::detect(), request, Some(&list))?;
+        let provenance = Provenance { rng_version: RNG_VERSION, backend: "cuda", fallback: None };
+        Ok(HdbscanOutput { provenance, ..out })
+    }
+
+    fn curve_distances(&self, request: &CurveRequest<'_>) -> Result<CurveDistances, KernelError> {
+        self.device.usable()?;
+        on_host("distances of curves").curve_distances(request)
     }
 
     fn forest(&self, request: &ForestRequest<'_>) -> Result<Forest, KernelError> {
@@ -125,6 +191,12 @@ impl Backend for CudaBackend {
 /// The CPU, for what has no kernel yet; the answer says so.
 fn on_host(what: &'static str) -> CpuBackend {
     CpuBackend::new().with_fallback(Reason::NoKernel(what))
+}
+
+/// Whether a device can make the lists of neighbours that HDBSCAN begins with; the tree is made on the host.
+fn has_lists(request: &HdbscanRequest<'_>) -> bool {
+    let listed = request.check().map_or(0, |min_samples| request.listed(min_samples));
+    request.search == NeighbourSearch::Exact && neighbours::has_kernel(request.features.columns, listed)
 }
 
 /// Whether the kernels know how to resample this.

@@ -12,6 +12,10 @@ pub(crate) enum Family {
     Boot,
     /// Bounds of the device.
     Ceiling,
+    /// Distances between rows.
+    Dist,
+    /// Permutation tests.
+    Perm,
 }
 
 impl Family {
@@ -19,6 +23,8 @@ impl Family {
         match self {
             Self::Boot => include_str!("../../cuda/ptx/boot.ptx"),
             Self::Ceiling => include_str!("../../cuda/ptx/ceiling.ptx"),
+            Self::Dist => include_str!("../../cuda/ptx/dist.ptx"),
+            Self::Perm => include_str!("../../cuda/ptx/perm.ptx"),
         }
     }
 }

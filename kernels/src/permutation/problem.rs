@@ -193,6 +193,12 @@ impl WelchForm {
         [self.sum, self.squares, inverse, inverse_second, scale, scale_second]
     }
 
+    /// Both sizes.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn sizes(&self) -> [f64; 2] {
+        [self.n, self.n_second]
+    }
+
     /// The form for two sizes, and the sum and sum of squares of all values.
     pub(crate) fn new(n: f64, n_second: f64, sum: f64, squares: f64) -> Self {
         let inverses = [n, n_second, n * (n - 1.0), n_second * (n_second - 1.0)].map(f64::recip);
@@ -250,12 +256,20 @@ impl WelchTask {
         }
     }
 
+    /// What t must reach: at least, at most, and at least in absolute value.
+    #[inline(always)]
+    pub(crate) fn limits(&self) -> [f64; 3] {
+        let Self { observed, tolerance, .. } = *self;
+        [observed - tolerance, observed + tolerance, observed.abs() - tolerance]
+    }
+
     /// Adds one relabelling.
     #[inline(always)]
     pub(crate) fn count(&self, t: f64, counts: &mut Counts) {
-        counts.high += f64::from(u8::from(t >= self.observed - self.tolerance));
-        counts.low += f64::from(u8::from(t <= self.observed + self.tolerance));
-        counts.outside += f64::from(u8::from(t.abs() >= self.observed.abs() - self.tolerance));
+        let [high, low, outside] = self.limits();
+        counts.high += f64::from(u8::from(t >= high));
+        counts.low += f64::from(u8::from(t <= low));
+        counts.outside += f64::from(u8::from(t.abs() >= outside));
         counts.total += 1.0;
     }
 }
@@ -272,11 +286,18 @@ pub(crate) struct BetweenTask {
 }
 
 impl BetweenTask {
+    /// What the sum must reach: at least, and at most.
+    #[inline(always)]
+    pub(crate) fn limits(&self) -> [f64; 2] {
+        [self.observed - self.tolerance, self.observed + self.tolerance]
+    }
+
     /// Adds one relabelling.
     #[inline(always)]
     pub(crate) fn count(&self, between: f64, counts: &mut Counts) {
-        counts.high += f64::from(u8::from(between >= self.observed - self.tolerance));
-        counts.low += f64::from(u8::from(between <= self.observed + self.tolerance));
+        let [high, low] = self.limits();
+        counts.high += f64::from(u8::from(between >= high));
+        counts.low += f64::from(u8::from(between <= low));
         counts.total += 1.0;
     }
 

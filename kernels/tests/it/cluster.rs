@@ -2,8 +2,8 @@
 
 use kernels::cluster::{
     Agreement, ChoiceRequest, ClusterSelection, Features, HdbscanRequest, KmeansRequest, KnnRequest,
-    LinkageMethod, Queries, Seeding, adjusted_rand_index, calinski_harabasz, choose_k, davies_bouldin,
-    dbscan, linkage, silhouette,
+    LinkageMethod, NeighbourSearch, Queries, Seeding, adjusted_rand_index, calinski_harabasz, choose_k,
+    davies_bouldin, dbscan, linkage, principal_components, silhouette,
 };
 use kernels::{Backend, CpuBackend, InstructionSet, KernelError};
 use serde_json::Value;
@@ -294,7 +294,10 @@ fn answers_do_not_depend_on_threads_or_instruction_sets() {
         let parallel =
             backend.kmeans(&KmeansRequest::new(features, 11).restarts(1).seeding(Seeding::Parallel)).unwrap();
         let density = backend.hdbscan(&HdbscanRequest::new(features, 15).min_samples(5)).unwrap();
-        format!("{means:?} {:?} {parallel:?} {density:?}", means.inertia.to_bits())
+        let search = NeighbourSearch::Near { leaves: 4 };
+        let near = backend.hdbscan(&HdbscanRequest::new(features, 15).search(search)).unwrap();
+        assert!(near.recall > 0.5 && near.recall < 1.0, "{}", near.recall);
+        format!("{means:?} {:?} {parallel:?} {density:?} {near:?}", means.inertia.to_bits())
     };
     let first = answer(&CpuBackend::new());
     for threads in [1, 2, 5] {
@@ -305,6 +308,85 @@ fn answers_do_not_depend_on_threads_or_instruction_sets() {
         let Ok(backend) = CpuBackend::with_instruction_set(set) else { continue };
         assert!(answer(&backend) == first, "{set:?}");
     }
+}
+
+#[test]
+fn an_inexact_search_says_what_it_found_and_finds_clear_clusters() {
+    // 8,000 rows are 42 leaves.
+    let (values, cloud) = clouds(8_000, 16, 10, 0.3);
+    let features = Features { values: &values, columns: 16 };
+    let backend = CpuBackend::new();
+    let request = HdbscanRequest::new(features, 30);
+    let exact = backend.hdbscan(&request).unwrap();
+    assert_eq!(exact.recall, 1.0);
+    let all = backend.hdbscan(&request.search(NeighbourSearch::Near { leaves: 1_000 })).unwrap();
+    assert_eq!(all, exact, "where all leaves are near, nothing is missed");
+    let mut before = 0.0;
+    for leaves in [1, 3, 12] {
+        let near = backend.hdbscan(&request.search(NeighbourSearch::Near { leaves })).unwrap();
+        assert!(near.recall > before, "{} of the neighbours in {leaves} leaves", near.recall);
+        before = near.recall;
+        let longer = near.core_distances.iter().zip(&exact.core_distances).all(|(near, exact)| near >= exact);
+        assert!(longer, "a core distance can only come out too large");
+        assert_eq!(near.sizes.len(), 10);
+        assert!(adjusted_rand_index(&near.labels, &signed(&cloud)).unwrap() > 0.99);
+    }
+    let none = backend.hdbscan(&request.search(NeighbourSearch::Near { leaves: 0 }));
+    assert_eq!(none.err().map(|error| error.code()), Some("parameter_out_of_range"));
+}
+
+#[test]
+fn golden_components() {
+    let Some(vectors) = vectors("clustering") else { return };
+    for vector in vectors.iter().filter(|vector| vector["name"] == "pca") {
+        let (values, columns) = rows(&vector["input"]["X"]);
+        let found = principal_components(Features { values: &values, columns }, columns).unwrap();
+        let expected = &vector["expected"];
+        let (directions, _) = rows(&expected["abs_components"]);
+        let absolute: Vec<f64> = found.directions.iter().map(|value| value.abs()).collect();
+        for (name, got, expected) in [
+            ("variances", found.variances, numbers(&expected["explained_variance"])),
+            ("shares", found.shares, numbers(&expected["ratio"])),
+            ("directions", absolute, directions),
+        ] {
+            assert_eq!(got.len(), expected.len());
+            got.iter().zip(expected).for_each(|(got, expected)| assert_close(vector, name, *got, expected));
+        }
+    }
+}
+
+#[test]
+fn components_of_awkward_rows() {
+    let (values, _) = clouds(500, 7, 3, 1.0);
+    let features = Features { values: &values, columns: 7 };
+    let all = principal_components(features, 7).unwrap();
+    assert!((all.shares.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+    // Directions are at right angles, and projections have the variances and no correlation.
+    let projected = all.project(features).unwrap();
+    for a in 0..7 {
+        for b in 0..=a {
+            let dot: f64 = (0..7).map(|i| all.directions[a * 7 + i] * all.directions[b * 7 + i]).sum();
+            assert!((dot - f64::from(u8::from(a == b))).abs() < 1e-12, "{a} {b}: {dot}");
+            let product: f64 = projected.chunks_exact(7).map(|row| row[a] * row[b]).sum::<f64>() / 499.0;
+            let expected = if a == b { all.variances[a] } else { 0.0 };
+            assert!((product - expected).abs() < 1e-10 * all.variances[0], "{a} {b}: {product}");
+        }
+    }
+    // A large offset costs digits of the values, not of the answer.
+    let moved: Vec<f64> = values.iter().map(|value| value + 1e9).collect();
+    let far = principal_components(Features { values: &moved, columns: 7 }, 2).unwrap();
+    assert!((far.variances[0] / all.variances[0] - 1.0).abs() < 1e-6);
+    let constant = principal_components(Features { values: &[2.0; 12], columns: 3 }, 3).unwrap();
+    assert!(constant.variances == [0.0; 3] && constant.shares.iter().all(|share| share.is_nan()));
+    let code = |values: &[f64], columns, count| {
+        principal_components(Features { values, columns }, count).err().map(|error| error.code())
+    };
+    assert_eq!(code(&[1.0, 2.0], 2, 1), Some("parameter_out_of_range"));
+    assert_eq!(code(&[1.0, 2.0], 1, 0), Some("parameter_out_of_range"));
+    assert_eq!(code(&[1e300, -1e300], 1, 1), Some("parameter_out_of_range"));
+    assert_eq!(code(&vec![0.0; 2_050], 1_025, 1), Some("parameter_out_of_range"));
+    assert_eq!(code(&[1.0, f64::NAN], 1, 1), Some("nonfinite_feature"));
+    assert!(all.project(Features { values: &[1.0], columns: 1 }).is_err());
 }
 
 #[test]

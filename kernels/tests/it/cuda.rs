@@ -12,6 +12,8 @@ fn the_device_gives_the_bits_of_the_cpu() {
     let Some(emulator) = Emulator::new() else { return };
     for order in ORDERS {
         emulator.pass("cuda_cases::equal::", &[("RL_EMU_ORDER", order)]);
+        emulator.pass("cuda_permutation_cases::equal::", &[("RL_EMU_ORDER", order)]);
+        emulator.pass("cuda_neighbour_cases::equal::", &[("RL_EMU_ORDER", order)]);
     }
 }
 
@@ -27,6 +29,8 @@ fn expected_values_and_edges_hold_on_the_device() {
 fn large_requests_take_the_device_by_themselves_and_small_ones_do_not() {
     let Some(emulator) = Emulator::new() else { return };
     emulator.pass("cuda_cases::automatic::", &[]);
+    emulator.pass("cuda_neighbour_cases::automatic", &[("RAYON_NUM_THREADS", "2")]);
+    emulator.pass("cuda_permutation_cases::automatic", &[("RAYON_NUM_THREADS", "2")]);
     emulator.pass("cuda_cases::ceilings_are_measured", &[]);
     emulator.pass("cuda_cases::what_has_no_kernel", &[]);
 }
@@ -107,6 +111,16 @@ fn a_device_that_fails_mid_way_gives_an_error_or_the_answer_of_the_cpu() {
             emulator.pass("cuda_cases::fails_mid_way", &environment);
         }
     }
+    for (failure, expected) in [
+        ("cuMemAlloc_v2:2:2", "out_of_memory"),
+        ("cuLaunchKernel:2:719", "device_error"),
+        ("cuMemcpyHtoDAsync_v2:4:700", "device_error"),
+        ("cuMemcpyDtoHAsync_v2:2:700", "device_error"),
+    ] {
+        let environment = [("RL_EMU_FAIL", failure), ("EXPECTED", expected)];
+        emulator.pass("cuda_permutation_cases::fails_mid_way", &environment);
+        emulator.pass("cuda_neighbour_cases::fails_mid_way", &environment);
+    }
 }
 
 #[test]
@@ -125,6 +139,7 @@ fn auto_answers_on_the_cpu_when_the_device_fails_and_says_why() {
 fn a_device_with_little_memory_works_in_chunks_or_says_what_it_needs() {
     let Some(emulator) = Emulator::new() else { return };
     emulator.pass("cuda_cases::little_memory", &[("RL_EMU_MEMORY", "3000000")]);
+    emulator.pass("cuda_permutation_cases::little_memory", &[("RL_EMU_MEMORY", "3000000")]);
 }
 
 /// The emulator itself: it must find the mistakes that it is there for.
@@ -132,8 +147,12 @@ fn a_device_with_little_memory_works_in_chunks_or_says_what_it_needs() {
 fn the_emulator_catches_what_a_kernel_must_not_do() {
     let Some(emulator) = Emulator::with_flags(&["-DRL_EMU_FORGET_BARRIERS"]) else { return };
     for order in ["1", "2"] {
-        let output = emulator.run("cuda_cases::equal::", &[("RL_EMU_ORDER", order)]);
-        assert!(!output.status.success(), "kernels without barriers pass in order {order}");
+        for tests in
+            ["cuda_cases::equal::", "cuda_permutation_cases::equal::", "cuda_neighbour_cases::equal::"]
+        {
+            let output = emulator.run(tests, &[("RL_EMU_ORDER", order)]);
+            assert!(!output.status.success(), "{tests}: kernels without barriers pass in order {order}");
+        }
     }
     let Some(emulator) = Emulator::with_flags(&["-DRL_EMU_DIVERGE"]) else { return };
     let output = emulator.run("cuda_cases::equal::", &[]);
@@ -159,4 +178,6 @@ fn the_address_sanitizer_finds_nothing() {
     for tests in ["equal::every_size", "equal::many_groups", "equal::crowded"] {
         emulator.pass(&format!("cuda_cases::{tests}"), &environment);
     }
+    emulator.pass("cuda_permutation_cases::equal::", &environment);
+    emulator.pass("cuda_neighbour_cases::equal::", &environment);
 }

@@ -12,6 +12,10 @@ mod cuda;
 mod cuda_cases;
 #[cfg(all(feature = "cuda", target_os = "linux"))]
 mod cuda_emulator;
+#[cfg(all(feature = "cuda", target_os = "linux"))]
+mod cuda_neighbour_cases;
+#[cfg(all(feature = "cuda", target_os = "linux"))]
+mod cuda_permutation_cases;
 mod cuda_sources;
 mod edges;
 mod golden;

@@ -72,7 +72,10 @@ fn many_trials_are_filtered_grouped_and_joined() {
     assert_eq!(lake.cell("SELECT number FROM trials WHERE id = 'many 1@12345'"), "12345");
     let join = "SELECT r.name, count(*) FROM trials t JOIN runs r USING (run_id) WHERE t.value < 10 GROUP BY 1 ORDER BY 1";
     assert_eq!(lake.rows(join), [["large", "2000"]]);
-    assert_eq!(lake.rows("SELECT number FROM trials WHERE value > 0 ORDER BY value DESC, number LIMIT 2"), [["99"], ["199"]]);
+    assert_eq!(
+        lake.rows("SELECT number FROM trials WHERE value > 0 ORDER BY value DESC, number LIMIT 2"),
+        [["99"], ["199"]]
+    );
     let plan = lake.rows("EXPLAIN SELECT number FROM trials WHERE sweep = 'many 0'");
     let plan = format!("{plan:?}");
     assert!(!plan.contains("FilterExec"), "the scan filters by itself: {plan}");

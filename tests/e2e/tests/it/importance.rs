@@ -29,7 +29,8 @@ fn params_rank_as_in_the_full_factorial_truth() {
     assert!(!truth.is_empty());
     for of_metric in truth {
         let metric = of_metric["metric"].as_str().unwrap();
-        let words = [&["importance", "tensorboard", "--metric", metric, "--format", "ndjson"], &PARAMS[..]].concat();
+        let words =
+            [&["importance", "tensorboard", "--metric", metric, "--format", "ndjson"], &PARAMS[..]].concat();
         let rows = run(&lake, &words).expect(0).stdout;
         let rows: Vec<Value> = rows.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let params: Vec<&Value> = rows.iter().filter(|row| row["kind"] == "param").collect();

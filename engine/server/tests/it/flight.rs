@@ -124,7 +124,7 @@ async fn metadata_is_there() {
     let names: Vec<_> = schemas[0].column(1).as_string::<i32>().iter().flatten().map(str::to_owned).collect();
     assert_eq!(names, ["public", "system"]);
     let wanted = CommandGetTables {
-        table_name_filter_pattern: Some("r%".to_owned()),
+        table_name_filter_pattern: Some("run%".to_owned()),
         include_schema: true,
         ..CommandGetTables::default()
     };

@@ -9,7 +9,9 @@ mod mean;
 mod spending;
 
 pub use boundaries::{gamma_exponential_bound, normal_mixture_bound, rate_sequence, stitched_bound};
-pub use bounded::{BoundedSequence, Guess, betting_sequence, empirical_bernstein_sequence, hoeffding_sequence};
+pub use bounded::{
+    BoundedSequence, Guess, betting_sequence, empirical_bernstein_sequence, hoeffding_sequence,
+};
 pub use mean::{
     MeanSequence, asymptotic_half_width, normal_mixture_log_e, normal_mixture_p_values, t_mixture,
     t_mixture_log_e,

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use analysis::sequential::{
-    Guess, SpendingFunction, asymptotic_half_width, betting_sequence, combined_log_e, constant_boundary, e_bh,
-    empirical_bernstein_sequence, gamma_exponential_bound, group_sequential, hoeffding_sequence,
+    Guess, SpendingFunction, asymptotic_half_width, betting_sequence, combined_log_e, constant_boundary,
+    e_bh, empirical_bernstein_sequence, gamma_exponential_bound, group_sequential, hoeffding_sequence,
     normal_mixture_bound, normal_mixture_log_e, normal_mixture_p_values, rate_sequence, stitched_bound,
     t_mixture, t_mixture_log_e,
 };

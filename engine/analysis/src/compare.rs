@@ -317,15 +317,15 @@ fn number_labels(values: &[Option<f64>]) -> Vec<Option<(f64, String)>> {
     values.iter().map(|value| usable(value).map(|v| (bin(v) as f64, ranges[bin(v)].clone()))).collect()
 }
 
-struct Anova {
+pub(crate) struct Anova {
     test: GroupTest,
-    statistic: f64,
-    df_between: f64,
-    df_within: f64,
+    pub(crate) statistic: f64,
+    pub(crate) df_between: f64,
+    pub(crate) df_within: f64,
 }
 
 /// Welch 1951, "On the comparison of several mean values". Every group must vary.
-fn welch_anova(groups: &[Moments]) -> Anova {
+pub(crate) fn welch_anova(groups: &[Moments]) -> Anova {
     let k = groups.len() as f64;
     let origin = groups[0];
     // Means relative to the first group keep their digits on a large offset.
@@ -359,7 +359,7 @@ fn relative_mean(group: &Moments, origin: &Moments) -> f64 {
 }
 
 /// Sums of squares of a one-way layout.
-struct Variance {
+pub(crate) struct Variance {
     between: f64,
     within: f64,
     df_between: f64,
@@ -369,7 +369,7 @@ struct Variance {
 impl Variance {
     /// # Errors
     /// `zero_variance` when no group varies.
-    fn of(groups: &[Moments]) -> Result<Self> {
+    pub(crate) fn of(groups: &[Moments]) -> Result<Self> {
         let origin = groups[0];
         let total: usize = groups.iter().map(Moments::count).sum();
         let weighted = |group: &Moments| group.count() as f64 / total as f64 * relative_mean(group, &origin);
@@ -396,7 +396,7 @@ impl Variance {
         ((self.between - self.df_between * error) / (self.between + self.within + error)).max(0.0)
     }
 
-    fn one_way_anova(&self) -> Anova {
+    pub(crate) fn one_way_anova(&self) -> Anova {
         Anova {
             test: GroupTest::OneWayAnova,
             statistic: (self.between / self.df_between) / (self.within / self.df_within),

@@ -1,5 +1,6 @@
 //! One number for a whole curve: the area under it and its slope. Points may come in any order.
 
+use crate::correlation::Products;
 use crate::moments::{Compensated, Moments};
 
 /// The area under the line through the points, by the trapezoidal rule; values of equal `x` count as their mean.
@@ -57,21 +58,11 @@ pub fn slope(x: &[f64], y: &[f64]) -> Option<f64> {
     if x.iter().chain(y).any(|v| !v.is_finite()) {
         return Some(f64::NAN);
     }
-    // In a fixed order, so that the order of the rows does not show in the last digit.
-    let mut points: Vec<(f64, f64)> = x.iter().copied().zip(y.iter().copied()).collect();
-    points.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
-    let (x, y): (Vec<f64>, Vec<f64>) = points.into_iter().unzip();
-    let (moments_x, moments_y) = (Moments::of(&x), Moments::of(&y));
-    if moments_x.is_constant() {
+    if Moments::of(x).is_constant() {
         return None;
     }
-    let (center_x, center_y) = (moments_x.mean()?, moments_y.mean()?);
-    let (mut products, mut squares) = (Compensated::default(), Compensated::default());
-    for (x, y) in x.iter().zip(&y) {
-        products.add((x - center_x) * (y - center_y));
-        squares.add((x - center_x) * (x - center_x));
-    }
-    Some(products.value() / squares.value())
+    let sums = Products::of_finite(x, y);
+    Some(sums.products / sums.squares_x)
 }
 
 #[cfg(test)]

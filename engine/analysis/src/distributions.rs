@@ -21,4 +21,5 @@ pub use normal::{normal_cdf, normal_quantile, normal_sf};
 pub use student_t::{student_t_cdf, student_t_pdf, student_t_quantile, student_t_sf};
 
 pub(crate) use beta::ln_beta;
+pub(crate) use normal::ln_normal_cdf;
 pub(crate) use roots::root;

@@ -45,6 +45,38 @@ pub fn paired_effect(differences: &[f64], level: f64) -> Result<StandardizedDiff
     standardized(&one_sample(differences, 0.0)?, (differences.len() as f64).sqrt(), level)
 }
 
+/// A difference of means in other units; `None` where the unit is 0 or undefined.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct RelativeDifference {
+    /// mean(a) - mean(b).
+    pub difference: f64,
+    /// As a share of the absolute mean of `b`.
+    pub share: Option<f64>,
+    /// In standard deviations of `b` alone (Glass 1976): when `a` also changes the spread.
+    pub glass_delta: Option<f64>,
+    /// In the root of the mean of both variances.
+    pub in_average_spread: Option<f64>,
+}
+
+/// The difference of two means in the units of the baseline `b`.
+///
+/// # Errors
+/// `empty_sample`, `nonfinite_value`.
+pub fn relative_difference(a: &[f64], b: &[f64]) -> Result<RelativeDifference> {
+    let a = Moments::of(&finite_sample("sample a", a, 1)?);
+    let b = Moments::of(&finite_sample("sample b", b, 1)?);
+    let (scaled_a, scaled_b) = Moments::at_common_scale(&a, &b);
+    let difference = scaled_a.unscale(scaled_a.scaled_difference(&scaled_b));
+    let per = |unit: Option<f64>| unit.filter(|unit| *unit > 0.0).map(|unit| difference / unit);
+    let deviations = a.standard_deviation().zip(b.standard_deviation());
+    Ok(RelativeDifference {
+        difference,
+        share: per(b.mean().map(f64::abs)),
+        glass_delta: per(b.standard_deviation()),
+        in_average_spread: per(deviations.map(|(a, b)| a.hypot(b) * std::f64::consts::FRAC_1_SQRT_2)),
+    })
+}
+
 fn standardized(test: &TTest, scale: f64, level: f64) -> Result<StandardizedDifference> {
     let (t, df) = (test.statistic(), test.degrees_of_freedom);
     if !t.is_finite() {
@@ -107,12 +139,8 @@ pub fn probability_of_superiority(a: &[f64], b: &[f64], level: f64) -> Result<Pr
     let a = finite_sample("sample a", a, 2)?;
     let b = finite_sample("sample b", b, 2)?;
     let (n, m) = (a.len() as f64, b.len() as f64);
-    let placements_a = placements(&a, &b);
-    let a12 = placements_a.iter().sum::<f64>() / n;
-    let error_a = variance(&placements_a) / n;
-    let error_b = variance(&placements(&b, &a)) / m;
-    let error = error_a + error_b;
-    let welch_df = error * error / (error_a * error_a / (n - 1.0) + error_b * error_b / (m - 1.0));
+    let found = Superiority::of(&a, &b);
+    let (a12, error, welch_df) = (found.a12, found.error_a + found.error_b, found.welch_df());
     // Without any overlap the variance is 0 and the degrees of freedom undefined: take the cautious end.
     let lowest = n.min(m) - 1.0;
     let degrees_of_freedom = if welch_df.is_nan() { lowest } else { welch_df.clamp(lowest, n + m - 2.0) };
@@ -128,6 +156,37 @@ pub fn probability_of_superiority(a: &[f64], b: &[f64], level: f64) -> Result<Pr
         degrees_of_freedom,
         level,
     })
+}
+
+/// A12 and the two parts of its variance (Brunner & Munzel 2000), of two sorted samples.
+pub(crate) struct Superiority {
+    pub(crate) a12: f64,
+    pub(crate) error_a: f64,
+    pub(crate) error_b: f64,
+    count_a: f64,
+    count_b: f64,
+}
+
+impl Superiority {
+    pub(crate) fn of(a: &[f64], b: &[f64]) -> Self {
+        let (count_a, count_b) = (a.len() as f64, b.len() as f64);
+        let placements_a = placements(a, b);
+        Self {
+            a12: placements_a.iter().sum::<f64>() / count_a,
+            error_a: variance(&placements_a) / count_a,
+            error_b: variance(&placements(b, a)) / count_b,
+            count_a,
+            count_b,
+        }
+    }
+
+    /// Welch's degrees of freedom; NaN when both errors are 0.
+    pub(crate) fn welch_df(&self) -> f64 {
+        let error = self.error_a + self.error_b;
+        error * error
+            / (self.error_a * self.error_a / (self.count_a - 1.0)
+                + self.error_b * self.error_b / (self.count_b - 1.0))
+    }
 }
 
 /// For each of `values` the share of `others` below it, ties counting half. Both must be sorted.

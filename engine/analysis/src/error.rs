@@ -104,6 +104,29 @@ pub enum AnalysisError {
         /// The run.
         run: String,
     },
+    /// A row or a column of a table of counts is empty.
+    #[error("a row or a column of the table is empty: there is nothing to compare it with")]
+    ZeroMargin,
+    /// A count is below zero.
+    #[error("{count} is not a count: counts are 0 or more")]
+    NegativeCount {
+        /// The value given.
+        count: i64,
+    },
+    /// A curve has too few points for the method.
+    #[error("{have} points given, at least {need} needed: take a longer part of the curve")]
+    TooFewPoints {
+        /// Points given.
+        have: usize,
+        /// Points needed.
+        need: usize,
+    },
+    /// A gate policy cannot be used as it stands.
+    #[error("the gate policy is not valid: {detail}")]
+    PolicyInvalid {
+        /// What is wrong with it, and where.
+        detail: String,
+    },
     /// An argument has a value that makes no sense.
     #[error("{name} = {value} is not allowed: {expected}")]
     InvalidArgument {
@@ -137,6 +160,10 @@ impl AnalysisError {
             Self::RelativeMarginUndefined { .. } => "relative_margin_undefined",
             Self::NoFiniteBaseline { .. } => "no_finite_baseline",
             Self::RunInBothArms { .. } => "run_in_both_arms",
+            Self::ZeroMargin => "zero_margin",
+            Self::NegativeCount { .. } => "negative_count",
+            Self::TooFewPoints { .. } => "too_few_points",
+            Self::PolicyInvalid { .. } => "policy_invalid",
             Self::InvalidArgument { .. } => "invalid_argument",
             Self::Kernel(error) => error.code(),
         }
@@ -154,6 +181,8 @@ impl AnalysisError {
                 | Self::PairingMismatch { .. }
                 | Self::RelativeMarginUndefined { .. }
                 | Self::NoFiniteBaseline { .. }
+                | Self::ZeroMargin
+                | Self::TooFewPoints { .. }
         )
     }
 }

@@ -5,34 +5,43 @@
 //! never dropped silently: a pass must also hold with them at the worst value seen.
 
 mod arms;
-mod bootstrap;
+mod decision;
 mod estimate;
+mod evidence;
 mod parameters;
+mod policy;
 mod report;
 mod seeds;
 mod text;
 
 pub use arms::GateRun;
+pub use decision::{
+    Change, Circumstances, DECISION_SCHEMA_VERSION, DecisionReport, GroundDifference, MetricDecision,
+    MetricRuns, judge,
+};
 pub use estimate::Method;
 pub use parameters::{Direction, GateParameters, Looks, Mode, OnInconclusive};
+pub use policy::{
+    GatePolicy, GoalRule, Ground, MethodChoice, MetricPolicy, POLICY_METRICS_MAX, POLICY_VERSION, Role,
+    Staleness,
+};
 pub use report::{
     ArmReport, BootstrapReport, FailureReport, GATE_SCHEMA_VERSION, GateReport, LookReport,
     PermutationReport, Verdict, Warning,
 };
 pub use seeds::{Heading, SeedPlan};
 
+use rayon::prelude::*;
+
 use crate::describe::outliers;
 use crate::effect_size::{hedges_g, paired_effect, probability_of_superiority};
 use crate::error::{AnalysisError, Result};
 use crate::moments::Moments;
 use crate::p_value::PValue;
-use crate::permutation::{
-    PermutationStatistic, PermutationTest, Resampling, permutation_test, sign_flip_test,
-};
 use crate::rates::{fisher_exact, rate_upper_limit};
 use crate::t_test::Alternative;
 
-use arms::{Arm, Evidence, Samples, check_disjoint, evidence};
+use arms::{Arm, Evidence, Samples, check_disjoint};
 use estimate::{Estimate, Threshold, constant_difference, estimate};
 use parameters::Resolved;
 
@@ -41,9 +50,6 @@ const BASELINE_FOR_SINGLE_RUN_MIN: usize = 10;
 
 /// From how many runs an arm A12 is printed.
 const A12_RUNS_MIN: usize = 5;
-
-/// Beyond this many runs in all the permutation test is left out: it would take seconds and agree with Welch's.
-const PERMUTATION_RUNS_MAX: usize = 20_000;
 
 /// Judges the candidate runs against the baseline runs.
 ///
@@ -74,19 +80,110 @@ pub fn gate(
     candidate: &[GateRun],
     parameters: &GateParameters,
 ) -> Result<GateReport> {
-    let resolved = parameters.resolve()?;
-    let mut report = empty_report(metric, parameters, &resolved);
-    match judge(&mut report, baseline, candidate, parameters, &resolved) {
-        Ok(()) => {}
-        Err(error) if error.is_data_error() => {
-            report.verdict = Verdict::Error;
-            report.reason = Some(error.code());
-            report.sentence = format!("{metric}: nothing to judge, {error}");
-        }
-        Err(error) => return Err(error),
+    let question = GateQuestion { metric, baseline, candidate, parameters };
+    let draft = Draft::of(&question)?;
+    let beside = evidence::beside(&draft.question().into_iter().collect::<Vec<_>>()).pop();
+    draft.finish(beside.unwrap_or_default())
+}
+
+/// What [`gate()`] is asked of one metric.
+#[derive(Debug, Clone, Copy)]
+pub struct GateQuestion<'a> {
+    /// Name of the metric.
+    pub metric: &'a str,
+    /// The baseline runs.
+    pub baseline: &'a [GateRun],
+    /// The candidate runs.
+    pub candidate: &'a [GateRun],
+    /// The claim and the rest.
+    pub parameters: &'a GateParameters,
+}
+
+/// Judges many metrics, each by itself, with all that is resampled in a few calls: the reports are those of [`gate()`],
+/// in the order of the questions, and a thousand metrics of twenty runs an arm take less than a second.
+pub fn gate_many(questions: &[GateQuestion<'_>]) -> Vec<Result<GateReport>> {
+    let drafts: Vec<Result<Draft<'_>>> = questions.par_iter().map(Draft::of).collect();
+    let asked: Vec<usize> = (0..drafts.len())
+        .filter(|&i| drafts[i].as_ref().is_ok_and(|draft| draft.question().is_some()))
+        .collect();
+    let resampled: Vec<_> =
+        asked.iter().filter_map(|&i| drafts[i].as_ref().ok().and_then(Draft::question)).collect();
+    let mut beside = vec![evidence::Beside::default(); drafts.len()];
+    for (i, answer) in asked.into_iter().zip(evidence::beside(&resampled)) {
+        beside[i] = answer;
     }
-    report.exit_code = exit_code(report.verdict, parameters.on_inconclusive);
-    Ok(report)
+    drafts.into_par_iter().zip(beside).map(|(draft, beside)| draft?.finish(beside)).collect()
+}
+
+/// A gate before what is resampled.
+struct Draft<'a> {
+    report: GateReport,
+    parameters: &'a GateParameters,
+    resolved: Resolved,
+    /// What there is to judge; `None` when the data are at fault.
+    judged: Option<Judged>,
+}
+
+struct Judged {
+    evidence: Evidence,
+    found: Found,
+    threshold: Threshold,
+    /// The length by which margin and detect were multiplied.
+    unit_length: f64,
+}
+
+impl<'a> Draft<'a> {
+    /// # Errors
+    /// Mistakes in the question.
+    fn of(question: &GateQuestion<'a>) -> Result<Self> {
+        let parameters = question.parameters;
+        let resolved = parameters.resolve()?;
+        let mut report = empty_report(question.metric, parameters, &resolved);
+        let judged = match judged(&mut report, question, &resolved) {
+            Ok(judged) => Some(judged),
+            Err(error) if error.is_data_error() => {
+                report.verdict = Verdict::Error;
+                report.reason = Some(error.code());
+                report.sentence = format!("{}: nothing to judge, {error}", question.metric);
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Self { report, parameters, resolved, judged })
+    }
+
+    /// What is to be resampled: only where an interval decides.
+    fn question(&self) -> Option<evidence::Question<'_>> {
+        let judged =
+            self.judged.as_ref().filter(|judged| judged.found.enough && judged.found.finite.is_ok())?;
+        Some(evidence::Question {
+            samples: &judged.evidence.finite,
+            threshold: judged.threshold,
+            level: self.report.level,
+            seed: self.parameters.seed,
+        })
+    }
+
+    fn finish(self, beside: evidence::Beside) -> Result<GateReport> {
+        let Self { mut report, parameters, resolved, judged } = self;
+        if let Some(Judged { evidence, found, threshold, unit_length }) = judged {
+            add_evidence(&mut report, &evidence.finite, &found);
+            report.permutation = beside.permutation;
+            report.bootstrap = beside.bootstrap;
+            let (verdict, reason) = decide(&report, &found, parameters, &resolved, threshold);
+            report.verdict = verdict;
+            report.reason = reason;
+            if verdict == Verdict::Inconclusive {
+                let detect = parameters.detect.map(|detect| detect * unit_length);
+                report.seeds =
+                    seeds::plan(&evidence.finite, parameters, threshold, detect, resolved.alpha_look)?;
+            }
+            add_verdict_warnings(&mut report, &resolved, threshold);
+            report.sentence = text::sentence(&report);
+        }
+        report.exit_code = exit_code(report.verdict, parameters.on_inconclusive);
+        Ok(report)
+    }
 }
 
 fn exit_code(verdict: Verdict, on_inconclusive: OnInconclusive) -> u8 {
@@ -98,15 +195,10 @@ fn exit_code(verdict: Verdict, on_inconclusive: OnInconclusive) -> u8 {
     }
 }
 
-fn judge(
-    report: &mut GateReport,
-    baseline: &[GateRun],
-    candidate: &[GateRun],
-    parameters: &GateParameters,
-    resolved: &Resolved,
-) -> Result<()> {
-    let baseline = Arm::of("baseline", baseline)?;
-    let candidate = Arm::of("candidate", candidate)?;
+fn judged(report: &mut GateReport, question: &GateQuestion<'_>, resolved: &Resolved) -> Result<Judged> {
+    let parameters = question.parameters;
+    let baseline = Arm::of("baseline", question.baseline)?;
+    let candidate = Arm::of("candidate", question.candidate)?;
     check_disjoint(&baseline, &candidate)?;
     report.baseline = arm_report(&baseline)?;
     report.candidate = arm_report(&candidate)?;
@@ -114,30 +206,18 @@ fn judge(
     if report.baseline.finite == 0 {
         return Err(AnalysisError::NoFiniteBaseline { runs: report.baseline.runs });
     }
-
     let unit_length = relative_unit(&baseline, parameters)?;
     let threshold = Threshold { mode: resolved.mode, margin: resolved.margin * unit_length };
     report.margin = Some(threshold.margin);
     report.threshold = Some(threshold.low());
     report.threshold_upper = threshold.high();
 
-    let evidence = evidence(&baseline, &candidate, parameters)?;
+    let evidence = arms::evidence(&baseline, &candidate, parameters)?;
     report.n_baseline = evidence.finite.baseline_count();
     report.n_candidate = evidence.finite.candidate_count();
     let found = Found::of(&evidence, parameters, resolved, threshold)?;
     report.failures = Some(failure_report(report, &evidence, &found, parameters));
-    add_evidence(report, &evidence.finite, &found, parameters, resolved, threshold);
-
-    let (verdict, reason) = decide(report, &found, parameters, resolved, threshold);
-    report.verdict = verdict;
-    report.reason = reason;
-    if verdict == Verdict::Inconclusive {
-        let detect = parameters.detect.map(|detect| detect * unit_length);
-        report.seeds = seeds::plan(&evidence.finite, parameters, threshold, detect, resolved.alpha_look)?;
-    }
-    add_verdict_warnings(report, resolved, threshold);
-    report.sentence = text::sentence(report);
-    Ok(())
+    Ok(Judged { evidence, found, threshold, unit_length })
 }
 
 /// The estimates that the rules compare with the threshold.
@@ -265,14 +345,7 @@ fn failure_report(
 }
 
 /// The deciding estimate and what is printed beside it at this number of runs.
-fn add_evidence(
-    report: &mut GateReport,
-    samples: &Samples,
-    found: &Found,
-    parameters: &GateParameters,
-    resolved: &Resolved,
-    threshold: Threshold,
-) {
+fn add_evidence(report: &mut GateReport, samples: &Samples, found: &Found) {
     let difference = match &found.finite {
         Ok(estimate) if found.enough => {
             report.method = Some(estimate.method);
@@ -289,7 +362,7 @@ fn add_evidence(
                     message: "all runs of one arm have the same value: is its seed applied?".into(),
                 });
             }
-            return add_effects(report, samples, parameters, resolved, threshold);
+            return add_effects(report, samples);
         }
         Ok(estimate) => Some(estimate.difference),
         Err(AnalysisError::ZeroVariance { difference }) => Some(*difference),
@@ -305,17 +378,8 @@ fn add_evidence(
     report.improvement = difference;
 }
 
-fn add_effects(
-    report: &mut GateReport,
-    samples: &Samples,
-    parameters: &GateParameters,
-    resolved: &Resolved,
-    threshold: Threshold,
-) {
-    let level = 1.0 - 2.0 * resolved.alpha_look;
-    let resampling = Resampling { seed: parameters.seed, ..Resampling::default() };
-    report.permutation = permutation(samples, threshold, resampling);
-    report.bootstrap = bootstrap::intervals(samples, parameters, level);
+fn add_effects(report: &mut GateReport, samples: &Samples) {
+    let level = report.level;
     // Each of these fails only where it is undefined (constant arms); it is then left out.
     match samples {
         Samples::Pairs(differences) => report.hedges_g = paired_effect(differences, level).ok(),
@@ -326,36 +390,6 @@ fn add_effects(
             }
         }
     }
-}
-
-/// The permutation test of the claim: the candidate is moved so that the threshold becomes zero.
-fn permutation(samples: &Samples, threshold: Threshold, resampling: Resampling) -> Option<PermutationReport> {
-    if samples.baseline_count() + samples.candidate_count() > PERMUTATION_RUNS_MAX {
-        return None;
-    }
-    let against = |edge: f64| -> Option<PermutationTest> {
-        let shifted = |values: &[f64]| values.iter().map(|v| v - edge).collect::<Vec<_>>();
-        match samples {
-            Samples::Pairs(differences) => sign_flip_test(&shifted(differences), resampling).ok(),
-            Samples::Independent { baseline, candidate } => {
-                let statistic = if samples.smaller_count() > 1 {
-                    PermutationStatistic::WelchT
-                } else {
-                    PermutationStatistic::MeanDifference
-                };
-                permutation_test(&shifted(candidate), baseline, statistic, resampling).ok()
-            }
-        }
-    };
-    let low = against(threshold.low())?;
-    let p = match threshold.high() {
-        None => low.p_greater,
-        Some(high) => {
-            let less = against(high)?.p_less;
-            if less > low.p_greater { less } else { low.p_greater }
-        }
-    };
-    Some(PermutationReport { p, floor: low.p_minimum, exact: low.exact, relabellings: low.relabellings })
 }
 
 fn arm_report(arm: &Arm<'_>) -> Result<ArmReport> {
@@ -445,7 +479,7 @@ fn add_verdict_warnings(report: &mut GateReport, resolved: &Resolved, threshold:
         });
     }
     let decided_by_interval = matches!(report.reason, None | Some("interval_covers_threshold"));
-    if decided_by_interval && report.n_baseline.min(report.n_candidate) >= bootstrap::BCA_RUNS_MIN {
+    if decided_by_interval && report.n_baseline.min(report.n_candidate) >= evidence::BCA_RUNS_MIN {
         for interval in &report.bootstrap {
             let verdict = bootstrap_verdict(interval, threshold);
             if verdict != report.verdict {

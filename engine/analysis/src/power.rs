@@ -139,6 +139,32 @@ pub fn required_runs(
     Ok(Some(high))
 }
 
+/// The number of runs, not necessarily whole, at which the power is exactly the wanted one; infinite beyond
+/// 1e9. [`required_runs`] gives the whole number to plan with.
+///
+/// # Errors
+/// As [`required_runs`].
+pub fn exact_runs(design: Design, effect: f64, alpha: f64, wanted: f64, sides: Sides) -> Result<f64> {
+    check_wanted(effect, wanted)?;
+    let effect = effect.abs();
+    // Below this the test has no degree of freedom.
+    let low = match design {
+        Design::TwoSample { ratio } => (2.0 / (1.0 + ratio)).max(1.0) + 1e-6,
+        Design::Paired => 1.0 + 1e-6,
+    };
+    let mut high = 2.0 * low + 2.0;
+    while power(design, effect, high, alpha, sides)? < wanted {
+        high *= 2.0;
+        if high > 1e9 {
+            return Ok(f64::INFINITY);
+        }
+    }
+    if power(design, effect, low, alpha, sides)? >= wanted {
+        return Ok(low);
+    }
+    Ok(root(low, high, |runs| power(design, effect, runs, alpha, sides).unwrap_or(f64::NAN) - wanted))
+}
+
 /// The smallest effect, in standard deviations, that `runs` runs show with the wanted power.
 ///
 /// # Errors
@@ -156,14 +182,14 @@ pub fn detectable_effect(design: Design, runs: f64, alpha: f64, wanted: f64, sid
     Ok(root(0.0, high, |effect| power(design, effect, runs, alpha, sides).unwrap_or(f64::NAN) - wanted))
 }
 
-fn check_alpha(alpha: f64) -> Result<()> {
+pub(crate) fn check_alpha(alpha: f64) -> Result<()> {
     if alpha > 0.0 && alpha < 0.5 {
         return Ok(());
     }
     Err(AnalysisError::AlphaOutOfRange { name: "alpha", value: alpha, expected: "above 0 and below 0.5" })
 }
 
-fn check_wanted(effect: f64, wanted: f64) -> Result<()> {
+pub(crate) fn check_wanted(effect: f64, wanted: f64) -> Result<()> {
     if effect == 0.0 {
         return Err(AnalysisError::EffectIsZero);
     }

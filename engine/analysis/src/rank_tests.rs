@@ -9,6 +9,7 @@ use crate::describe::finite_sample;
 use crate::distributions::normal_sf;
 use crate::error::Result;
 use crate::p_value::PValue;
+use crate::ranks::tie_sum;
 use crate::t_test::Alternative;
 
 /// Up to this many pairs of values the exact distribution is used, when there are no ties.
@@ -73,7 +74,8 @@ impl MannWhitneyTests {
             .iter()
             .map(|x| 0.5 * (b.partition_point(|y| y < x) + b.partition_point(|y| y <= x)) as f64)
             .sum();
-        let ties = tie_sum(&a, &b);
+        let pooled: Vec<f64> = a.iter().chain(&b).copied().collect();
+        let ties = tie_sum(&pooled);
         let exact = !self.always_normal && ties == 0.0 && a.len().saturating_mul(b.len()) <= EXACT_PAIRS_MAX;
         let (greater, less) = if exact {
             let tails = self.tails_of(a.len(), b.len());
@@ -96,13 +98,6 @@ impl MannWhitneyTests {
         let key = (n.min(m), n.max(m));
         Arc::clone(self.tails.entry(key).or_insert_with(|| upper_tails(key.0, key.1)))
     }
-}
-
-/// Sum of t^3 - t over the groups of t equal values of both (sorted) samples.
-fn tie_sum(a: &[f64], b: &[f64]) -> f64 {
-    let mut all: Vec<f64> = a.iter().chain(b).copied().collect();
-    all.sort_by(f64::total_cmp);
-    all.chunk_by(|x, y| x == y).map(|equal| equal.len() as f64).map(|t| t * (t * t - 1.0)).sum()
 }
 
 /// Both one-sided p-values by the normal distribution.

@@ -53,7 +53,31 @@ pub fn wilson(hits: u64, trials: u64, level: f64) -> Result<[f64; 2]> {
     Ok([low, high])
 }
 
-fn check_rate(hits: u64, trials: u64, level: f64) -> Result<()> {
+/// The interval of Agresti & Coull (1998): the simple one after adding z^2 / 2 hits and as many misses.
+///
+/// # Errors
+/// As [`clopper_pearson`].
+pub fn agresti_coull(hits: u64, trials: u64, level: f64) -> Result<[f64; 2]> {
+    check_rate(hits, trials, level)?;
+    let z = normal_quantile(0.5 * (1.0 + level));
+    let n = trials as f64 + z * z;
+    let center = (hits as f64 + 0.5 * z * z) / n;
+    let half = z * (center * (1.0 - center) / n).sqrt();
+    Ok([(center - half).max(0.0), (center + half).min(1.0)])
+}
+
+/// The equal-tailed interval of the rate after Jeffreys' prior Beta(1/2, 1/2).
+///
+/// # Errors
+/// As [`clopper_pearson`].
+pub fn jeffreys(hits: u64, trials: u64, level: f64) -> Result<[f64; 2]> {
+    check_rate(hits, trials, level)?;
+    let (a, b) = (hits as f64 + 0.5, (trials - hits) as f64 + 0.5);
+    let tail = 0.5 * (1.0 - level);
+    Ok([beta_quantile(a, b, tail), beta_quantile(a, b, 1.0 - tail)])
+}
+
+pub(crate) fn check_rate(hits: u64, trials: u64, level: f64) -> Result<()> {
     crate::describe::check_level(level)?;
     if trials == 0 {
         return Err(AnalysisError::EmptySample { sample: "the set of trials".into() });
@@ -121,7 +145,7 @@ pub fn fisher_exact(table: [[u64; 2]; 2], alternative: Alternative) -> f64 {
     p.min(1.0)
 }
 
-fn ln_choose(n: u64, k: u64) -> f64 {
+pub(crate) fn ln_choose(n: u64, k: u64) -> f64 {
     -(n as f64 + 1.0).ln() - ln_beta(k as f64 + 1.0, (n - k) as f64 + 1.0)
 }
 

@@ -1,14 +1,17 @@
 //! Finding out what stands at a path: which files belong to which tool, and which to none.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use walkdir::WalkDir;
 
+use crate::archive::{self, LaidOut};
 use crate::error::{ImportError, Result};
 use crate::files::{self, Packing};
 use crate::limits::Limits;
 use crate::source::{
-    Candidate, Claim, ClaimedFile, DetectedSource, Folder, FoundUnit, SOURCES, Search, Unrecognised,
+    Archived, Candidate, Claim, ClaimedFile, DetectedSource, Folder, FoundUnit, SOURCES, Search,
+    Unrecognised, relative_name,
 };
 use crate::sqlite;
 
@@ -29,14 +32,20 @@ pub struct Detection {
 /// Fails when the path cannot be read, or holds more than the limits allow. That nothing was recognised is no error here:
 /// the sources are then empty.
 pub fn detect(path: &Path, limits: &Limits) -> Result<Detection> {
+    search(path, limits, false)
+}
+
+/// As [`detect`], for a mapping that takes lines of text apart: all text that is of no tool is found as lines.
+///
+/// # Errors
+/// As [`detect`].
+pub fn detect_lines(path: &Path, limits: &Limits) -> Result<Detection> {
+    search(path, limits, true)
+}
+
+fn search(path: &Path, limits: &Limits, lines: bool) -> Result<Detection> {
     let root = std::fs::canonicalize(path).map_err(ImportError::io(path, "finding the path"))?;
-    let mut finder = Finder {
-        search: Search { root: &root, limits },
-        claimed: SOURCES.iter().map(|_| Vec::new()).collect(),
-        units: Vec::new(),
-        unrecognised: Vec::new(),
-        seen: 0,
-    };
+    let mut finder = Finder::new(Search { root: &root, limits, lines }, 0);
     if root.is_dir() {
         finder.tree()?;
     } else {
@@ -46,17 +55,36 @@ pub fn detect(path: &Path, limits: &Limits) -> Result<Detection> {
     Ok(Detection { root, sources, unrecognised })
 }
 
+/// Archives in archives are opened so deep.
+const DEEPEST_ARCHIVE: usize = 2;
+
 struct Finder<'a> {
     search: Search<'a>,
     /// The claimed files of each source, in the order of [`SOURCES`].
     claimed: Vec<Vec<ClaimedFile>>,
     units: Vec<FoundUnit>,
     unrecognised: Vec<Unrecognised>,
+    /// Sources in archives.
+    laid_out: Vec<DetectedSource>,
     /// Files and runs so far.
     seen: usize,
+    /// How many archives are around what is looked at.
+    depth: usize,
 }
 
-impl Finder<'_> {
+impl<'a> Finder<'a> {
+    fn new(search: Search<'a>, depth: usize) -> Self {
+        Self {
+            search,
+            claimed: SOURCES.iter().map(|_| Vec::new()).collect(),
+            units: Vec::new(),
+            unrecognised: Vec::new(),
+            laid_out: Vec::new(),
+            seen: 0,
+            depth,
+        }
+    }
+
     fn tree(&mut self) -> Result<()> {
         let deepest = self.search.limits.depth;
         let mut entries = WalkDir::new(self.search.root)
@@ -156,7 +184,55 @@ impl Finder<'_> {
                 return Ok(());
             }
         }
-        self.leave(path.to_owned(), reason_to_leave(&candidate));
+        let form = archive::form_of(path, &beginning, self.search.limits);
+        match form.filter(|_| self.depth < DEEPEST_ARCHIVE) {
+            Some(form) => self.archive(path, form),
+            None => {
+                self.leave(path.to_owned(), reason_to_leave(&candidate));
+                Ok(())
+            }
+        }
+    }
+
+    /// Looks into an archive: what is found there has the archive's path in front of its own.
+    fn archive(&mut self, path: &Path, form: archive::Form) -> Result<()> {
+        let LaidOut { folder, left } = match archive::lay_out(path, form, self.search.limits) {
+            Ok(laid_out) => laid_out,
+            Err(error) => {
+                self.leave(path.to_owned(), error.to_string());
+                return Ok(());
+            }
+        };
+        let folder = Archived { archive: path.to_owned(), folder: Arc::new(folder) };
+        let mut inner = Finder::new(Search { root: folder.folder.path(), ..self.search }, self.depth + 1);
+        inner.tree()?;
+        let seen = inner.seen;
+        let (sources, unrecognised) = inner.finish();
+        self.count(seen)?;
+        let name = relative_name(
+            self.search.root.parent().filter(|_| self.search.root == path).unwrap_or(self.search.root),
+            path,
+        );
+        for mut source in sources {
+            source.path = folder.shown(&source.path);
+            for unit in &mut source.units {
+                unit.location = folder.shown(&unit.location);
+                // The root of the archive has the name of the folder that it was laid out in.
+                unit.name = if unit.path == folder.folder.path() {
+                    name.clone()
+                } else {
+                    format!("{name}/{}", unit.name)
+                };
+                // Of an archive in an archive the inner folder has the files, the outer one the name.
+                unit.archive = Some(match unit.archive.take() {
+                    Some(archived) => Archived { archive: folder.shown(&archived.archive), ..archived },
+                    None => folder.clone(),
+                });
+            }
+            self.laid_out.push(source);
+        }
+        let left = left.into_iter().chain(unrecognised);
+        self.unrecognised.extend(left.map(|left| Unrecognised { path: folder.shown(&left.path), ..left }));
         Ok(())
     }
 
@@ -183,6 +259,7 @@ impl Finder<'_> {
                 }
             }
         }
+        sources.extend(self.laid_out);
         sources.sort_by(|a, b| (a.kind, &a.path).cmp(&(b.kind, &b.path)));
         (sources, self.unrecognised)
     }

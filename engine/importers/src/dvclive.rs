@@ -36,20 +36,16 @@ impl Source for Dvclive {
         if !has("metrics.json") || !std::fs::symlink_metadata(&tables).is_ok_and(|found| found.is_dir()) {
             return None;
         }
-        let unit = Unit {
-            kind: self.kind(),
-            location: folder.path.to_owned(),
-            name: search.folder_name(folder.path),
-            files: Vec::new(),
-        };
+        let unit =
+            Unit::new(self.kind(), folder.path.to_owned(), search.folder_name(folder.path), Vec::new());
         let store = search.root.to_owned();
         Some(vec![FoundUnit { store, unit, bytes: 0 }].into())
     }
 
     fn list_files(&self, unit: &Unit, limits: &Limits) -> Result<Vec<PathBuf>> {
-        let mut listed = tables(&unit.location, limits)?;
+        let mut listed = tables(&unit.path, limits)?;
         for name in ["metrics.json", "params.yaml"] {
-            let file = unit.location.join(name);
+            let file = unit.path.join(name);
             if file.is_file() {
                 listed.push(file);
             }
@@ -88,10 +84,10 @@ fn tables(folder: &Path, limits: &Limits) -> Result<Vec<PathBuf>> {
 }
 
 fn read(unit: &Unit, reporter: &mut Reporter<'_>) -> Result<()> {
-    let folder = unit.location.as_path();
+    let folder = unit.path.as_path();
     let summary = folder.join("metrics.json");
     let modified = files::modified_micros(&files::open_regular(&summary, reporter.limits)?.1);
-    let mut run = reporter.blank_run(unit.kind, folder.to_string_lossy().into_owned(), &unit.name);
+    let mut run = reporter.blank_run(unit.kind, unit.location.to_string_lossy().into_owned(), &unit.name);
     let base = reporter.fallback_time(run.id, modified);
     run.start_time = Some(base);
     run.time_source = TimeSource::FileModified;

@@ -55,11 +55,11 @@ pub fn import(plan: &Plan, sink: &mut dyn Sink) -> Result<Summary> {
                 summary.skipped = summary.skipped.saturating_add(1);
                 continue;
             }
-            let mut reporter = Reporter::new(sink, &plan.limits, &plan.belonging);
+            let mut reporter = Reporter::new(sink, &plan.limits, &plan.belonging, unit);
             let result = match source.tables.get(index) {
                 // What the plan could not read cannot be imported either.
                 Some(Err(reason)) => {
-                    reporter.reject(&unit.location, Place::File, "import.unreadable", || reason.clone())
+                    reporter.reject(&unit.path, Place::File, "import.unreadable", || reason.clone())
                 }
                 Some(Ok(table)) => source_of(unit.kind).read(unit, table.as_ref(), &mut reporter),
                 None => Ok(()),
@@ -68,7 +68,7 @@ pub fn import(plan: &Plan, sink: &mut dyn Sink) -> Result<Summary> {
                 Ok(()) => {}
                 Err(error @ ImportError::Sink(_)) => return Err(error),
                 Err(error) => {
-                    let file = unit.location.clone();
+                    let file = unit.path.clone();
                     reporter.reject(&file, Place::File, error.code(), || error.to_string())?;
                 }
             }

@@ -10,6 +10,7 @@
 #![deny(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+mod archive;
 mod columnar;
 mod configuration;
 mod detect;
@@ -41,7 +42,7 @@ mod trackio;
 pub mod wandb;
 mod yaml;
 
-pub use detect::{Detection, detect};
+pub use detect::{Detection, detect, detect_lines};
 pub use error::{ImportError, Result, SinkError};
 pub use import::{Summary, import};
 pub use limits::Limits;

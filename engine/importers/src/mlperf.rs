@@ -51,9 +51,9 @@ fn record_of(line: &[u8]) -> Option<&[u8]> {
 type Object<'v, 'j> = &'v [(std::borrow::Cow<'j, str>, JsonValue<'j>)];
 
 fn read(unit: &Unit, reporter: &mut Reporter<'_>) -> Result<()> {
-    let file = unit.location.as_path();
+    let file = unit.path.as_path();
     let mut unpacked = files::open_unpacked(file, reporter.limits, &reporter.bytes.clone())?;
-    let mut run = reporter.blank_run(unit.kind, file.to_string_lossy().into_owned(), &unit.name);
+    let mut run = reporter.blank_run(unit.kind, unit.location.to_string_lossy().into_owned(), &unit.name);
     run.status = RunStatus::Running;
     let id = run.id;
     reporter.run(run)?;
@@ -108,7 +108,7 @@ impl Reading {
         record: Object<'_, '_>,
         reporter: &mut Reporter<'_>,
     ) -> Result<()> {
-        let file = unit.location.as_path();
+        let file = unit.path.as_path();
         let Some(JsonValue::Str(key)) = json::get(record, "key") else {
             return reporter.reject(file, place, "record.malformed", || "the record has no key".to_owned());
         };
@@ -187,7 +187,7 @@ impl Reading {
         (step, time): (Option<Step>, i64),
         reporter: &mut Reporter<'_>,
     ) -> Result<()> {
-        let file = unit.location.as_path();
+        let file = unit.path.as_path();
         let mut numbers: Vec<(String, f64)> = Vec::new();
         match value {
             JsonValue::Object(parts) => {

@@ -73,7 +73,7 @@ impl Source for Neptune {
             );
             let (files, sizes): (Vec<_>, Vec<u64>) =
                 parts.into_values().map(|file| (file.path, file.size)).unzip();
-            let unit = Unit { kind: self.kind(), location, name, files };
+            let unit = Unit::new(self.kind(), location, name, files);
             found.units.push(FoundUnit { store: search.root.to_owned(), unit, bytes: sizes.iter().sum() });
         }
         found
@@ -125,7 +125,7 @@ fn read(unit: &Unit, reporter: &mut Reporter<'_>) -> Result<()> {
     }
     let mut reading: IndexMap<(String, String), Reading> = IndexMap::new();
     for (key, attributes) in runs {
-        let file = unit.files.first().unwrap_or(&unit.location);
+        let file = unit.files.first().unwrap_or(&unit.path);
         let run = attributes.describe(unit, file, &key, reporter)?;
         let state =
             Reading { id: run.id, start: run.start_time, last: None, series: SeriesByName::of(run.id) };

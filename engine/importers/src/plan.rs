@@ -90,8 +90,8 @@ pub fn plan(sources: &[DetectedSource], options: &Options) -> Result<Plan> {
     }
     // A folder gives its name; of a single file the unit knows a better name than `events.out.tfevents.17…`.
     let root = &first.path;
-    let name = match (root.is_dir(), first.units.first()) {
-        (false, Some(unit)) => Some(unit.name.clone()),
+    let name = match first.units.as_slice() {
+        [unit] if !root.is_dir() => Some(unit.name.clone()),
         _ => root.file_name().map(|name| name.to_string_lossy().into_owned()),
     };
     let fallback = name.map(|name| shortened(&name, model::limits::NAME_CHARACTERS));

@@ -39,12 +39,12 @@ impl Source for Ray {
         }
         let result = folder.path.join("result.json");
         let bytes = std::fs::metadata(&result).map_or(0, |metadata| metadata.len());
-        let unit = Unit {
-            kind: self.kind(),
-            location: folder.path.to_owned(),
-            name: search.folder_name(folder.path),
-            files: vec![result, folder.path.join("params.json")],
-        };
+        let unit = Unit::new(
+            self.kind(),
+            folder.path.to_owned(),
+            search.folder_name(folder.path),
+            vec![result, folder.path.join("params.json")],
+        );
         Some(vec![FoundUnit { store: search.root.to_owned(), unit, bytes }].into())
     }
 
@@ -67,15 +67,15 @@ impl Source for Ray {
 }
 
 fn read(unit: &Unit, reporter: &mut Reporter<'_>) -> Result<()> {
-    let file = unit.location.join("result.json");
+    let file = unit.path.join("result.json");
     let mut unpacked = files::open_unpacked(&file, reporter.limits, &reporter.bytes.clone())?;
     let mut run = reporter.blank_run(unit.kind, unit.location.to_string_lossy().into_owned(), &unit.name);
-    let params = unit.location.join("params.json");
+    let params = unit.path.join("params.json");
     for (key, value) in params_in_file(&params, reporter)? {
         reporter.param(&mut run.params, &params, &key, &value)?;
     }
-    let state = state_of(&unit.location, reporter)?;
-    let failed = unit.location.join("error.txt").is_file();
+    let state = state_of(&unit.path, reporter)?;
+    let failed = unit.path.join("error.txt").is_file();
     run.status = state.unwrap_or(if failed { RunStatus::Failed } else { RunStatus::Running });
     let base = reporter.fallback_time(run.id, files::modified_micros(&unpacked.metadata));
     run.start_time = Some(base);

@@ -13,7 +13,7 @@ use crate::error::{ImportError, Result};
 use crate::files::ByteCount;
 use crate::limits::Limits;
 use crate::sink::{ImportedRun, Place, Rejection, RunFacts, Sink, TimeSource, UnitOutcome};
-use crate::source::SourceKind;
+use crate::source::{SourceKind, Unit};
 
 /// Something that was taken, but not exactly as it stood there, or knowingly left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +45,7 @@ pub(crate) struct Reporter<'a> {
     sink: &'a mut dyn Sink,
     pub(crate) limits: &'a Limits,
     pub(crate) belonging: &'a Belonging,
+    unit: &'a Unit,
     pub(crate) bytes: ByteCount,
     pub(crate) outcome: UnitOutcome,
     rejected: IndexMap<(PathBuf, &'static str), u64>,
@@ -66,11 +67,17 @@ struct Series {
 pub(crate) struct SeriesIndex(usize);
 
 impl<'a> Reporter<'a> {
-    pub(crate) fn new(sink: &'a mut dyn Sink, limits: &'a Limits, belonging: &'a Belonging) -> Self {
+    pub(crate) fn new(
+        sink: &'a mut dyn Sink,
+        limits: &'a Limits,
+        belonging: &'a Belonging,
+        unit: &'a Unit,
+    ) -> Self {
         Self {
             sink,
             limits,
             belonging,
+            unit,
             bytes: ByteCount::default(),
             outcome: UnitOutcome::default(),
             rejected: IndexMap::new(),
@@ -269,7 +276,7 @@ impl<'a> Reporter<'a> {
         *count = count.saturating_add(1);
         if *count <= self.limits.rejections_shown {
             let message = shortened(&message(), 1_000);
-            self.sink.reject(Rejection { file: file.to_owned(), place, code, message, count: 1 })?;
+            self.sink.reject(Rejection { file: self.unit.shown(file), place, code, message, count: 1 })?;
         }
         Ok(())
     }
@@ -287,8 +294,13 @@ impl<'a> Reporter<'a> {
         if let Some(remark) = self.remarks.get_mut(&(code, subject.to_owned())) {
             remark.count = remark.count.saturating_add(count);
         } else if self.remarks.len() < 1_000 {
-            let remark =
-                Remark { code, message: shortened(&message(), 1_000), file: file.to_owned(), place, count };
+            let remark = Remark {
+                code,
+                message: shortened(&message(), 1_000),
+                file: self.unit.shown(file),
+                place,
+                count,
+            };
             self.remarks.insert((code, subject.to_owned()), remark);
         }
     }
@@ -300,6 +312,7 @@ impl<'a> Reporter<'a> {
             let more = count.saturating_sub(self.limits.rejections_shown);
             if more > 0 {
                 let message = format!("{more} more rejections of this kind");
+                let file = self.unit.shown(&file);
                 self.sink.reject(Rejection { file, place: Place::File, code, message, count: more })?;
             }
         }

@@ -37,12 +37,7 @@ impl Source for Sacred {
             return None;
         }
         let files = FILES.into_iter().filter(|name| has(name)).map(|name| folder.path.join(name)).collect();
-        let unit = Unit {
-            kind: self.kind(),
-            location: folder.path.to_owned(),
-            name: search.folder_name(folder.path),
-            files,
-        };
+        let unit = Unit::new(self.kind(), folder.path.to_owned(), search.folder_name(folder.path), files);
         let bytes = unit
             .files
             .iter()
@@ -52,7 +47,7 @@ impl Source for Sacred {
     }
 
     fn read(&self, unit: &Unit, _: Option<&TablePlan>, reporter: &mut Reporter<'_>) -> Result<()> {
-        let file = unit.location.join(DESCRIPTION);
+        let file = unit.path.join(DESCRIPTION);
         let content = files::read_whole(&file, reporter.limits)?;
         reporter.bytes.add(content.len());
         let description = json::parse(&content);
@@ -77,7 +72,7 @@ fn text<'v>(object: Object<'v, '_>, key: &str) -> Option<&'v str> {
 }
 
 fn describe(unit: &Unit, object: Object<'_, '_>, reporter: &mut Reporter<'_>) -> Result<ImportedRun> {
-    let file = unit.location.join(DESCRIPTION);
+    let file = unit.path.join(DESCRIPTION);
     let id = unit.location.to_string_lossy().into_owned();
     let mut run = reporter.blank_run(unit.kind, id, &unit.name);
     let status = text(object, "status").unwrap_or_default();
@@ -142,11 +137,11 @@ fn describe(unit: &Unit, object: Object<'_, '_>, reporter: &mut Reporter<'_>) ->
         let value: String = value.chars().skip(skipped).collect();
         reporter.tag(&mut run.tags, &file, key, &value)?;
     }
-    let config = unit.location.join("config.json");
+    let config = unit.path.join("config.json");
     for (key, value) in params_in_file(&config, reporter)? {
         reporter.param(&mut run.params, &config, &key, &value)?;
     }
-    let info = unit.location.join("info.json");
+    let info = unit.path.join("info.json");
     for (key, value) in params_in_file(&info, reporter)? {
         reporter.tag(&mut run.tags, &info, &format!("sacred.info.{key}"), &value)?;
     }
@@ -160,7 +155,7 @@ fn read_metrics(
     start: Option<i64>,
     reporter: &mut Reporter<'_>,
 ) -> Result<()> {
-    let file = unit.location.join("metrics.json");
+    let file = unit.path.join("metrics.json");
     if !unit.files.contains(&file) {
         return Ok(());
     }

@@ -6,6 +6,9 @@
 use std::cell::OnceCell;
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use tempfile::TempDir;
 
 use crate::error::Result;
 use crate::files;
@@ -54,6 +57,8 @@ pub enum SourceKind {
     Json,
     /// Apache Parquet.
     Parquet,
+    /// Lines of free text that match the user's expression.
+    Lines,
 }
 
 impl SourceKind {
@@ -76,12 +81,13 @@ impl SourceKind {
             Self::JsonLines => "jsonl",
             Self::Json => "json",
             Self::Parquet => "parquet",
+            Self::Lines => "lines",
         }
     }
 
     /// Whether columns of this kind are given meanings by a mapping.
     pub fn is_table(self) -> bool {
-        matches!(self, Self::Csv | Self::JsonLines | Self::Json | Self::Parquet)
+        matches!(self, Self::Csv | Self::JsonLines | Self::Json | Self::Parquet | Self::Lines)
     }
 
     /// Every kind.
@@ -106,14 +112,54 @@ pub struct Unit {
     pub location: PathBuf,
     /// The name of the run, or of the file that holds runs: the path relative to the root of the import.
     pub name: String,
-    /// The files in the order in which they are read. Empty for folders that are listed when they are read.
+    /// The files in the order in which they are read. Empty for folders that are listed when they are read. Files of an
+    /// archive stand where they were laid out.
     pub files: Vec<PathBuf>,
+    /// Where the file or folder is read: its location, or its place among the files of an archive.
+    pub(crate) path: PathBuf,
+    /// The archive that it stands in.
+    pub(crate) archive: Option<Archived>,
+}
+
+/// The archive of a unit, and the folder in which its files are laid out for as long as a unit needs them.
+#[derive(Debug, Clone)]
+pub(crate) struct Archived {
+    pub(crate) archive: PathBuf,
+    pub(crate) folder: Arc<TempDir>,
+}
+
+impl PartialEq for Archived {
+    fn eq(&self, other: &Self) -> bool {
+        self.archive == other.archive && self.folder.path() == other.folder.path()
+    }
+}
+
+impl Eq for Archived {}
+
+impl Archived {
+    /// A path among the files of the archive as the user knows it; any other path as it is.
+    pub(crate) fn shown(&self, path: &Path) -> PathBuf {
+        match path.strip_prefix(self.folder.path()) {
+            Ok(inner) if inner.as_os_str().is_empty() => self.archive.clone(),
+            Ok(inner) => self.archive.join(inner),
+            Err(_) => path.to_owned(),
+        }
+    }
 }
 
 impl Unit {
+    pub(crate) fn new(kind: SourceKind, path: PathBuf, name: String, files: Vec<PathBuf>) -> Self {
+        Self { kind, location: path.clone(), name, files, path, archive: None }
+    }
+
     /// A unit of one file.
     pub(crate) fn of_file(kind: SourceKind, file: &Path, name: String) -> Self {
-        Self { kind, location: file.to_owned(), name, files: vec![file.to_owned()] }
+        Self::new(kind, file.to_owned(), name, vec![file.to_owned()])
+    }
+
+    /// A path of this unit as the user knows it.
+    pub(crate) fn shown(&self, path: &Path) -> PathBuf {
+        self.archive.as_ref().map_or_else(|| path.to_owned(), |archive| archive.shown(path))
     }
 
     /// All files that are read for this unit, in a fixed order.
@@ -134,7 +180,8 @@ impl Unit {
     /// Fails when a file cannot be read.
     pub fn content_hash(&self, limits: &Limits) -> Result<String> {
         let files = self.list_files(limits)?;
-        let names: Vec<String> = files.iter().map(|file| relative_name(&self.location, file)).collect();
+        let names: Vec<String> =
+            files.iter().map(|file| relative_name(&self.location, &self.shown(file))).collect();
         files::content_hash(names.iter().map(String::as_str).zip(files.iter().map(PathBuf::as_path)), limits)
     }
 }
@@ -145,6 +192,8 @@ pub(crate) struct Search<'a> {
     /// The path of the import: a folder, or the file that was given.
     pub(crate) root: &'a Path,
     pub(crate) limits: &'a Limits,
+    /// Whether the user gave an expression for lines of text.
+    pub(crate) lines: bool,
 }
 
 impl Search<'_> {
@@ -296,7 +345,7 @@ pub(crate) trait Source: Sync {
 }
 
 /// All sources. Tools come before the formats that they write: a Lightning log is a CSV file too.
-pub(crate) static SOURCES: [&dyn Source; 16] = [
+pub(crate) static SOURCES: [&dyn Source; 17] = [
     &tensorboard::TensorBoard,
     &mlflow::Mlflow,
     &huggingface::HuggingFace,
@@ -313,6 +362,7 @@ pub(crate) static SOURCES: [&dyn Source; 16] = [
     &table::Table(SourceKind::Csv),
     &table::Table(SourceKind::JsonLines),
     &table::Table(SourceKind::Json),
+    &table::Table(SourceKind::Lines),
 ];
 
 /// The source of a kind.

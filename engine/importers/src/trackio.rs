@@ -53,7 +53,7 @@ struct Reading {
 }
 
 fn read(unit: &Unit, reporter: &mut Reporter<'_>) -> Result<()> {
-    let file = unit.location.as_path();
+    let file = unit.path.as_path();
     let database = Database::open(file, reporter.limits)?;
     let mut runs = read_runs(unit, &database, reporter)?;
     for (table, prefix) in [("metrics", ""), ("system_metrics", "system/")] {
@@ -107,8 +107,8 @@ fn read_runs(
     database: &Database,
     reporter: &mut Reporter<'_>,
 ) -> Result<IndexMap<String, Reading>> {
-    let file = unit.location.as_path();
-    let project = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let file = unit.path.as_path();
+    let project = unit.location.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let by_id = |table| -> Result<&'static str> {
         Ok(if database.has_column(table, "run_id")? { "run_id" } else { "run_name" })
     };
@@ -173,7 +173,7 @@ fn values(
     point: Point,
     reporter: &mut Reporter<'_>,
 ) -> Result<()> {
-    let file = unit.location.as_path();
+    let file = unit.path.as_path();
     let parsed = match json::parse(content.as_bytes()) {
         Ok(value @ JsonValue::Object(_)) => value,
         Ok(_) => {

@@ -109,7 +109,12 @@ impl Lake {
     /// When the path cannot be read, or a mapping does not fit.
     pub fn import_plan(path: &Path, options: &ImportOptions) -> Result<(Detection, Plan)> {
         let limits = Limits::default();
-        let mut detection = importers::detect(path, &limits)?;
+        let by_lines = options.mapping.as_ref().is_some_and(|mapping| mapping.lines().is_some());
+        let mut detection = if by_lines {
+            importers::detect_lines(path, &limits)?
+        } else {
+            importers::detect(path, &limits)?
+        };
         if !options.tables_beside_trackers {
             leave_tables_beside_trackers(&mut detection);
         }

@@ -5,7 +5,7 @@ use importers::{ImportedRun, Limits, Options, Rejection, RunFacts, Sink, SinkErr
 use libfuzzer_sys::fuzz_target;
 use model::{Context, MetricName, PointColumns, RunId};
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 14] = [
     "events.out.tfevents.1",
     "run-a.wandb",
     "store.db",
@@ -18,6 +18,8 @@ const NAMES: [&str; 12] = [
     "runs.json",
     "7/0123456789abcdef0123456789abcdef/meta.yaml",
     "hparams.yaml",
+    "archive.tar",
+    "archive.zip",
 ];
 
 /// Checks what it is given and drops it.

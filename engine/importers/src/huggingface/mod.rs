@@ -97,7 +97,7 @@ fn group(states: Vec<ClaimedFile>, search: &Search<'_>) -> Vec<FoundUnit> {
         let name = search.folder_name(&folder);
         let files = std::iter::once(main).chain(checkpoints.into_iter().map(|(_, state)| state));
         let (files, sizes): (Vec<PathBuf>, Vec<u64>) = files.map(|file| (file.path, file.size)).unzip();
-        let unit = Unit { kind: SourceKind::HuggingFace, location: folder, name, files };
+        let unit = Unit::new(SourceKind::HuggingFace, folder, name, files);
         units.push(FoundUnit { store: search.root.to_owned(), unit, bytes: sizes.iter().sum() });
     }
     units
@@ -150,7 +150,7 @@ fn read(unit: &Unit, reporter: &mut Reporter<'_>) -> Result<()> {
         let folder = checkpoint.parent().unwrap_or(checkpoint);
         let last = folder.file_name().unwrap_or_default().to_string_lossy();
         let name = format!("{}/{last}", unit.name);
-        let id = folder.to_string_lossy().into_owned();
+        let id = unit.shown(folder).to_string_lossy().into_owned();
         import_state(unit.kind, checkpoint, &state, (id, &name), reporter)?;
     }
     Ok(())

@@ -28,7 +28,7 @@ const LEFT: [(&str, &str); 5] = [
 ];
 
 pub(super) fn read(unit: &Unit, reporter: &mut Reporter<'_>) -> Result<()> {
-    let file = unit.location.as_path();
+    let file = unit.path.as_path();
     let database = Database::open(file, reporter.limits)?;
     let runs = read_runs(unit, &database, reporter)?;
     read_metrics(file, &database, &runs, reporter)?;
@@ -64,7 +64,7 @@ fn read_runs(
     database: &Database,
     reporter: &mut Reporter<'_>,
 ) -> Result<HashMap<String, RunId>> {
-    let file = unit.location.as_path();
+    let file = unit.path.as_path();
     let experiments = experiments(database)?;
     let mut params = database.prepare("SELECT run_uuid, key, value FROM params ORDER BY run_uuid, rowid")?;
     let mut params = ByKey::new(database, &mut params)?;

@@ -81,12 +81,7 @@ fn is_trash(folder: &Path) -> bool {
 fn run_unit(folder: &Path, store: &Path) -> FoundUnit {
     FoundUnit {
         store: store.to_owned(),
-        unit: Unit {
-            kind: SourceKind::Mlflow,
-            location: folder.to_owned(),
-            name: relative_name(store, folder),
-            files: Vec::new(),
-        },
+        unit: Unit::new(SourceKind::Mlflow, folder.to_owned(), relative_name(store, folder), Vec::new()),
         bytes: 0,
     }
 }
@@ -140,7 +135,7 @@ fn list(folder: &Path, limits: &Limits) -> Result<Vec<PathBuf>> {
 
 /// Reads one run folder.
 pub(crate) fn read(unit: &Unit, reporter: &mut Reporter<'_>) -> Result<()> {
-    let folder = unit.location.as_path();
+    let folder = unit.path.as_path();
     let file = folder.join("meta.yaml");
     let Meta::Run(meta) = read_meta(&file, reporter.limits)? else {
         return Err(ImportError::unreadable(&file, "an MLflow meta.yaml", "it does not describe a run"));
@@ -169,7 +164,7 @@ fn describe(
     file: &Path,
     reporter: &mut Reporter<'_>,
 ) -> Result<crate::sink::ImportedRun> {
-    let folder = unit.location.as_path();
+    let folder = unit.path.as_path();
     // The id is the folder's name where `meta.yaml` has lost it.
     let source_run_id = match &meta.run_id {
         Some(id) => id.clone(),

@@ -39,7 +39,7 @@ impl Source for Mlflow {
     }
 
     fn list_files(&self, unit: &Unit, limits: &Limits) -> Result<Vec<PathBuf>> {
-        file_store::list_run_files(&unit.location, limits)
+        file_store::list_run_files(&unit.path, limits)
     }
 
     fn read(&self, unit: &Unit, _: Option<&TablePlan>, reporter: &mut Reporter<'_>) -> Result<()> {

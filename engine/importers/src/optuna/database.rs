@@ -18,7 +18,7 @@ use crate::time::micros_from_text;
 pub(super) const TABLES: [&str; 4] = ["studies", "trials", "trial_params", "trial_intermediate_values"];
 
 pub(super) fn read(unit: &Unit, reporter: &mut Reporter<'_>) -> Result<()> {
-    let file = unit.location.as_path();
+    let file = unit.path.as_path();
     let modified = files::modified_micros(&files::open_regular(file, reporter.limits)?.1);
     let database = Database::open(file, reporter.limits)?;
     if !database.has_table("study_directions") || !database.has_column("trial_values", "objective")? {
@@ -96,7 +96,7 @@ fn read_trials(
     modified: i64,
     reporter: &mut Reporter<'_>,
 ) -> Result<()> {
-    let file = unit.location.as_path();
+    let file = unit.path.as_path();
     // The columns of the types came with version 3.0.
     let kind = |table: &str, column: &'static str| -> Result<&'static str> {
         Ok(if database.has_column(table, column)? { column } else { "NULL" })

@@ -34,7 +34,7 @@ impl Source for Optuna {
     }
 
     fn read(&self, unit: &Unit, _: Option<&TablePlan>, reporter: &mut Reporter<'_>) -> Result<()> {
-        let beginning = crate::files::unpacked_beginning(&unit.location, reporter.limits, 16)?;
+        let beginning = crate::files::unpacked_beginning(&unit.path, reporter.limits, 16)?;
         if sqlite::is_database(&beginning) {
             database::read(unit, reporter)
         } else {

@@ -120,8 +120,8 @@ impl Study {
         modified: i64,
         reporter: &mut Reporter<'_>,
     ) -> Result<()> {
-        let file = unit.location.as_path();
-        let id = format!("{}#{}/{}", file.display(), self.name, trial.number);
+        let file = unit.path.as_path();
+        let id = format!("{}#{}/{}", unit.location.display(), self.name, trial.number);
         let mut run = reporter.blank_run(unit.kind, id, &format!("{}/{}", self.name, trial.number));
         reporter.put_into_experiment(&mut run, file, &self.name)?;
         run.status = trial.state.status();
@@ -174,7 +174,7 @@ impl Study {
         (run, base): (RunId, i64),
         reporter: &mut Reporter<'_>,
     ) -> Result<()> {
-        let file = unit.location.as_path();
+        let file = unit.path.as_path();
         let mut series = SeriesByName::of(run);
         let mut time = base;
         for (step, value) in &trial.intermediate {

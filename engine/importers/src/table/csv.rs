@@ -106,12 +106,12 @@ pub(crate) fn plan(path: &Path, mapping: Option<&Mapping>, limits: &Limits) -> R
     }
     let (form, columns) = guess::decide(path, &sample, mapping)?;
     let dialect = Dialect { delimiter, decimal_comma, has_header, encoding, mark };
-    Ok(TablePlan { form, columns, dialect: Some(dialect) })
+    Ok(TablePlan { form, columns, dialect: Some(dialect), lines: None })
 }
 
 pub(crate) fn import(unit: &Unit, plan: &TablePlan, reporter: &mut Reporter<'_>) -> Result<()> {
     let Some(dialect) = plan.dialect else { return Ok(()) };
-    let file = unit.location.as_path();
+    let file = unit.path.as_path();
     let bytes = reporter.bytes.clone();
     let unpacked = files::open_unpacked(file, reporter.limits, &bytes)?;
     let mut stream = text::Utf8Reader::new(unpacked.reader, dialect.encoding, dialect.mark);
@@ -197,7 +197,7 @@ fn cell_of(text: &str) -> Cell<'_> {
 }
 
 /// Names of columns: `name#1`, `name#2` where a name repeats, `(col N)` where there is none.
-fn unique_names(header: &[String]) -> Vec<String> {
+pub(super) fn unique_names(header: &[String]) -> Vec<String> {
     let mut counts = std::collections::HashMap::new();
     for name in header {
         *counts.entry(name.trim()).or_insert(0_usize) += 1;

@@ -94,17 +94,17 @@ pub(crate) fn plan(path: &Path, mapping: Option<&Mapping>, limits: &Limits) -> R
     }
     let (form, mut columns) = guess::decide(path, &sample, mapping)?;
     if !histories {
-        return Ok(TablePlan { form, columns, dialect: None });
+        return Ok(TablePlan { form, columns, dialect: None, lines: None });
     }
     // The run of a point is the entry that it stands in.
     for column in &mut columns {
         column.roles.retain(|role| *role != super::mapping::Role::Run);
     }
-    Ok(TablePlan { form: Form::Histories, columns, dialect: None })
+    Ok(TablePlan { form: Form::Histories, columns, dialect: None, lines: None })
 }
 
 pub(crate) fn import(unit: &Unit, plan: &TablePlan, reporter: &mut Reporter<'_>) -> Result<()> {
-    let file = unit.location.as_path();
+    let file = unit.path.as_path();
     let bytes = reporter.bytes.clone();
     let (content, modified) = read_document(file, reporter.limits, &bytes)?;
     let unreadable = |reason| ImportError::unreadable(file, SourceKind::Json.as_str(), reason);

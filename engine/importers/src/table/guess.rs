@@ -5,6 +5,7 @@ use std::path::Path;
 use super::mapping::{Mapping, Role};
 use super::{Cell, Content, Form, PlannedColumn};
 use crate::error::{ImportError, Result};
+use crate::report::shortened;
 use crate::{number, time};
 
 /// The first rows of a table.
@@ -33,6 +34,8 @@ struct SampledColumn {
 
 /// How many values of a column are remembered to see whether they repeat.
 const REMEMBERED: usize = 1_000;
+/// How many values of a column a plan shows.
+const SHOWN: usize = 3;
 
 impl Sample {
     /// The place of a column, which is made when it is new.
@@ -176,6 +179,12 @@ pub(crate) fn decide(
             name: column.name.clone(),
             roles: Vec::new(),
             content: column.content(),
+            first: column
+                .values
+                .iter()
+                .take(SHOWN)
+                .map(|value| value.as_deref().map(|text| shortened(text, 20)).unwrap_or_default())
+                .collect(),
         })
         .collect();
     let form = match mapping {

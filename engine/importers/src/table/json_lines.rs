@@ -47,7 +47,7 @@ pub(crate) fn plan(path: &Path, mapping: Option<&Mapping>, limits: &Limits) -> R
         _ => {}
     }
     let (form, columns) = guess::decide(path, &sample, mapping)?;
-    Ok(TablePlan { form, columns, dialect: None })
+    Ok(TablePlan { form, columns, dialect: None, lines: None })
 }
 
 /// Adds an object to a sample; what is too deep or too wide is left out.
@@ -134,7 +134,7 @@ impl Keys {
 }
 
 pub(crate) fn import(unit: &Unit, plan: &TablePlan, reporter: &mut Reporter<'_>) -> Result<()> {
-    let file = unit.location.as_path();
+    let file = unit.path.as_path();
     let beginning = files::unpacked_beginning(file, reporter.limits, SAMPLE_BYTES)?;
     let (encoding, mark) = text::encoding_of(&beginning)
         .map_err(|reason| ImportError::unreadable(file, "JSON lines", reason))?;

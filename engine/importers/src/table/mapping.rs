@@ -66,6 +66,7 @@ impl fmt::Display for Role {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mapping {
     entries: Vec<(Role, String)>,
+    lines: Option<String>,
 }
 
 const WORDS: &str =
@@ -95,7 +96,8 @@ impl Mapping {
     }
 
     /// Reads the same from TOML: `run = "column"`, or a list of columns; `name`, `step`, `time`, `metric`, `value`,
-    /// `experiment`, `project` = a column; `drop` = a list; tables `param`, `tag`, `context` of `key = "column"`.
+    /// `experiment`, `project` = a column; `drop` = a list; tables `param`, `tag`, `context` of `key = "column"`. And for
+    /// logs of free text `lines` = a regular expression whose named groups are the columns.
     ///
     /// # Errors
     /// Says what TOML, or the mapping, does not allow.
@@ -131,7 +133,11 @@ impl Mapping {
             }
         }
         add(&Role::Drop, file.drop);
-        Self::checked("TOML", entries)
+        let mapping = Self::checked("TOML", entries)?;
+        if let Some(lines) = &file.lines {
+            super::pattern::check(lines)?;
+        }
+        Ok(Self { lines: file.lines, ..mapping })
     }
 
     fn checked(text: &str, entries: Vec<(Role, String)>) -> Result<Self> {
@@ -149,7 +155,12 @@ impl Mapping {
                 "metric and value belong together: a table in long form has both".to_owned(),
             ));
         }
-        Ok(Self { entries })
+        Ok(Self { entries, lines: None })
+    }
+
+    /// The expression that takes lines of text apart.
+    pub fn lines(&self) -> Option<&str> {
+        self.lines.as_deref()
     }
 
     /// The roles with their columns, in the order given.
@@ -171,6 +182,7 @@ impl fmt::Display for Mapping {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
+    lines: Option<String>,
     #[serde(default)]
     run: Columns,
     name: Option<String>,

@@ -10,6 +10,7 @@ mod json_lines;
 pub(crate) mod lines;
 pub mod mapping;
 mod parquet_file;
+mod pattern;
 mod rows;
 mod text;
 
@@ -17,7 +18,7 @@ use std::fmt;
 
 use self::mapping::{Mapping, Role};
 use crate::error::Result;
-use crate::files::Packing;
+use crate::files::{self, Packing};
 use crate::limits::Limits;
 use crate::report::Reporter;
 use crate::source::{Candidate, Claim, Search, Source, SourceKind, Unit};
@@ -60,6 +61,8 @@ pub struct PlannedColumn {
     pub roles: Vec<Role>,
     /// What the first rows hold.
     pub content: Content,
+    /// The values of the first rows, shortened; empty where there is none.
+    pub first: Vec<String>,
 }
 
 /// How a table file is read.
@@ -71,11 +74,13 @@ pub struct TablePlan {
     pub columns: Vec<PlannedColumn>,
     /// For delimited text: how it is delimited.
     pub dialect: Option<Dialect>,
+    /// For lines of text: the expression that takes them apart.
+    pub lines: Option<String>,
 }
 
 impl TablePlan {
     fn empty() -> Self {
-        Self { form: Form::Empty, columns: Vec::new(), dialect: None }
+        Self { form: Form::Empty, columns: Vec::new(), dialect: None, lines: None }
     }
 }
 
@@ -93,6 +98,9 @@ impl fmt::Display for TablePlan {
         if let Some(dialect) = &self.dialect {
             write!(f, "; {dialect}")?;
         }
+        if let Some(lines) = &self.lines {
+            write!(f, "; lines that match {lines}")?;
+        }
         writeln!(f)?;
         for column in self.columns.iter().take(SHOWN) {
             write!(f, "    {:?} -> ", column.name)?;
@@ -106,6 +114,9 @@ impl fmt::Display for TablePlan {
             }
             for (index, role) in column.roles.iter().enumerate() {
                 write!(f, "{}{role}", if index > 0 { ", " } else { "" })?;
+            }
+            if column.first.iter().any(|value| !value.is_empty()) {
+                write!(f, "  ({})", column.first.join(" | "))?;
             }
             writeln!(f)?;
         }
@@ -143,8 +154,14 @@ impl Source for Table {
         self.0
     }
 
-    fn claim(&self, file: &Candidate<'_>, _: &Search<'_>) -> Claim {
-        if kind_of(file) == Some(self.0) { Claim::Read } else { Claim::No }
+    fn claim(&self, file: &Candidate<'_>, search: &Search<'_>) -> Claim {
+        // Where the user says how lines are read, every text is lines.
+        let claimed = match (self.0, search.lines) {
+            (SourceKind::Lines, lines) => lines && is_text(file, search),
+            (_, true) => false,
+            (kind, false) => kind_of(file) == Some(kind),
+        };
+        if claimed { Claim::Read } else { Claim::No }
     }
 
     /// Looks at the beginning of a file and decides what its columns mean.
@@ -153,15 +170,16 @@ impl Source for Table {
             SourceKind::JsonLines => json_lines::plan,
             SourceKind::Json => document::plan,
             SourceKind::Parquet => parquet_file::plan,
+            SourceKind::Lines => pattern::plan,
             _ => csv::plan,
         };
-        plan(&unit.location, mapping, limits).map(Some)
+        plan(&unit.path, mapping, limits).map(Some)
     }
 
     fn read(&self, unit: &Unit, plan: Option<&TablePlan>, reporter: &mut Reporter<'_>) -> Result<()> {
         let Some(plan) = plan else { return Ok(()) };
         if plan.form == Form::Empty {
-            reporter.remark(&unit.location, crate::sink::Place::File, "file.empty", "", 1, || {
+            reporter.remark(&unit.path, crate::sink::Place::File, "file.empty", "", 1, || {
                 "the file is empty".to_owned()
             });
             return Ok(());
@@ -170,8 +188,18 @@ impl Source for Table {
             SourceKind::JsonLines => json_lines::import(unit, plan, reporter),
             SourceKind::Json => document::import(unit, plan, reporter),
             SourceKind::Parquet => parquet_file::import(unit, plan, reporter),
+            SourceKind::Lines => pattern::import(unit, plan, reporter),
             _ => csv::import(unit, plan, reporter),
         }
+    }
+}
+
+/// Whether a file holds text, as far as its beginning tells.
+fn is_text(file: &Candidate<'_>, search: &Search<'_>) -> bool {
+    let holds_text = |bytes: &[u8]| !bytes.is_empty() && !bytes.contains(&0);
+    match Packing::of(file.beginning) {
+        Packing::Plain => holds_text(file.beginning),
+        _ => files::unpacked_beginning(file.path, search.limits, 4_096).is_ok_and(|bytes| holds_text(&bytes)),
     }
 }
 

@@ -1,10 +1,12 @@
-//! Tables in Apache Parquet. Columns of scalars are read; lists and structures are counted and left.
+//! Tables in Apache Parquet. Columns of scalars are read, also those in structures of a W&B history; lists and other
+//! structures are counted and left.
 
 use std::path::Path;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, make_array};
+use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Fields, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
 
 use super::guess::{self, Sample};
 use super::mapping::Mapping;
@@ -22,7 +24,14 @@ const BATCH_ROWS: usize = 8_192;
 
 pub(crate) fn plan(path: &Path, mapping: Option<&Mapping>, limits: &Limits) -> Result<TablePlan> {
     let (builder, ..) = open(path, limits)?;
-    let columns = builder.schema().fields().len();
+    let mut names = Vec::new();
+    flat_names(builder.schema().fields(), "", nesting(builder.schema().fields()), &mut names);
+    // A structure's `a{b}` may stand beside a column `a.b`.
+    let different = names.iter().collect::<std::collections::HashSet<_>>().len();
+    if different < names.len() {
+        names = super::csv::unique_names(&names);
+    }
+    let columns = names.len();
     if columns > limits.columns {
         return Err(ImportError::TooLarge {
             path: path.to_owned(),
@@ -31,10 +40,9 @@ pub(crate) fn plan(path: &Path, mapping: Option<&Mapping>, limits: &Limits) -> R
             limit: limits.columns as u64,
         });
     }
-    let fields = builder.schema().fields().clone();
     let mut sample = Sample::default();
-    for field in &fields {
-        sample.column(field.name());
+    for name in &names {
+        sample.column(name);
     }
     let batch = caught(path, || {
         let mut reader = builder
@@ -54,11 +62,11 @@ pub(crate) fn plan(path: &Path, mapping: Option<&Mapping>, limits: &Limits) -> R
         }
     }
     let (form, columns) = guess::decide(path, &sample, mapping)?;
-    Ok(TablePlan { form, columns, dialect: None })
+    Ok(TablePlan { form, columns, dialect: None, lines: None })
 }
 
 pub(crate) fn import(unit: &Unit, plan: &TablePlan, reporter: &mut Reporter<'_>) -> Result<()> {
-    let file = unit.location.as_path();
+    let file = unit.path.as_path();
     let (builder, modified, size) = open(file, reporter.limits)?;
     let total = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0).max(1);
     let mut reader =
@@ -128,11 +136,47 @@ impl Column {
 }
 
 fn readable_columns(path: &Path, batch: &RecordBatch) -> Result<Vec<Column>> {
-    batch
-        .columns()
-        .iter()
-        .map(|array| caught(path, || readable(array).map_err(|error| error.to_string())))
-        .collect()
+    let mut columns = Vec::new();
+    for array in batch.columns() {
+        flat_columns(array, nesting(batch.schema_ref().fields()), &mut columns);
+    }
+    columns.iter().map(|array| caught(path, || readable(array).map_err(|error| error.to_string()))).collect()
+}
+
+/// How deep structures are taken apart: in a history that W&B exported, where they are nested values; elsewhere not.
+fn nesting(fields: &Fields) -> usize {
+    if fields.iter().any(|field| field.name() == "_step") { 8 } else { 0 }
+}
+
+/// The names of a file's columns; those of structures that are taken apart are joined with dots.
+fn flat_names(fields: &Fields, above: &str, depth: usize, out: &mut Vec<String>) {
+    for field in fields {
+        let name = if above.is_empty() { field.name().clone() } else { format!("{above}.{}", field.name()) };
+        match field.data_type() {
+            DataType::Struct(children) if depth > 0 && !children.is_empty() => {
+                flat_names(children, &name, depth.saturating_sub(1), out);
+            }
+            _ => out.push(name),
+        }
+    }
+}
+
+/// The columns in the order of [`flat_names`]; what stands in a structure that is null is null.
+fn flat_columns(array: &ArrayRef, depth: usize, out: &mut Vec<ArrayRef>) {
+    match array.as_struct_opt() {
+        Some(structure) if depth > 0 && structure.num_columns() > 0 => {
+            for child in structure.columns() {
+                let nulls = NullBuffer::union(structure.nulls(), child.nulls());
+                let masked = match structure.nulls() {
+                    None => None,
+                    Some(_) => child.to_data().into_builder().nulls(nulls).build().ok(),
+                };
+                let child = masked.map_or_else(|| child.clone(), make_array);
+                flat_columns(&child, depth.saturating_sub(1), out);
+            }
+        }
+        _ => out.push(array.clone()),
+    }
 }
 
 fn readable(array: &ArrayRef) -> std::result::Result<Column, arrow::error::ArrowError> {

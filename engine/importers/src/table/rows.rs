@@ -153,7 +153,7 @@ impl<'u> Rows<'u> {
     pub(crate) fn new_column(&mut self, name: &str, reporter: &Reporter<'_>) -> Result<usize> {
         if self.columns.len() >= reporter.limits.columns {
             return Err(ImportError::TooLarge {
-                path: self.unit.location.clone(),
+                path: self.unit.path.clone(),
                 what: "the number of columns or keys",
                 actual: self.columns.len() as u64 + 1,
                 limit: reporter.limits.columns as u64,
@@ -194,7 +194,7 @@ impl<'u> Rows<'u> {
         place: Place,
         cells: &[Cell<'_>],
     ) -> Result<()> {
-        let file = self.unit.location.as_path();
+        let file = self.unit.path.as_path();
         let cell = |index: usize| cells.get(index).copied().unwrap_or(Cell::Empty);
         self.key.clear();
         for (position, index) in self.run.iter().enumerate() {
@@ -347,7 +347,7 @@ impl<'u> Rows<'u> {
         recorded: Option<i64>,
         cells: &[Cell<'_>],
     ) -> Result<usize> {
-        let file = self.unit.location.as_path();
+        let file = self.unit.path.as_path();
         if self.runs.len() >= reporter.limits.files.max(1_000_000) {
             return Err(ImportError::TooLarge {
                 path: file.to_owned(),
@@ -357,7 +357,7 @@ impl<'u> Rows<'u> {
             });
         }
         let text = |index: Option<usize>| index.and_then(|index| text_of(*cells.get(index)?));
-        let path = file.to_string_lossy();
+        let path = self.unit.location.to_string_lossy();
         let (key, entry_name) = match &self.entry {
             Some((key, name)) => (key.as_str(), name.clone()),
             None => (self.key.as_str(), None),

@@ -50,7 +50,7 @@ impl Source for TensorBoard {
                 }
                 _ => {
                     let name = search.folder_name(&folder);
-                    let unit = Unit { kind: self.kind(), location: folder, name, files: vec![path] };
+                    let unit = Unit::new(self.kind(), folder, name, vec![path]);
                     runs.push(FoundUnit { store: search.root.to_owned(), unit, bytes: size });
                 }
             }

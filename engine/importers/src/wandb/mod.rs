@@ -77,12 +77,7 @@ impl Source for Wandb {
             let location = home.join(format!("run-{}", run_id(&path)));
             let run = runs.entry(location.clone()).or_insert_with(|| FoundUnit {
                 store: search.root.to_owned(),
-                unit: Unit {
-                    kind: self.kind(),
-                    location,
-                    name: search.folder_name(folder),
-                    files: Vec::new(),
-                },
+                unit: Unit::new(self.kind(), location, search.folder_name(folder), Vec::new()),
                 bytes: 0,
             });
             run.unit.files.push(path);

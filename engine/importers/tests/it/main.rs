@@ -4,12 +4,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod algoperf;
+mod archives;
 mod collector;
 mod dvclive;
 mod expected;
 mod hostile;
 mod huggingface;
 mod lightning;
+mod lines;
 mod mlflow;
 mod mlperf;
 mod neptune;

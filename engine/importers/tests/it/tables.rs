@@ -59,8 +59,11 @@ fn a_mapping_that_names_no_column_is_refused_with_the_columns_there_are() {
 #[test]
 fn the_plan_says_what_each_column_feeds() {
     let folder = tempfile::tempdir().unwrap();
-    let path =
-        write(folder.path(), "t.csv", "run_id;step;timestamp;loss;note;seed\nr1;0;1750000000;1,5;x;3\n");
+    let path = write(
+        folder.path(),
+        "t.csv",
+        "run_id;step;timestamp;loss;note;seed\nr1;0;1750000000;1,5;x;3\nr1;1;;0,5;;3\n",
+    );
     let sources = importers::detect(&path, &Limits::default()).unwrap().sources;
     let plan = importers::plan(&sources, &Options::default()).unwrap().to_string();
     let lines: Vec<&str> = plan.lines().skip(2).map(str::trim).collect();
@@ -68,14 +71,53 @@ fn the_plan_says_what_each_column_feeds() {
         lines,
         [
             "wide: a column for each metric; UTF-8 text between ';', decimal commas",
-            "\"run_id\" -> run",
-            "\"step\" -> step",
-            "\"timestamp\" -> time",
-            "\"loss\" -> metric",
-            "\"note\" -> not imported (no numbers)",
-            "\"seed\" -> param:seed",
+            "\"run_id\" -> run  (r1 | r1)",
+            "\"step\" -> step  (0 | 1)",
+            "\"timestamp\" -> time  (1750000000 | )",
+            "\"loss\" -> metric  (1,5 | 0,5)",
+            "\"note\" -> not imported (no numbers)  (x | )",
+            "\"seed\" -> param:seed  (3 | 3)",
         ]
     );
+}
+
+/// A history as W&B exports it: `_step`, `_timestamp`, and nested values as structures.
+#[test]
+fn structures_in_parquet_are_taken_apart() {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StructArray};
+    use arrow::buffer::NullBuffer;
+    use arrow::datatypes::{DataType, Field};
+
+    let folder = tempfile::tempdir().unwrap();
+    let inner: ArrayRef = Arc::new(Float64Array::from(vec![Some(0.5), Some(9.0), None]));
+    let nested = StructArray::new(
+        vec![Field::new("acc", DataType::Float64, true)].into(),
+        vec![inner],
+        Some(NullBuffer::from(vec![true, false, true])),
+    );
+    let batch = RecordBatch::try_from_iter([
+        ("_step", Arc::new(Int64Array::from(vec![0, 5, 7])) as ArrayRef),
+        ("_timestamp", Arc::new(Float64Array::from(vec![1.75e9, 1.75e9 + 0.5, 1.75e9 + 1.0])) as ArrayRef),
+        ("val", Arc::new(nested) as ArrayRef),
+        ("loss", Arc::new(Float64Array::from(vec![Some(2.0), None, Some(f64::NAN)])) as ArrayRef),
+    ])
+    .unwrap();
+    let file = std::fs::File::create(folder.path().join("0000.parquet")).unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let (found, summary) = import_kinds(folder.path(), &[SourceKind::Parquet], &Options::default());
+    assert!(found.rejections.is_empty() && summary.remarks.is_empty(), "{summary}");
+    let series = found.series_of(found.run_named("0000").id);
+    assert_eq!(
+        (series["val.acc"].steps.as_slice(), series["val.acc"].values.as_slice()),
+        (&[0][..], &[0.5][..])
+    );
+    assert_eq!(series["loss"].steps, [0, 7]);
+    assert_eq!(series["loss"].times, [1_750_000_000_000_000, 1_750_000_001_000_000]);
+    assert_eq!(series.len(), 2);
 }
 
 #[test]

@@ -118,9 +118,9 @@ pub enum ModelError {
         /// The column.
         column: &'static str,
         /// The value, shortened.
-        text: String,
+        text: Box<str>,
         /// What would be accepted.
-        expected: String,
+        expected: Box<str>,
     },
     /// A record lacks a value that every one of its table has.
     #[error("every row of {table} has a {column}: give one")]
@@ -132,19 +132,17 @@ pub enum ModelError {
     },
     /// A record would become another one.
     #[error(
-        "{table} {id:?} is the one with {column} {present:?}, which cannot become {given:?}: give the other one an id of its own"
+        "the row of {table} has {column} {present:?}, which cannot become {given:?}: give the other one an id of its own"
     )]
     RecordIdentity {
         /// The table.
         table: &'static str,
-        /// The id, shortened.
-        id: String,
         /// The column.
         column: &'static str,
         /// The value that it has, shortened.
-        present: String,
+        present: Box<str>,
         /// The value that was given, shortened.
-        given: String,
+        given: Box<str>,
     },
     /// A record has too many bytes of text.
     #[error("a row of {table} with {bytes} bytes of text is too large, at most {limit} are allowed")]

@@ -162,8 +162,8 @@ fn wrong(kind: RecordKind, column: &RecordColumn, text: &str) -> ModelError {
     ModelError::RecordValue {
         table: kind.name(),
         column: column.name,
-        text: beginning(text),
-        expected: column.kind.expected(),
+        text: beginning(text).into(),
+        expected: column.kind.expected().into(),
     }
 }
 
@@ -363,12 +363,11 @@ impl Record {
             let column = &kind.columns()[*place];
             let slot = &mut record.values[*place];
             if !is_new && kind.identity().contains(&column.name) && slot != value {
-                let shown = |value: &Option<FieldValue>| {
-                    value.as_ref().map_or_else(|| "NULL".to_owned(), |value| beginning(&value.to_text()))
+                let shown = |value: &Option<FieldValue>| -> Box<str> {
+                    value.as_ref().map_or_else(|| "NULL".into(), |value| beginning(&value.to_text()).into())
                 };
                 return Err(ModelError::RecordIdentity {
                     table: kind.name(),
-                    id: beginning(update.id.as_str()),
                     column: column.name,
                     present: shown(slot),
                     given: shown(value),

@@ -10,6 +10,7 @@ mod estimate;
 mod evidence;
 mod parameters;
 mod policy;
+mod render;
 mod report;
 mod seeds;
 mod text;
@@ -25,6 +26,7 @@ pub use policy::{
     GatePolicy, GoalRule, Ground, MethodChoice, MetricPolicy, POLICY_METRICS_MAX, POLICY_VERSION, Role,
     Staleness,
 };
+pub use render::Colour;
 pub use report::{
     ArmReport, BootstrapReport, FailureReport, GATE_SCHEMA_VERSION, GateReport, LookReport,
     PermutationReport, Verdict, Warning,

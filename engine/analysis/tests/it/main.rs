@@ -13,4 +13,5 @@ mod methods_golden;
 mod policy;
 mod properties;
 mod ranks_golden;
+mod render;
 mod statistics_golden;

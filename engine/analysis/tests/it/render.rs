@@ -63,7 +63,8 @@ fn decision() -> DecisionReport {
 fn text() {
     insta::assert_snapshot!("decision_text", decision().to_text(Colour::Never));
     let coloured = decision().to_text(Colour::Ansi);
-    assert!(coloured.starts_with("\x1b[1;31mFAIL\x1b[0m"));
+    assert!(coloured.starts_with("\x1b[1;31mFAIL        \x1b[0m "));
+    assert!(coloured.lines().all(|line| !line.starts_with("::error")));
 }
 
 #[test]

@@ -48,7 +48,7 @@ impl DecisionReport {
             let _ = write!(text, "\n> **{}**: {}\n", warning.code, cell(&warning.message));
         }
         if let Some(snapshot) = &self.circumstances.snapshot {
-            let _ = write!(text, "\nRunlake {}, data `{}`\n", self.version, cell(snapshot));
+            let _ = write!(text, "\nRunlake {}, data {}\n", self.version, cell(snapshot));
         }
         text
     }

@@ -27,16 +27,16 @@ pub enum Colour {
 impl DecisionReport {
     /// The decision as text without a trailing newline.
     pub fn to_text(&self, colour: Colour) -> String {
-        let mut text = format!("{}  {}", title(self.verdict, colour), self.sentence);
+        let mut text = format!("{} {}", title(self.verdict, colour), clean(&self.sentence));
         let shown: Vec<&MetricDecision> = self
             .metrics
             .iter()
             .filter(|metric| self.metrics.len() <= METRICS_SHOWN_MAX || metric.verdict != Verdict::Pass)
             .take(METRICS_SHOWN_MAX)
             .collect();
-        let width = shown.iter().map(|metric| metric.report.metric.chars().count()).max().unwrap_or(0);
+        let width = shown.iter().map(|metric| clean(&metric.report.metric).chars().count()).max().unwrap_or(0);
         for metric in &shown {
-            let name = &metric.report.metric;
+            let name = clean(&metric.report.metric);
             let padding = " ".repeat(width - name.chars().count());
             let drawn = IntervalScale::of(metric).map(|scale| scale.line(COLUMNS)).unwrap_or_default();
             let _ = write!(
@@ -60,14 +60,14 @@ impl DecisionReport {
             let _ = write!(text, "\n  {}", self.family);
         }
         for change in self.circumstances.changed.iter().take(METRICS_SHOWN_MAX) {
-            let (before, after) = (change.baseline.join(", "), change.candidate.join(", "));
-            let _ = write!(text, "\n  changed: {} from {before} to {after}", change.key);
+            let (before, after) = (clean(&change.baseline.join(", ")), clean(&change.candidate.join(", ")));
+            let _ = write!(text, "\n  changed: {} from {before} to {after}", clean(&change.key));
         }
         for warning in &self.warnings {
-            let _ = write!(text, "\n  warning: {} ({})", warning.message, warning.code);
+            let _ = write!(text, "\n  warning: {} ({})", clean(&warning.message), warning.code);
         }
         if let Some(next) = &self.next_step {
-            let _ = write!(text, "\n  next: {next}");
+            let _ = write!(text, "\n  next: {}", clean(next));
         }
         text
     }
@@ -81,7 +81,13 @@ fn title(verdict: Verdict, colour: Colour) -> String {
         Verdict::Error => ("ERROR", 31),
     };
     match colour {
-        Colour::Never => word.to_owned(),
-        Colour::Ansi => format!("\x1b[1;{code}m{word}\x1b[0m"),
+        Colour::Never => format!("{word:<12}"),
+        Colour::Ansi => format!("\x1b[1;{code}m{word:<12}\x1b[0m"),
     }
+}
+
+/// Text without control characters: names come from whoever logged them, and must neither move the cursor nor begin a
+/// line of their own, which a CI server could take for a command.
+fn clean(text: &str) -> String {
+    text.replace(char::is_control, " ")
 }

@@ -64,7 +64,7 @@ fn one_of_several_goals_is_corrected_for() {
 
     // Passes by itself, but not as the better of two.
     let barely = runs(&about(0.0), &about(1.35));
-    let alone = decide(&policy("", &[GOAL]), &[barely.clone()]);
+    let alone = decide(&policy("", &[GOAL]), std::slice::from_ref(&barely));
     assert_eq!(alone.verdict, Verdict::Pass, "{}", alone.sentence);
     let both = decide(&any, &[barely, same]);
     assert_eq!(both.verdict, Verdict::Inconclusive);

@@ -34,7 +34,8 @@ impl DecisionReport {
             .filter(|metric| self.metrics.len() <= METRICS_SHOWN_MAX || metric.verdict != Verdict::Pass)
             .take(METRICS_SHOWN_MAX)
             .collect();
-        let width = shown.iter().map(|metric| clean(&metric.report.metric).chars().count()).max().unwrap_or(0);
+        let width =
+            shown.iter().map(|metric| clean(&metric.report.metric).chars().count()).max().unwrap_or(0);
         for metric in &shown {
             let name = clean(&metric.report.metric);
             let padding = " ".repeat(width - name.chars().count());

@@ -92,7 +92,7 @@ impl Source {
         match self {
             Self::Experiments(experiments) => {
                 let of = |(project, name): &(ProjectName, ExperimentName)| {
-                    let (project, name) = (quoted(&project.to_string()), quoted(&name.to_string()));
+                    let (project, name) = (quoted(&project.to_string()), quoted(name.as_ref()));
                     format!("(project = {project} AND experiment = {name})")
                 };
                 Ok(format!("({})", experiments.iter().map(of).collect::<Vec<_>>().join(" OR ")))

@@ -273,7 +273,7 @@ fn grafana_lists_tables_and_columns() {
          ORDER BY CASE WHEN {on_path} THEN 0 ELSE 1 END, 1"
     );
     let tables = column(&lake, &tables, 0);
-    assert_eq!(tables[..9], OF_PUBLIC);
+    assert_eq!(tables[..OF_PUBLIC.len()], OF_PUBLIC);
     assert!(tables.contains(&"vision.runs".to_owned()), "{tables:?}");
     let columns = format!(
         "SELECT quote_ident(column_name) AS \"column\", data_type AS \"type\" FROM information_schema.columns \

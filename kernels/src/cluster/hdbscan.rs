@@ -7,7 +7,7 @@ use crate::cluster::leaves::Leaves;
 use crate::cluster::spanning_tree::spanning_tree;
 use crate::cluster::{InvalidClustering, by_cpu};
 use crate::cpu::simd::Simd;
-use crate::error::KernelError;
+use crate::error::{KernelError, Reason};
 use crate::request::Provenance;
 
 /// Neighbours are listed beyond those that the core distance needs: each one more proves more edges of the tree.
@@ -209,6 +209,10 @@ fn hierarchy(
         })
         .collect();
     let edges = spanning_tree(simd, &leaves, &lists, &core, near.is_none());
+    if edges.len() + 1 < locations {
+        let reason = "its lists of neighbours make no tree: it computes wrongly".to_owned();
+        return Err(KernelError::Unavailable(Reason::Failed(reason)));
+    }
     let links = edges
         .into_iter()
         .map(|edge| Link { distance: points.distance(edge.weight), first: edge.low, second: edge.high })

@@ -40,6 +40,9 @@ impl Edge {
 
 /// The edges of the tree, in order. `core` are squared core distances by position.
 ///
+/// There are fewer than points less one only when lists or core distances are not those of the points, as of a device that
+/// computes wrongly.
+///
 /// Without `exact`, a component that has a listed edge outward takes the lightest of these; only others search.
 pub(crate) fn spanning_tree(
     simd: Simd,
@@ -76,12 +79,16 @@ pub(crate) fn spanning_tree(
             least[position] = least[position].max(edge.weight.min(bound));
         }
         best[largest] = Edge::NONE;
+        let before = edges.len();
         for edge in best {
             if edge.weight < f64::INFINITY
                 && forest.join(position_of[edge.low as usize], position_of[edge.high as usize])
             {
                 edges.push(edge);
             }
+        }
+        if edges.len() == before {
+            break;
         }
         forest.renumber();
     }

@@ -9,6 +9,7 @@ mod decision;
 mod estimate;
 mod evidence;
 mod parameters;
+mod plan;
 mod policy;
 mod render;
 mod report;
@@ -22,6 +23,7 @@ pub use decision::{
 };
 pub use estimate::Method;
 pub use parameters::{Direction, GateParameters, Looks, Mode, OnInconclusive};
+pub use plan::{GatePlan, PlanQuestion, PlanRow};
 pub use policy::{
     GatePolicy, GoalRule, Ground, MethodChoice, MetricPolicy, POLICY_METRICS_MAX, POLICY_VERSION, Role,
     Staleness,

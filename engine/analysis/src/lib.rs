@@ -84,10 +84,11 @@ pub use effect_size::{
 pub use error::{AnalysisError, Result};
 pub use gate::{
     ArmReport, BootstrapReport, Change, Circumstances, Colour, DECISION_SCHEMA_VERSION, DecisionReport,
-    Direction, FailureReport, GATE_SCHEMA_VERSION, GateParameters, GatePolicy, GateQuestion, GateReport,
-    GateRun, GoalRule, Ground, GroundDifference, Heading, LookReport, Looks, Method, MethodChoice,
-    MetricDecision, MetricPolicy, MetricRuns, Mode, OnInconclusive, POLICY_METRICS_MAX, POLICY_VERSION,
-    PermutationReport, Role, SeedPlan, Staleness, Verdict, Warning, gate, gate_many, judge,
+    Direction, FailureReport, GATE_SCHEMA_VERSION, GateParameters, GatePlan, GatePolicy, GateQuestion,
+    GateReport, GateRun, GoalRule, Ground, GroundDifference, Heading, LookReport, Looks, Method,
+    MethodChoice, MetricDecision, MetricPolicy, MetricRuns, Mode, OnInconclusive, POLICY_METRICS_MAX,
+    POLICY_VERSION, PermutationReport, PlanQuestion, PlanRow, Role, SeedPlan, Staleness, Verdict, Warning,
+    gate, gate_many, judge,
 };
 pub use group_tests::{Friedman, GroupVariance, anova, friedman, kruskal_wallis};
 pub use hodges_lehmann::{hodges_lehmann, pseudomedian};

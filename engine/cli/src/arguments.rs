@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
 use crate::{
-    backup, bench, cluster, compact, decide, delete, demo, flush, functions, gate, import, importance, note,
-    record, retention, runs, serve, show, sql, vacuum, verify,
+    backup, baseline, bench, cluster, compact, decide, delete, demo, flush, functions, gate, import,
+    importance, note, record, retention, runs, serve, show, sql, vacuum, verify,
 };
 
 /// Every training run a team ever made, in one place, one SQL query away, with the statistics to say what was learned.
@@ -65,7 +65,9 @@ pub(crate) enum Command {
     /// Show one run: params, tags, metrics
     Show(show::ShowArguments),
     /// Is the candidate really better than the baseline? A verdict with evidence
-    Gate(gate::GateArguments),
+    Gate(Box<gate::GateArguments>),
+    /// Name the runs that candidates are compared with, version by version, and see what the versions gained
+    Baseline(baseline::BaselineArguments),
     /// Which params explain a metric, alone and in pairs, each with an interval
     Importance(importance::ImportanceArguments),
     /// Groups of runs with like params and curves, or with like curves of one metric

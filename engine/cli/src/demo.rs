@@ -6,8 +6,8 @@ use std::time::Instant;
 use anyhow::Context;
 use clap::Args;
 use model::MetricName;
-use runlake::analysis::{Direction, GateParameters, Mode, Verdict};
-use runlake::{GateQuery, ImportOptions, Lake, LakeOptions, Location, Selector};
+use runlake::analysis::{Direction, GatePolicy, MetricPolicy, Mode, Verdict};
+use runlake::{GateOrigin, GateQuery, ImportOptions, Lake, LakeOptions, Location, Selector};
 
 use crate::{exit, import, output};
 
@@ -140,14 +140,13 @@ async fn judge(lake: &Lake, gate: &DemoGate) -> anyhow::Result<bool> {
         "  runlake gate --candidate {} --baseline tag:arm=baseline --metric test/acc --direction up --mode {mode}\n",
         gate.candidate
     );
-    let query = GateQuery {
-        candidate: Selector::parse(gate.candidate)?,
-        baseline: Selector::parse("tag:arm=baseline")?,
-        metric: MetricName::new("test/acc").map_err(runlake::Error::from)?,
-        parameters: GateParameters { mode: Some(gate.mode), ..GateParameters::new(Direction::Up) },
-    };
+    let metric = MetricPolicy { mode: Some(gate.mode), ..MetricPolicy::new("test/acc", Direction::Up) };
+    let policy = GatePolicy::new(vec![metric]);
+    let query = GateQuery::new(policy, Some(gate.candidate), Some("tag:arm=baseline"))?;
     let outcome = lake.gate(&query).await?;
-    println!("{}", outcome.report.to_text());
+    lake.record_gate(&outcome, &GateOrigin::default()).await?;
+    let report = outcome.single().context("one metric was asked about")?;
+    println!("{}{}", report.to_text(), outcome.report.circumstances_text());
     Ok(outcome.report.verdict == gate.expected)
 }
 

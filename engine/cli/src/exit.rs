@@ -7,6 +7,8 @@ use server::client::ClientError;
 
 /// Done, or the gate passed.
 pub(crate) const DONE: u8 = 0;
+/// What was compared is not the same.
+pub(crate) const DIFFERS: u8 = 1;
 /// Wrong usage, configuration or policy.
 pub(crate) const USAGE: u8 = 2;
 /// Storage, network or internal failure.
@@ -47,6 +49,8 @@ pub(crate) fn code_of(error: &anyhow::Error) -> u8 {
             Error::Location(_)
             | Error::Selector { .. }
             | Error::Model(_)
+            | Error::Baseline { .. }
+            | Error::GateRun { .. }
             | Error::Analysis(_)
             | Error::Memory { .. }
             | Error::AmbiguousContext { .. },

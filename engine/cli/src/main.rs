@@ -4,6 +4,7 @@ mod access;
 mod allocator;
 mod arguments;
 mod backup;
+mod baseline;
 mod bench;
 mod cluster;
 mod compact;
@@ -78,7 +79,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<u8> {
         Command::Sql(arguments) => sql::run(place, arguments).await,
         Command::Runs(arguments) => runs::run(place, arguments).await,
         Command::Show(arguments) => show::run(place, arguments).await,
-        Command::Gate(arguments) => gate::run(place, arguments).await,
+        Command::Gate(arguments) => gate::run(place, *arguments).await,
+        Command::Baseline(arguments) => baseline::run(place, arguments).await,
         Command::Importance(arguments) => importance::run(place, arguments).await,
         Command::Cluster(arguments) => cluster::run(place, arguments).await,
         Command::Decide(arguments) => decide::run(place, arguments).await,

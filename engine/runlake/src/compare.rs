@@ -5,7 +5,7 @@ use model::{MetricName, RunStatus};
 
 use crate::error::Result;
 use crate::lake::Lake;
-use crate::samples::Samples;
+use crate::samples::last_values_of;
 use crate::selector::Selector;
 
 impl Lake {
@@ -24,7 +24,7 @@ impl Lake {
     ) -> Result<GroupComparison> {
         let snapshot = self.snapshot().await?;
         let runs = selector.runs(self, &snapshot).await?;
-        let last = Samples::new(&snapshot, metric).last_values(&runs)?;
+        let last = last_values_of(&snapshot, metric, &runs)?;
         let values: Vec<Option<f64>> = runs
             .iter()
             .map(|run| {

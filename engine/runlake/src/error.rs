@@ -53,6 +53,25 @@ pub enum Error {
     /// A gate cannot be judged as it was asked.
     #[error(transparent)]
     Analysis(#[from] analysis::AnalysisError),
+    /// A baseline on record is not there or says too little.
+    #[error("baseline {name}: {reason}")]
+    Baseline {
+        /// The baseline as it was named.
+        name: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// A gate run on record is not there or says too little.
+    #[error("gate run {id:?} {reason}")]
+    GateRun {
+        /// Its id.
+        id: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A report cannot be written as JSON.
+    #[error("the report cannot be written as JSON: {0}")]
+    Report(#[source] serde_json::Error),
     /// A result cannot be shown.
     #[error(transparent)]
     Arrow(#[from] arrow::error::ArrowError),
@@ -82,6 +101,9 @@ impl Error {
             Self::Selector { .. } => "selector.malformed",
             Self::AmbiguousContext { .. } => "metric.ambiguous_context",
             Self::Analysis(error) => error.code(),
+            Self::Baseline { .. } => "baseline.unusable",
+            Self::GateRun { .. } => "gate.not_recorded",
+            Self::Report(_) => "internal.report",
             Self::Arrow(_) => "internal.arrow",
             Self::Memory { .. } => "memory.too_small",
             Self::Cancelled => "cancelled",

@@ -1,15 +1,32 @@
-//! The gate over a lake: selectors to samples, samples to a verdict.
+//! The gate over a lake: selectors to samples, samples to a verdict, and every verdict on record.
 
-use analysis::{GateParameters, GateReport, GateRun};
+mod changes;
+mod looks;
+mod recording;
+mod replay;
+
+use std::collections::HashMap;
+
+use analysis::{
+    ChainStep, Circumstances, DecisionReport, GatePolicy, GateReport, GateRun, MetricRuns, Verdict, Warning,
+    judge,
+};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use model::{MetricName, RunStatus};
-use store::RunRow;
+use model::{MetricName, Record, RunId, RunStatus};
+use store::{RunRow, Snapshot};
 
-use crate::error::Result;
-use crate::lake::Lake;
-use crate::samples::Samples;
+use crate::baseline;
+use crate::error::{Error, Result};
+use crate::lake::{Lake, now_micros};
+use crate::samples::last_values;
 use crate::selector::Selector;
+
+use looks::{MetricKey, Question};
+pub use recording::GateOrigin;
+pub use replay::GateReplay;
+
+const MICROSECONDS_A_DAY: i64 = 24 * 3600 * 1_000_000;
 
 /// What a gate is asked.
 #[derive(Debug, Clone)]
@@ -18,60 +35,159 @@ pub struct GateQuery {
     pub candidate: Selector,
     /// The runs to compare with.
     pub baseline: Selector,
-    /// The metric; its last value in a run counts.
-    pub metric: MetricName,
-    /// Claim, margin, error rates and the rest.
-    pub parameters: GateParameters,
+    /// Metrics, claims, error rates and the rest.
+    pub policy: GatePolicy,
+    /// Which look at the same question this is; `None` to count those on record.
+    pub look: Option<u32>,
+    /// The moment by which a baseline is old, microseconds since 1970 UTC.
+    pub time: i64,
+    /// The runs of candidate and baseline, in place of those that the selectors take now.
+    exactly: Option<[Selector; 2]>,
+}
+
+impl GateQuery {
+    /// A policy with its arms; one that is given here goes before the policy's.
+    ///
+    /// # Errors
+    /// When an arm is named neither here nor in the policy, or a selector is wrong.
+    pub fn new(mut policy: GatePolicy, candidate: Option<&str>, baseline: Option<&str>) -> Result<Self> {
+        let arm = |given: Option<&str>, written: &mut Option<String>, name: &str| -> Result<Selector> {
+            let text =
+                given.map(str::to_owned).or_else(|| written.clone()).ok_or_else(|| Error::Selector {
+                    text: String::new(),
+                    reason: format!("which runs are the {name}? name them in the policy, or give --{name}"),
+                })?;
+            let selector = Selector::parse(&text)?;
+            *written = Some(text);
+            Ok(selector)
+        };
+        let candidate = arm(candidate, &mut policy.candidate, "candidate")?;
+        let baseline = arm(baseline, &mut policy.baseline, "baseline")?;
+        Ok(Self { candidate, baseline, policy, look: None, time: now_micros(), exactly: None })
+    }
 }
 
 /// What a gate answers.
 #[derive(Debug, Clone)]
 pub struct GateOutcome {
-    /// Verdict and evidence.
-    pub report: GateReport,
-    /// Runs that are still running and count with what they have logged so far.
-    pub still_running: Vec<String>,
+    /// Verdict and evidence; the same bytes for the same data, question and day.
+    pub report: DecisionReport,
+    /// What the versions of a named baseline and the candidate gained over the first version; empty for other baselines,
+    /// and for policies of several metrics.
+    pub chain: Vec<ChainStep>,
+    question: Question,
+    keys: Vec<MetricKey>,
+    last_seq: u64,
+    time: i64,
+}
+
+impl GateOutcome {
+    /// The report of the only metric with the verdict over all; `None` when there are several.
+    pub fn single(&self) -> Option<GateReport> {
+        let [only] = &self.report.metrics[..] else { return None };
+        let mut report = only.report.clone();
+        report.verdict = self.report.verdict;
+        // Of the whole, as far as that is not the metric's own.
+        report.reason = self.report.reason.or(only.reason.filter(|_| only.verdict == self.report.verdict));
+        report.exit_code = self.report.exit_code;
+        report.sentence.clone_from(&self.report.sentence);
+        report.parameters.on_inconclusive = self.report.policy.on_inconclusive;
+        Some(report)
+    }
 }
 
 impl Lake {
-    /// Judges a candidate against a baseline.
+    /// Judges a candidate against a baseline. Nothing is recorded: see [`Lake::record_gate`].
     ///
     /// # Errors
-    /// When a selector or a parameter is wrong, or a run has the metric in several contexts.
+    /// When a selector or a parameter is wrong, or a run has a metric in several contexts.
     pub fn gate<'a>(&'a self, query: &'a GateQuery) -> BoxFuture<'a, Result<GateOutcome>> {
         async move {
             let snapshot = self.snapshot().await?;
-            let candidate = query.candidate.runs(self, &snapshot).await?;
-            let baseline = query.baseline.runs(self, &snapshot).await?;
-            let samples = Samples::new(&snapshot, &query.metric);
-            let pair_by = query.parameters.pair_by.as_deref();
-            let candidate_runs = gate_runs(&samples, &candidate, pair_by)?;
-            let baseline_runs = gate_runs(&samples, &baseline, pair_by)?;
-            let report =
-                analysis::gate(query.metric.as_str(), &baseline_runs, &candidate_runs, &query.parameters)?;
-            let running = |runs: &[RunRow<'_>]| -> Vec<String> {
-                let running = runs.iter().filter(|run| !run.status().is_ended());
-                running.map(|run| run.id().to_string()).collect()
+            let [candidate, baseline] = match &query.exactly {
+                Some(arms) => arms.each_ref(),
+                None => [&query.candidate, &query.baseline],
             };
-            let mut still_running = running(&candidate);
-            still_running.extend(running(&baseline));
-            Ok(GateOutcome { report, still_running })
+            let arms = Arms {
+                candidate: candidate.runs(self, &snapshot).await?,
+                baseline: baseline.runs(self, &snapshot).await?,
+            };
+            let named =
+                query.baseline.baseline_name().map(|name| baseline::named(&snapshot, name)).transpose()?;
+            let mut policy = query.policy.clone();
+            if policy.staleness.max_age_days.is_none() {
+                let days = named.as_ref().and_then(|named| named.integer("max_age_days"));
+                policy.staleness.max_age_days = days.map(|days| days as f64);
+            }
+            policy.check()?;
+            let policy = &policy;
+            let metrics: Vec<MetricName> = policy
+                .metrics
+                .iter()
+                .map(|metric| MetricName::new(&metric.name))
+                .collect::<Result<_, _>>()?;
+            let runs = arms.of_metrics(&snapshot, &metrics, policy.pair_by.as_deref())?;
+            let question = Question::of(query, &arms);
+            let keys: Vec<MetricKey> =
+                policy.metrics.iter().zip(&runs).map(|(metric, runs)| question.key(metric, runs)).collect();
+            let look = query.look.unwrap_or_else(|| looks::next(&snapshot, &question, &keys, policy));
+            let circumstances = circumstances(query, &arms, named.as_ref(), &keys, look);
+            let mut report = judge(policy, &runs, circumstances)?;
+            if let Some(named) = &named {
+                report.warnings.extend(baseline_warnings(named, &report));
+            }
+            let chain = match (&named, &policy.metrics[..], &runs[..]) {
+                (Some(named), [metric], [runs]) => {
+                    let candidate: Vec<f64> =
+                        runs.candidate.iter().filter_map(GateRun::finite_value).collect();
+                    baseline::chain(&snapshot, named, &metric.name, metric.direction, &candidate)
+                }
+                _ => Vec::new(),
+            };
+            let last_seq = snapshot.last_seq();
+            Ok(GateOutcome { report, chain, question, keys, last_seq, time: query.time })
         }
         .boxed()
     }
 }
 
-fn gate_runs(samples: &Samples<'_>, runs: &[RunRow<'_>], pair_by: Option<&str>) -> Result<Vec<GateRun>> {
-    let mut last = samples.last_values(runs)?;
-    Ok(runs
-        .iter()
+/// The runs of both arms.
+struct Arms<'a> {
+    candidate: Vec<RunRow<'a>>,
+    baseline: Vec<RunRow<'a>>,
+}
+
+impl Arms<'_> {
+    /// The runs with their values, metric by metric.
+    fn of_metrics(
+        &self,
+        snapshot: &Snapshot,
+        metrics: &[MetricName],
+        pair_by: Option<&str>,
+    ) -> Result<Vec<MetricRuns>> {
+        let baseline = last_values(snapshot, metrics, &self.baseline)?;
+        let candidate = last_values(snapshot, metrics, &self.candidate)?;
+        let of_metric = |(baseline, candidate)| MetricRuns {
+            baseline: gate_runs(&self.baseline, &baseline, pair_by),
+            candidate: gate_runs(&self.candidate, &candidate, pair_by),
+        };
+        Ok(baseline.into_iter().zip(candidate).map(of_metric).collect())
+    }
+
+    fn all(&self) -> impl Iterator<Item = RunRow<'_>> {
+        self.candidate.iter().chain(&self.baseline).copied()
+    }
+}
+
+fn gate_runs(runs: &[RunRow<'_>], last: &HashMap<RunId, f64>, pair_by: Option<&str>) -> Vec<GateRun> {
+    runs.iter()
         .map(|run| GateRun {
             id: run.id().to_string(),
-            value: last.remove(&run.id()),
+            value: last.get(&run.id()).copied(),
             failed: matches!(run.status(), RunStatus::Failed | RunStatus::Killed),
             pair: pair_by.and_then(|key| pair_value(*run, key)),
         })
-        .collect())
+        .collect()
 }
 
 /// The value of the pairing key: a param, else a tag; `seed` also as the registry reads it.
@@ -82,4 +198,56 @@ fn pair_value(run: RunRow<'_>, key: &str) -> Option<String> {
         return Some(seed.to_string());
     }
     run.param(key).or_else(|| run.tag(key)).map(str::to_owned)
+}
+
+fn circumstances(
+    query: &GateQuery,
+    arms: &Arms<'_>,
+    named: Option<&Record>,
+    keys: &[MetricKey],
+    look: u32,
+) -> Circumstances {
+    let established = named.and_then(|record| record.integer("established"));
+    let newest = arms.baseline.iter().filter_map(|run| run.end_time().or(run.start_time())).max();
+    let age = established.or(newest).map(|time| query.time.saturating_sub(time));
+    let mut left_out: Vec<&str> = query.candidate.keys().chain(query.baseline.keys()).collect();
+    left_out.extend(query.policy.pair_by.as_deref());
+    let (grounds, changed) = changes::between(&arms.candidate, &arms.baseline, &left_out);
+    Circumstances {
+        // Whole days, so that asking twice gives the same bytes.
+        baseline_age_days: age.map(|age| age.max(0).div_euclid(MICROSECONDS_A_DAY) as f64),
+        grounds,
+        changed,
+        still_running: arms
+            .all()
+            .filter(|run| !run.status().is_ended())
+            .map(|run| run.id().to_string())
+            .collect(),
+        snapshot: Some(looks::data_of_all(keys)),
+        look,
+    }
+}
+
+/// What the record of a named baseline says against using it as it is.
+fn baseline_warnings(named: &Record, report: &DecisionReport) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    let id = &named.id;
+    if named.text("status") == Some("retired") {
+        let message = format!("baseline {id} is retired; a newer version may be active");
+        warnings.push(Warning { code: "baseline_retired", message });
+    }
+    let measured = report.metrics.iter().find(|metric| named.text("metric") == Some(&metric.report.metric));
+    if let (Some(metric), Some(n), Some(mean)) = (measured, named.integer("n"), named.number("mean")) {
+        let arm = &metric.report.baseline;
+        let moved = arm.mean.is_some_and(|now| now.to_bits() != mean.to_bits());
+        if metric.verdict != Verdict::Error && (moved || i64::try_from(arm.finite) != Ok(n)) {
+            let now = arm.mean.map_or("none".to_owned(), |mean| mean.to_string());
+            let message = format!(
+                "baseline {id} was set on {n} runs with mean {mean}, its runs have {} with mean {now} today: they were logged or measured again; set a new version",
+                arm.finite
+            );
+            warnings.push(Warning { code: "baseline_changed", message });
+        }
+    }
+    warnings
 }

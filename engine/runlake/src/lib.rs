@@ -16,6 +16,7 @@
 //! # }
 //! ```
 
+mod baseline;
 mod compare;
 mod error;
 mod gate;
@@ -29,8 +30,9 @@ mod run;
 mod samples;
 mod selector;
 
+pub use baseline::{BaselineHistory, BaselineQuery, BaselineVersion, runs_of as baseline_runs};
 pub use error::{Error, Result};
-pub use gate::{GateOutcome, GateQuery};
+pub use gate::{GateOrigin, GateOutcome, GateQuery, GateReplay};
 pub use import::{ImportOptions, ImportProgress, ImportReport, KindReport};
 pub use lake::{Lake, LakeOptions};
 pub use memory::MemoryPlan;

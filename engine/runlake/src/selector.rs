@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::fmt;
 
 use arrow::array::AsArray;
-use model::{ExperimentName, Key, RunId, TagValue};
+use model::{ExperimentName, Key, ProjectName, RunId, TagValue};
 use store::{RunRow, Snapshot};
 
+use crate::baseline;
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 
@@ -16,6 +17,8 @@ use crate::lake::Lake;
 /// - `tag:KEY=VALUE`;
 /// - `param:KEY=VALUE` (the text of the param, or an equal number);
 /// - `experiment:NAME` or `experiment:PROJECT/NAME`;
+/// - `baseline:NAME` or `baseline:NAME@VERSION`: the runs of a baseline on record, the newest active version where none is
+///   given; `baseline:PROJECT/NAME` of another project;
 /// - anything else: an SQL condition on the table `runs`, such as `params.lr > 0.01 AND status = 'FINISHED'`.
 ///
 /// Several selectors joined by ` & ` must all hold: `experiment:augmentation & tag:arm=baseline`.
@@ -31,7 +34,39 @@ enum Part {
     Tag(Key, TagValue),
     Param(Key, String),
     Experiment(Option<String>, ExperimentName),
+    Baseline(BaselineName),
     Condition(String),
+}
+
+/// A baseline as users write it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BaselineName {
+    pub(crate) project: ProjectName,
+    pub(crate) name: String,
+    /// `None` for the newest active one.
+    pub(crate) version: Option<i64>,
+}
+
+impl BaselineName {
+    /// Parses `NAME`, `NAME@VERSION` or either behind `PROJECT/`.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (project, name) = match text.split_once('/') {
+            Some((project, name)) => (ProjectName::new(project).ok()?, name),
+            None => (ProjectName::default(), text),
+        };
+        let (name, version) = match name.rsplit_once('@') {
+            Some((name, version)) => (name, Some(version.parse().ok()?)),
+            None => (name, None),
+        };
+        (!name.is_empty()).then(|| Self { project, name: name.to_owned(), version })
+    }
+}
+
+impl fmt::Display for BaselineName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let version = self.version.map(|version| format!("@{version}")).unwrap_or_default();
+        write!(f, "{}/{}{version}", self.project, self.name)
+    }
 }
 
 impl Selector {
@@ -47,6 +82,22 @@ impl Selector {
     /// The selector as it was written.
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// The params and tags by which it chooses.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Tag(key, _) | Part::Param(key, _) => Some(key.as_str()),
+            _ => None,
+        })
+    }
+
+    /// The baseline on record that it names, when it names one.
+    pub(crate) fn baseline_name(&self) -> Option<&BaselineName> {
+        self.parts.iter().find_map(|part| match part {
+            Part::Baseline(name) => Some(name),
+            _ => None,
+        })
     }
 
     /// The runs that it takes, in order of creation. Deleted runs are left out unless their ids are named.
@@ -74,6 +125,10 @@ impl Selector {
                 Part::Experiment(project, name) => runs.retain(|run| {
                     run.experiment() == name && project.as_ref().is_none_or(|p| run.project().as_str() == p)
                 }),
+                Part::Baseline(name) => {
+                    let ids = baseline::runs_of(&baseline::named(snapshot, name)?)?;
+                    runs.retain(|run| ids.contains(&run.id()));
+                }
                 Part::Condition(condition) => {
                     let ids = ids_of(lake, snapshot, condition).await?;
                     runs.retain(|run| ids.contains(&run.id()));
@@ -117,6 +172,12 @@ impl Part {
                     Self::Experiment(Some(project.to_owned()), ExperimentName::new(name)?)
                 }
                 _ => Self::Experiment(None, ExperimentName::new(rest)?),
+            });
+        }
+        if let Some(rest) = text.strip_prefix("baseline:") {
+            let name = BaselineName::parse(rest);
+            return name.map(Self::Baseline).ok_or_else(|| {
+                wrong("write it as baseline:NAME, baseline:NAME@VERSION or baseline:PROJECT/NAME".to_owned())
             });
         }
         let looks_like_ids = text.split(',').all(|id| id.trim().len() == 32 && !id.trim().contains(' '));
@@ -166,9 +227,14 @@ mod tests {
         assert!(matches!(&form("tag:arm=a=b")[..], [Part::Tag(_, value)] if value.as_str() == "a=b"));
         assert!(matches!(&form("experiment:noop")[..], [Part::Experiment(None, _)]));
         assert!(matches!(&form("experiment:vision/noop")[..], [Part::Experiment(Some(_), _)]));
+        let named = |text: &str| BaselineName::parse(text).map(|name| name.to_string());
+        assert_eq!(named("main").as_deref(), Some("default/main"));
+        assert_eq!(named("vision/main@3").as_deref(), Some("vision/main@3"));
+        assert_eq!((named("main@x"), named("")), (None, None));
+        assert!(matches!(&form("baseline:main")[..], [Part::Baseline(_)]));
         assert!(matches!(&form("params.lr > 0.1")[..], [Part::Condition(_)]));
         assert_eq!(form("experiment:e & tag:arm=base & params.lr > 1").len(), 3);
-        for text in ["", "tag:arm", "param:=1", "a & "] {
+        for text in ["", "tag:arm", "baseline:", "baseline:a@b", "param:=1", "a & "] {
             assert!(Selector::parse(text).is_err(), "{text}");
         }
     }

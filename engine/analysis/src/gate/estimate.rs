@@ -23,6 +23,16 @@ pub enum Method {
 }
 
 impl Method {
+    /// The name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Welch => "welch",
+            Self::PairedT => "paired_t",
+            Self::Student => "student",
+            Self::Exact => "exact",
+        }
+    }
+
     /// Words for the text report.
     pub fn title(self) -> &'static str {
         match self {

@@ -119,6 +119,25 @@ pub struct MetricPolicy {
     pub method: Option<MethodChoice>,
 }
 
+impl MetricPolicy {
+    /// A metric with the policy's values.
+    pub fn new(name: impl Into<String>, direction: Direction) -> Self {
+        Self {
+            name: name.into(),
+            direction,
+            role: None,
+            mode: None,
+            margin: None,
+            relative: false,
+            detect: None,
+            failure_value: None,
+            alpha: None,
+            min_runs: None,
+            method: None,
+        }
+    }
+}
+
 /// What a metric is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -217,7 +236,7 @@ fn default_max_runs() -> usize {
 }
 
 fn default_looks() -> u32 {
-    1
+    2
 }
 
 impl GatePolicy {

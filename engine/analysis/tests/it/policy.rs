@@ -23,7 +23,7 @@ fn about(center: f64) -> Vec<f64> {
 
 fn policy(head: &str, metrics: &[&str]) -> GatePolicy {
     let metrics: String = metrics.iter().map(|metric| format!("\n[[metrics]]\n{metric}\n")).collect();
-    GatePolicy::from_toml(&format!("version = 1\n{head}\n{metrics}")).unwrap()
+    GatePolicy::from_toml(&format!("version = 1\nlooks = 1\n{head}\n{metrics}")).unwrap()
 }
 
 const GOAL: &str = "name = 'goal'\ndirection = 'up'\nrole = 'goal'";

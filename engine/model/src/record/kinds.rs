@@ -202,6 +202,7 @@ const GATES: &[RecordColumn] = &[
         "look_key",
         "What looks at the same question have in common: baseline, candidate, metric, mode and margin.",
     ),
+    text("data", "A hash of the runs and values that were judged: looks at the same data are one look."),
     integer("seed", "The seed of everything that was resampled."),
     integer("snapshot", "The number in the log up to which the lake was read."),
     text("version", "The version of the program that judged."),

@@ -1,6 +1,5 @@
 //! `paired_test`: two arms compared pair by pair.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use analysis::{Alternative, AnalysisError, Resampling};
@@ -10,8 +9,9 @@ use datafusion::common::Result;
 
 use super::arms::{A, ALTERNATIVE, ARM, Arms, B, LEVEL, NONFINITE, X, alternative, number};
 use super::collect::{CollectingFunction, Finish, Groups, RowKey};
-use super::definition::{ArgumentKind, Constants, Definition, FunctionKind, optional, required};
-use super::outcome::{Cell, struct_of_rows, struct_type};
+use super::definition::{ArgumentKind, Constants, Definition, FunctionKind, optional};
+use super::outcome::Cell;
+use super::pairs::{PAIR, compare_pairs, paired_type};
 
 pub(super) static DEFINITION: Definition = Definition {
     name: "paired_test",
@@ -26,7 +26,7 @@ pub(super) static DEFINITION: Definition = Definition {
         ARM,
         A,
         B,
-        required("pair", ArgumentKind::Pair, "the column whose equal values make a pair, such as the seed"),
+        PAIR,
         LEVEL,
         ALTERNATIVE,
         optional(
@@ -40,7 +40,7 @@ pub(super) static DEFINITION: Definition = Definition {
     example: "SELECT paired_test(x, arm, 'new', 'old', seed)['p'] AS p\nFROM (VALUES (0.84, 'new', 1), (0.86, 'new', 2), (0.85, 'new', 3), (0.81, 'old', 1), (0.84, 'old', 2), (0.82, 'old', 3)) AS runs(x, arm, seed)",
 };
 
-const FIELDS: [(&str, DataType); 13] = [
+const FIELDS: [(&str, DataType); 9] = [
     number("estimate"),
     number("low"),
     number("high"),
@@ -50,10 +50,6 @@ const FIELDS: [(&str, DataType); 13] = [
     number("p"),
     number("p_signs"),
     number("d_z"),
-    ("n", DataType::Int64),
-    ("n_unpaired", DataType::Int64),
-    ("n_nonfinite", DataType::Int64),
-    ("error", DataType::Utf8),
 ];
 
 /// The function, with the seed of the session.
@@ -68,7 +64,7 @@ impl CollectingFunction for PairedTest {
     }
 
     fn return_type(&self) -> DataType {
-        struct_type(&FIELDS)
+        paired_type(&FIELDS)
     }
 
     fn prepare(&self, constants: &Constants<'_>) -> Result<Arc<dyn Finish>> {
@@ -89,45 +85,11 @@ struct Call {
     resampling: Resampling,
 }
 
-/// The pairs of one group.
-#[derive(Debug, Default)]
-struct Pairs {
-    differences: Vec<f64>,
-    unpaired: u64,
-    nonfinite: u64,
-    repeated: bool,
-}
-
 impl Call {
-    fn pairs(&self, arms: &[i64], values: &[f64], labels: &[u32]) -> Pairs {
-        let mut pairs = Pairs::default();
-        let mut by_label: BTreeMap<u32, [Option<f64>; 2]> = BTreeMap::new();
-        for ((arm, value), label) in arms.iter().zip(values).zip(labels) {
-            pairs.nonfinite += u64::from(!value.is_finite());
-            if !value.is_finite() && self.arms.drops_nonfinite() {
-                continue;
-            }
-            let place = &mut by_label.entry(*label).or_default()[usize::from(*arm != 0)];
-            pairs.repeated |= place.is_some();
-            *place = Some(*value);
-        }
-        for sides in by_label.into_values() {
-            match sides {
-                [Some(a), Some(b)] => pairs.differences.push(a - b),
-                _ => pairs.unpaired += 1,
-            }
-        }
-        pairs
-    }
-
-    fn test(&self, pairs: &Pairs) -> std::result::Result<[f64; 9], AnalysisError> {
-        if pairs.repeated {
-            let detail = "a pair stands more than once in an arm".to_owned();
-            return Err(AnalysisError::PairingMismatch { detail });
-        }
-        let test = analysis::one_sample(&pairs.differences, 0.0)?;
+    fn test(&self, differences: &[f64]) -> std::result::Result<[f64; 9], AnalysisError> {
+        let test = analysis::one_sample(differences, 0.0)?;
         let [low, high] = test.interval(self.level, self.alternative)?;
-        let signs = analysis::sign_flip_test(&pairs.differences, self.resampling)?;
+        let signs = analysis::sign_flip_test(differences, self.resampling)?;
         let p_signs = match self.alternative {
             Alternative::TwoSided => signs.p_two_sided,
             Alternative::Greater => signs.p_greater,
@@ -142,7 +104,7 @@ impl Call {
             test.degrees_of_freedom,
             test.p_value(self.alternative),
             p_signs.value(),
-            analysis::paired_effect(&pairs.differences, self.level)?.cohens_d,
+            analysis::paired_effect(differences, self.level)?.cohens_d,
         ])
     }
 }
@@ -153,27 +115,15 @@ impl Finish for Call {
     }
 
     fn finish(&self, groups: &Groups) -> Result<ArrayRef> {
-        let rows: Vec<Vec<Cell>> = groups
-            .keyed()
-            .zip(groups.labels())
-            .map(|((arms, values), labels)| {
-                let pairs = self.pairs(arms, values, labels);
-                let tested = self.test(&pairs);
-                let mut cells: Vec<Cell> = match &tested {
-                    Ok(numbers) => numbers.iter().map(|number| Cell::Number(Some(*number))).collect(),
-                    Err(AnalysisError::ZeroVariance { difference }) => vec![Cell::Number(Some(*difference))],
-                    Err(_) => Vec::new(),
+        compare_pairs(&self.arms, groups, &FIELDS, |pairs| match self.test(&pairs.differences()) {
+            Ok(numbers) => (numbers.map(|number| Cell::Number(Some(number))).to_vec(), None),
+            Err(error) => {
+                let known = match &error {
+                    AnalysisError::ZeroVariance { difference } => vec![Cell::Number(Some(*difference))],
+                    _ => Vec::new(),
                 };
-                cells.resize(9, Cell::Number(None));
-                cells.extend([
-                    Cell::Count(Some(pairs.differences.len() as u64)),
-                    Cell::Count(Some(pairs.unpaired)),
-                    Cell::Count(Some(pairs.nonfinite)),
-                    Cell::Word(tested.err().map(|error| error.code())),
-                ]);
-                cells
-            })
-            .collect();
-        struct_of_rows(&FIELDS, &rows)
+                (known, Some(error))
+            }
+        })
     }
 }

@@ -26,18 +26,18 @@ fn vectors(suite: &str) -> Vec<Value> {
     suite["vectors"].take().as_array().unwrap().clone()
 }
 
-fn number(value: &Value) -> f64 {
+pub(crate) fn number(value: &Value) -> f64 {
     match value {
         Value::String(text) => text.parse().unwrap(),
         value => value.as_f64().unwrap(),
     }
 }
 
-fn numbers(value: &Value) -> Vec<f64> {
+pub(crate) fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().unwrap().iter().map(number).collect()
 }
 
-fn literal(value: f64) -> String {
+pub(crate) fn literal(value: f64) -> String {
     if value.is_finite() { format!("{value:?}") } else { format!("'{value}'::double") }
 }
 
@@ -48,7 +48,7 @@ fn table(values: &[f64]) -> String {
     format!("(VALUES {}) AS t(i, x)", rows.join(","))
 }
 
-fn cells(lake: &Lake, sql: &str) -> Vec<f64> {
+pub(crate) fn cells(lake: &Lake, sql: &str) -> Vec<f64> {
     lake.rows(sql)[0].iter().map(|cell| cell.parse().unwrap()).collect()
 }
 
@@ -60,7 +60,7 @@ fn tolerance(vector: &Value, key: &str) -> (f64, f64) {
     (of(&vector["atol"]), of(&vector["rtol"]))
 }
 
-fn assert_close(vector: &Value, key: &str, got: f64, expected: f64) {
+pub(crate) fn assert_close(vector: &Value, key: &str, got: f64, expected: f64) {
     let (absolute, relative) = tolerance(vector, key);
     let near = got == expected || (got - expected).abs() <= absolute + relative * expected.abs();
     assert!(near || (got.is_nan() && expected.is_nan()), "{} {key}: {got} is not {expected}", vector["name"]);
@@ -68,14 +68,14 @@ fn assert_close(vector: &Value, key: &str, got: f64, expected: f64) {
 
 /// Runs `test` for each vector of a suite on an empty lake; it says how many values it compared, which must be at least
 /// `least` in all where the golden values are there.
-fn each_vector(suite: &str, least: usize, test: impl Fn(&Lake, &Value) -> usize) {
+pub(crate) fn each_vector(suite: &str, least: usize, test: impl Fn(&Lake, &Value) -> usize) {
     let lake = Lake::empty();
     let tested: usize = vectors(suite).iter().map(|vector| test(&lake, vector)).sum();
     assert!(tested >= least || shared().is_none(), "{suite}: {tested}");
 }
 
 /// An interval of two columns.
-fn assert_interval(vector: &Value, key: &str, got: &[f64], expected: &Value) {
+pub(crate) fn assert_interval(vector: &Value, key: &str, got: &[f64], expected: &Value) {
     let expected = numbers(expected);
     assert_close(vector, key, got[0], expected[0]);
     assert_close(vector, key, got[1], expected[1]);
@@ -251,7 +251,7 @@ fn ema() {
 }
 
 /// The numbers of a struct that a function of two arms gives.
-fn compared(lake: &Lake, vector: &Value, call: &str, fields: &[&str]) -> Vec<f64> {
+pub(crate) fn compared(lake: &Lake, vector: &Value, call: &str, fields: &[&str]) -> Vec<f64> {
     let fields: Vec<String> = fields.iter().map(|field| format!("s['{field}']")).collect();
     let sql = format!("SELECT {} FROM (SELECT {call} AS s FROM {}) AS u", fields.join(", "), arms(vector));
     cells(lake, &sql)

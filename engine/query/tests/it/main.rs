@@ -23,4 +23,5 @@ mod service;
 mod session;
 mod sql_files;
 mod structs;
+mod tests_golden;
 mod views;

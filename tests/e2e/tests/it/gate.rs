@@ -203,6 +203,8 @@ fn check_vector(lake: &Path, index: usize, vector: &Value) {
     let (margin, detect, failures) = (number("margin"), number("detect"), number("allow_failures"));
     let mut words =
         vec!["--candidate", &candidate, "--baseline", &baseline, "--metric", "score", "--alpha", &alpha];
+    // The golden levels are those of one look.
+    words.extend(["--looks", "1"]);
     words.extend(["--mode", parameters["mode"].as_str().unwrap()]);
     words.extend(["--direction", if parameters["direction"] == "max" { "up" } else { "down" }]);
     for (option, value) in [("--margin", &margin), ("--detect", &detect), ("--allow-failures", &failures)] {

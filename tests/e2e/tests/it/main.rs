@@ -8,6 +8,8 @@ mod cookbook;
 mod delta;
 mod expected;
 mod gate;
+mod gate_pipeline;
+mod gate_records;
 mod import;
 mod importance;
 mod kill;

@@ -60,6 +60,14 @@ impl DecisionReport {
         if self.metrics.len() > 1 {
             let _ = write!(text, "\n  {}", self.family);
         }
+        text.push_str(&self.circumstances_text());
+        text
+    }
+
+    /// What differs between the arms, the warnings over the whole and what to do next: lines that begin with a line end,
+    /// for behind the text of a single metric.
+    pub fn circumstances_text(&self) -> String {
+        let mut text = String::new();
         for change in self.circumstances.changed.iter().take(METRICS_SHOWN_MAX) {
             let (before, after) = (clean(&change.baseline.join(", ")), clean(&change.candidate.join(", ")));
             let _ = write!(text, "\n  changed: {} from {before} to {after}", clean(&change.key));

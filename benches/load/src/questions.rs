@@ -213,14 +213,14 @@ async fn fill(lake: &Lake, config: CorpusConfig, plain: Option<PlainTables>) -> 
             for part in std::mem::take(&mut series) {
                 let part: model::SeriesPoints = part;
                 if count + part.points.len() > POINTS_AT_ONCE && !batch.is_empty() {
-                    lake.append(PointBatch::new(std::mem::take(&mut batch))?, None).await?;
+                    append(lake, PointBatch::new(std::mem::take(&mut batch))?).await?;
                     count = 0;
                 }
                 count += part.points.len();
                 batch.push(part);
             }
             if !batch.is_empty() {
-                lake.append(PointBatch::new(batch)?, None).await?;
+                append(lake, PointBatch::new(batch)?).await?;
             }
         }
         if is_last {
@@ -229,6 +229,19 @@ async fn fill(lake: &Lake, config: CorpusConfig, plain: Option<PlainTables>) -> 
     }
     joined(making.await)?;
     Ok(points)
+}
+
+/// Appends a batch; one that the store refuses because flushes are behind is sent again, as it says.
+async fn append(lake: &Lake, batch: PointBatch) -> Result<()> {
+    loop {
+        match lake.append(batch.clone(), None).await {
+            Err(error) if error.code() == "writer.busy" => {}
+            appended => {
+                appended?;
+                return Ok(());
+            }
+        }
+    }
 }
 
 /// What one question cost, and its answer.

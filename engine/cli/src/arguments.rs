@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
 use crate::{
-    backup, baseline, bench, cluster, compact, decide, delete, demo, flush, functions, gate, import,
+    backup, baseline, bench, cluster, compact, compare, decide, delete, demo, flush, functions, gate, import,
     importance, note, record, retention, runs, serve, show, sql, vacuum, verify,
 };
 
@@ -66,6 +66,8 @@ pub(crate) enum Command {
     Show(show::ShowArguments),
     /// Is the candidate really better than the baseline? A verdict with evidence
     Gate(Box<gate::GateArguments>),
+    /// Two sets of runs side by side: every metric with its interval, and what differs between them
+    Compare(compare::CompareArguments),
     /// Name the runs that candidates are compared with, version by version, and see what the versions gained
     Baseline(baseline::BaselineArguments),
     /// Which params explain a metric, alone and in pairs, each with an interval

@@ -8,6 +8,7 @@ mod baseline;
 mod bench;
 mod cluster;
 mod compact;
+mod compare;
 mod decide;
 mod delete;
 mod demo;
@@ -80,6 +81,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<u8> {
         Command::Runs(arguments) => runs::run(place, arguments).await,
         Command::Show(arguments) => show::run(place, arguments).await,
         Command::Gate(arguments) => gate::run(place, *arguments).await,
+        Command::Compare(arguments) => compare::run(place, arguments).await,
         Command::Baseline(arguments) => baseline::run(place, arguments).await,
         Command::Importance(arguments) => importance::run(place, arguments).await,
         Command::Cluster(arguments) => cluster::run(place, arguments).await,

@@ -1,6 +1,6 @@
 //! The gate over a lake: selectors to samples, samples to a verdict, and every verdict on record.
 
-mod changes;
+pub(crate) mod changes;
 mod looks;
 mod recording;
 mod replay;

@@ -16,6 +16,7 @@
 //! # }
 //! ```
 
+mod arms_compared;
 mod baseline;
 mod compare;
 mod error;
@@ -30,6 +31,7 @@ mod run;
 mod samples;
 mod selector;
 
+pub use arms_compared::{ArmsCompared, ComparisonQuery, MetricCompared};
 pub use baseline::{BaselineHistory, BaselineQuery, BaselineVersion, runs_of as baseline_runs};
 pub use error::{Error, Result};
 pub use gate::{GateOrigin, GateOutcome, GateQuery, GateReplay};

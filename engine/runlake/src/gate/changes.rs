@@ -37,7 +37,7 @@ impl Values<'_> {
 
 /// Settings that differ, and those of them that the arms should share. `left_out` are keys by which the arms were chosen
 /// or paired.
-pub(super) fn between(
+pub(crate) fn between(
     candidate: &[RunRow<'_>],
     baseline: &[RunRow<'_>],
     left_out: &[&str],

@@ -7,125 +7,43 @@
 //! - A clone is cheap (persistent collections), so that readers hold an immutable state while writers go on.
 //! - Runs stand in columns, chunk by chunk; a row is made of one only when it changes, and goes back with the next flush.
 
+mod commands;
 mod config_hash;
+mod delete;
+mod error;
 mod key_columns;
 mod record_table;
 mod records;
+mod restore;
 mod run_columns;
 mod run_row;
 mod run_table;
 mod slot;
 
-use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use imbl::{OrdMap, Vector};
-use model::schema::Table;
-use model::{
-    Command, Decision, Experiment, ExperimentName, ExperimentUpdate, ImportRecord, Key, ModelError, NewRun,
-    Note, ParamValue, ProjectName, RecordId, RecordKind, Run, RunId, RunUpdate, View, ViewName, limits,
-};
-use thiserror::Error;
-
 pub use config_hash::ConfigHash;
+pub use error::RegistryError;
+use imbl::{OrdMap, Vector};
 pub(crate) use key_columns::KeyColumnsBuilder;
 pub use key_columns::{KeyColumn, KeyColumns, Place, ValueKinds, boolean};
+use model::{
+    Command, Decision, Experiment, ExperimentName, ImportRecord, Note, ProjectName, RecordKind, Run, RunId,
+    View, ViewName,
+};
 pub use record_table::RecordTable;
+pub(crate) use run_columns::run_ids;
 pub use run_columns::{RunColumns, RunField};
-pub(crate) use run_columns::{RunColumnsBuilder, run_ids};
 pub use run_row::RunRow;
 pub use run_table::RunPiece;
 use run_table::RunTable;
 use slot::{PAIR_BYTES, ROW_BYTES, Slot};
 
 use crate::series_index::FastMap;
-use crate::state::table_of;
 
 /// The dense number of a run, in order of creation.
 pub type RunOrdinal = u32;
-
-/// A command does not fit the state of the registry.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum RegistryError {
-    /// The run is not there.
-    #[error("run {run} is not in this lake; create it first")]
-    RunUnknown {
-        /// The run.
-        run: RunId,
-    },
-    /// The experiment is not there.
-    #[error("experiment {experiment:?} is not in project {project:?}")]
-    ExperimentUnknown {
-        /// The project.
-        project: ProjectName,
-        /// The experiment.
-        experiment: ExperimentName,
-    },
-    /// A param has another value already.
-    #[error("param {key:?} of run {run} is {present:?} and cannot become {given:?}: params are written once")]
-    ParamConflict {
-        /// The run.
-        run: RunId,
-        /// The key.
-        key: Key,
-        /// The value that it has.
-        present: String,
-        /// The value that was given.
-        given: ParamValue,
-    },
-    /// There is no view of this name.
-    #[error("there is no view {name:?} in this lake")]
-    ViewUnknown {
-        /// The name.
-        name: ViewName,
-    },
-    /// There are as many views as a lake takes.
-    #[error("there are {limit} views in this lake already: drop one first")]
-    TooManyViews {
-        /// The limit.
-        limit: usize,
-    },
-    /// Nothing is known of the project.
-    #[error("there is no project {project:?} in this lake")]
-    ProjectUnknown {
-        /// The project.
-        project: ProjectName,
-    },
-    /// A record is not valid, or would not be.
-    #[error(transparent)]
-    Record(#[from] ModelError),
-    /// There is no record of this id.
-    #[error("there is no {id:?} in {table} of project {project:?}")]
-    RecordUnknown {
-        /// Its table.
-        table: RecordKind,
-        /// The project.
-        project: ProjectName,
-        /// The id.
-        id: RecordId,
-    },
-    /// A record names a run of another project or experiment.
-    #[error("run {run} is in {project}/{experiment}: a row about it belongs there")]
-    RecordElsewhere {
-        /// The run.
-        run: RunId,
-        /// Its project.
-        project: ProjectName,
-        /// Its experiment.
-        experiment: ExperimentName,
-    },
-    /// A run with this id is there, in another project or experiment.
-    #[error("run {run} is in {project}/{experiment} already and cannot be made anew elsewhere")]
-    RunElsewhere {
-        /// The run.
-        run: RunId,
-        /// Its project.
-        project: ProjectName,
-        /// Its experiment.
-        experiment: ExperimentName,
-    },
-}
 
 /// What a command changed, so that a flush rewrites only that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -338,302 +256,11 @@ impl Registry {
         self.imports.get(&(kind.to_owned(), location.to_owned()))
     }
 
-    /// Applies one command, the one of this WAL number, and tells what it changed through `changed`.
-    ///
-    /// # Errors
-    /// A command that does not fit changes nothing.
-    pub fn apply(
-        &mut self,
-        command: &Command,
-        seq: u64,
-        changed: &mut impl FnMut(Changed),
-    ) -> Result<(), RegistryError> {
-        match command {
-            Command::UpdateExperiment(update) => {
-                self.update_experiment(update);
-                changed(Changed::Experiments);
-                Ok(())
-            }
-            Command::CreateRun(new) => self.create_run(new, seq, true, changed),
-            Command::UpdateRun(update) => {
-                let ordinal = self.known(update.id)?;
-                self.runs.change(ordinal, |run| update_run(run, update));
-                changed(Changed::Run(ordinal));
-                Ok(())
-            }
-            Command::SetParams { run, params } => self.set_params(*run, params, changed),
-            Command::SetTags { run, tags } => {
-                let ordinal = self.known(*run)?;
-                self.runs.change(ordinal, |run| run.tags.extend(tags.iter().cloned()));
-                // The seed of a run may stand in a tag, and the row of the run shows it.
-                changed(Changed::Run(ordinal));
-                changed(Changed::Tags(ordinal));
-                Ok(())
-            }
-            Command::DeleteTags { run, keys } => {
-                let ordinal = self.known(*run)?;
-                self.runs.change(ordinal, |run| keys.iter().for_each(|key| drop(run.tags.remove(key))));
-                changed(Changed::Run(ordinal));
-                changed(Changed::Tags(ordinal));
-                Ok(())
-            }
-            Command::Decide(decision) => {
-                self.known_experiment(&decision.project, &decision.experiment)?;
-                self.restore_decision(decision.clone());
-                changed(Changed::Decisions);
-                // The row of the experiment shows its latest decision.
-                changed(Changed::Experiments);
-                Ok(())
-            }
-            Command::AddNote(note) => {
-                if let Some(run) = note.run {
-                    self.known(run)?;
-                }
-                if let Some(experiment) = &note.experiment {
-                    self.known_experiment(&note.project, experiment)?;
-                }
-                self.restore_note(note.clone());
-                changed(Changed::Notes);
-                Ok(())
-            }
-            Command::RecordImport(record) => {
-                let key = (record.kind.clone(), record.location.clone());
-                self.imports.insert(key, Arc::new(record.clone()));
-                changed(Changed::Imports);
-                Ok(())
-            }
-            Command::DeleteRuns { runs } => {
-                runs.iter().try_for_each(|run| self.known(*run).map(drop))?;
-                self.delete(&Deletion::of_runs(runs), |_| true, changed);
-                Ok(())
-            }
-            Command::DeleteProject { project } => {
-                self.known_project(project)?;
-                self.delete(&Deletion::of_project(project), |_| true, changed);
-                Ok(())
-            }
-            Command::SetRetention { project, days } => {
-                self.known_project(project)?;
-                match days {
-                    Some(days) => self.retention.insert(project.clone(), *days),
-                    None => self.retention.remove(project),
-                };
-                changed(Changed::Experiments);
-                Ok(())
-            }
-            Command::SaveView(view) => {
-                if !self.views.contains_key(&view.name) && self.views.len() >= limits::VIEWS {
-                    return Err(RegistryError::TooManyViews { limit: limits::VIEWS });
-                }
-                self.restore_view(view.clone());
-                changed(Changed::Experiments);
-                Ok(())
-            }
-            Command::DropView { name } => {
-                let Some(view) = self.views.remove(name) else {
-                    return Err(RegistryError::ViewUnknown { name: name.clone() });
-                };
-                self.bytes = self.bytes.saturating_sub(ROW_BYTES + view.sql.len());
-                changed(Changed::Experiments);
-                Ok(())
-            }
-            Command::PutRecord(update) => self.put_record(update, true, changed),
-            Command::RemoveRecord { table, project, id } => self.remove_record(*table, project, id, changed),
-            // `Command` may gain variants; one that this version does not know cannot have passed the decoder.
-            _ => Ok(()),
-        }
-    }
-
     fn push_run(&mut self, run: Run, since: u64) -> RunOrdinal {
         let id = run.id;
         let ordinal = self.runs.push(Slot { run: Arc::new(run), since });
         self.ordinals.insert(id, ordinal);
         ordinal
-    }
-
-    /// Puts in the runs of a checkpoint file, without their params and tags, with the WAL numbers that made them; the
-    /// first gets the first ordinal of its chunk, or the next one when that is given away.
-    pub(crate) fn restore_runs(&mut self, chunk: u32, runs: Vec<(Run, u64, ConfigHash)>) {
-        let first = chunk.saturating_mul(crate::state::RUNS_PER_CHUNK);
-        if !self.runs.takes_chunk_at(first, runs.len()) {
-            self.runs.leave_until(first);
-            for (run, since, _) in runs {
-                self.push_run(run, since);
-            }
-            return;
-        }
-        let mut builder = RunColumnsBuilder::default();
-        for (place, (run, since, hash)) in (0..).zip(&runs) {
-            self.ordinals.insert(run.id, first + RunOrdinal::from(place));
-            builder.push(place, RunRow::of(run), *since, *hash);
-        }
-        self.runs.push_chunk(first, builder.finish(runs.len()));
-    }
-
-    /// Where in the columns of a chunk a run stands that was made up to this WAL number; `None` when it does not.
-    pub(crate) fn place_in(&self, chunk: u32, run: RunId, table_seq: u64) -> Option<Place> {
-        self.runs.place_in(chunk, self.holder(run, table_seq)?)
-    }
-
-    /// Gives the runs in the columns of a chunk their params.
-    pub(crate) fn restore_params(&mut self, chunk: u32, params: KeyColumnsBuilder) {
-        self.runs.put_params(chunk, params.finish(self.runs.places_of(chunk)));
-    }
-
-    /// Gives the runs in the columns of a chunk their tags.
-    pub(crate) fn restore_tags(&mut self, chunk: u32, tags: KeyColumnsBuilder) {
-        self.runs.put_tags(chunk, tags.finish(self.runs.places_of(chunk)));
-    }
-
-    /// The runs of a chunk in columns, when some are rows.
-    pub(crate) fn settled(&self, chunk: u32) -> Option<Arc<RunColumns>> {
-        self.runs.settled(chunk)
-    }
-
-    /// Takes over the columns that [`Self::settled`] made of a chunk of an earlier state of this registry.
-    pub(crate) fn settle(&mut self, chunk: u32, columns: Arc<RunColumns>, of: &Self) {
-        self.runs.settle(chunk, columns, &of.runs);
-    }
-
-    pub(crate) fn restore_retention(&mut self, project: ProjectName, days: u32) {
-        self.retention.insert(project, days);
-    }
-
-    pub(crate) fn restore_view(&mut self, view: View) {
-        self.bytes += ROW_BYTES + view.sql.len();
-        if let Some(before) = self.views.insert(view.name.clone(), Arc::new(view)) {
-            self.bytes = self.bytes.saturating_sub(ROW_BYTES + before.sql.len());
-        }
-    }
-
-    /// Applies a command of the log to the tables that do not have it yet.
-    ///
-    /// # Errors
-    /// As [`Self::apply`].
-    pub(crate) fn replay(
-        &mut self,
-        command: &Command,
-        seq: u64,
-        is_new: impl Fn(Table) -> bool,
-        changed: &mut impl FnMut(Changed),
-    ) -> Result<(), RegistryError> {
-        match command {
-            Command::DeleteRuns { runs } => self.delete(&Deletion::of_runs(runs), is_new, changed),
-            Command::DeleteProject { project } => {
-                self.delete(&Deletion::of_project(project), is_new, changed)
-            }
-            Command::CreateRun(new) if is_new(Table::Runs) => {
-                return self.create_run(new, seq, is_new(Table::Experiments), changed);
-            }
-            Command::PutRecord(update) if is_new(table_of(command)) => {
-                return self.put_record(update, false, changed);
-            }
-            command if is_new(table_of(command)) => {
-                // The runs table may be ahead and have let the run go, or have a new one of the same id.
-                let is_gone = command.adds_to().is_some_and(|run| !self.holds(run, seq));
-                if is_gone && !is_new(Table::Runs) {
-                    return Ok(());
-                }
-                return match self.apply(command, seq, changed) {
-                    Err(RegistryError::ExperimentUnknown { .. } | RegistryError::ProjectUnknown { .. })
-                        if !is_new(Table::Experiments) =>
-                    {
-                        Ok(())
-                    }
-                    outcome => outcome,
-                };
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// Takes runs out of these tables, with all that belongs to them.
-    fn delete(
-        &mut self,
-        deletion: &Deletion<'_>,
-        has: impl Fn(Table) -> bool,
-        changed: &mut impl FnMut(Changed),
-    ) {
-        self.deletions += 1;
-        let found: Vec<(RunOrdinal, RunId)> = match deletion {
-            _ if !has(Table::Runs) => Vec::new(),
-            Deletion::Runs(runs) => runs.iter().filter_map(|run| Some((self.ordinal(*run)?, *run))).collect(),
-            Deletion::Project(project) => self
-                .runs()
-                .with_ordinals()
-                .filter(|(_, run)| run.project() == *project)
-                .map(|(ordinal, run)| (ordinal, run.id()))
-                .collect(),
-        };
-        for (ordinal, run) in found {
-            self.ordinals.remove(&run);
-            self.runs.remove(ordinal);
-            changed(Changed::Run(ordinal));
-            changed(Changed::Params(ordinal));
-            changed(Changed::Tags(ordinal));
-            changed(Changed::Deleted(ordinal));
-        }
-        if has(Table::Notes) {
-            let gone = self.notes.iter().filter(|note| deletion.takes(&note.project, note.run));
-            let gone: usize = gone.map(|note| note.text.len()).sum();
-            self.bytes = self.bytes.saturating_sub(gone);
-            self.notes.retain(|note| !deletion.takes(&note.project, note.run));
-            changed(Changed::Notes);
-        }
-        for kind in RecordKind::ALL {
-            if has(Table::Records(kind)) {
-                self.remove_records(kind, |project, run| deletion.takes_text(project, run), changed);
-            }
-        }
-        if has(Table::Imports) {
-            // They do not say which runs came from them, and a file whose run is gone must be read again.
-            self.imports.clear();
-            changed(Changed::Imports);
-        }
-        if let Deletion::Project(project) = deletion {
-            if has(Table::Experiments) {
-                let gone: Vec<_> =
-                    self.experiments.keys().filter(|(of, _)| of == *project).cloned().collect();
-                for experiment in gone {
-                    if let Some(experiment) = self.experiments.remove(&experiment) {
-                        self.bytes = self.bytes.saturating_sub(bytes_of_experiment(&experiment));
-                    }
-                }
-                self.retention.remove(*project);
-                changed(Changed::Experiments);
-            }
-            if has(Table::Decisions) {
-                self.decisions.retain(|decision| decision.project != **project);
-                changed(Changed::Decisions);
-            }
-        }
-    }
-
-    fn known_project(&self, project: &ProjectName) -> Result<(), RegistryError> {
-        let known = self.experiments().any(|experiment| experiment.project == *project)
-            || self.runs().iter().any(|run| run.project() == project)
-            || self.projects_of_records().any(|of| of == project);
-        if known { Ok(()) } else { Err(RegistryError::ProjectUnknown { project: project.clone() }) }
-    }
-
-    /// Changes the restored run of this id, if it is there and was made up to this WAL number.
-    pub(crate) fn restore_into_run(
-        &mut self,
-        id: RunId,
-        table_seq: u64,
-        change: impl FnOnce(&mut Run),
-    ) -> bool {
-        let ordinal = self.ordinal(id).filter(|_| self.holds(id, table_seq));
-        if let Some(ordinal) = ordinal {
-            self.runs.change(ordinal, change);
-        }
-        ordinal.is_some()
-    }
-
-    pub(crate) fn restore_experiment(&mut self, experiment: Experiment) {
-        let key = (experiment.project.clone(), experiment.name.clone());
-        self.put_experiment(key, experiment);
     }
 
     fn put_experiment(&mut self, key: (ProjectName, ExperimentName), experiment: Experiment) {
@@ -642,199 +269,12 @@ impl Registry {
             self.bytes = self.bytes.saturating_sub(bytes_of_experiment(&before));
         }
     }
-
-    pub(crate) fn restore_decision(&mut self, decision: Decision) {
-        self.bytes += decision.reason.as_str().len();
-        self.decisions.push_back(Arc::new(decision));
-    }
-
-    pub(crate) fn restore_note(&mut self, note: Note) {
-        self.bytes += note.text.len();
-        self.notes.push_back(Arc::new(note));
-    }
-
-    pub(crate) fn restore_import(&mut self, record: ImportRecord) {
-        self.imports.insert((record.kind.clone(), record.location.clone()), Arc::new(record));
-    }
-
-    fn known(&self, run: RunId) -> Result<RunOrdinal, RegistryError> {
-        self.ordinal(run).ok_or(RegistryError::RunUnknown { run })
-    }
-
-    fn known_experiment(
-        &self,
-        project: &ProjectName,
-        experiment: &ExperimentName,
-    ) -> Result<(), RegistryError> {
-        match self.experiment(project, experiment) {
-            Some(_) => Ok(()),
-            None => Err(RegistryError::ExperimentUnknown {
-                project: project.clone(),
-                experiment: experiment.clone(),
-            }),
-        }
-    }
-
-    fn create_run(
-        &mut self,
-        new: &NewRun,
-        seq: u64,
-        with_experiment: bool,
-        changed: &mut impl FnMut(Changed),
-    ) -> Result<(), RegistryError> {
-        if let Some(present) = self.run(new.id) {
-            if *present.project() != new.project || *present.experiment() != new.experiment {
-                return Err(RegistryError::RunElsewhere {
-                    run: new.id,
-                    project: present.project().clone(),
-                    experiment: present.experiment().clone(),
-                });
-            }
-            return Ok(());
-        }
-        if with_experiment && self.experiment(&new.project, &new.experiment).is_none() {
-            self.update_experiment(&ExperimentUpdate::named(
-                new.project.clone(),
-                new.experiment.clone(),
-                new.time,
-            ));
-            changed(Changed::Experiments);
-        }
-        let ordinal = self.push_run(
-            Run {
-                id: new.id,
-                project: new.project.clone(),
-                experiment: new.experiment.clone(),
-                name: new.name.clone(),
-                status: new.status,
-                user: new.user.clone(),
-                start_time: new.start_time,
-                end_time: new.end_time,
-                parent: new.parent,
-                source: new.source.clone(),
-                source_run_id: new.source_run_id.clone(),
-                git_commit: new.git_commit.clone(),
-                deleted: new.deleted,
-                params: BTreeMap::new(),
-                tags: BTreeMap::new(),
-            },
-            seq,
-        );
-        changed(Changed::Run(ordinal));
-        Ok(())
-    }
-
-    fn set_params(
-        &mut self,
-        run: RunId,
-        params: &[(Key, ParamValue)],
-        changed: &mut impl FnMut(Changed),
-    ) -> Result<(), RegistryError> {
-        let ordinal = self.known(run)?;
-        let mut new: BTreeMap<&Key, &ParamValue> = BTreeMap::new();
-        for (key, given) in params {
-            let before = self.runs().get(ordinal).and_then(|run| run.param(key.as_str()));
-            let present = before.or_else(|| new.get(key).map(|value| value.as_str()));
-            match present {
-                Some(present) if present != given.as_str() => {
-                    return Err(RegistryError::ParamConflict {
-                        run,
-                        key: key.clone(),
-                        present: present.to_owned(),
-                        given: given.clone(),
-                    });
-                }
-                Some(_) => {}
-                None => drop(new.insert(key, given)),
-            }
-        }
-        let new = new.into_iter().map(|(key, value)| (key.clone(), value.clone()));
-        self.runs.change(ordinal, |run| run.params.extend(new));
-        changed(Changed::Run(ordinal));
-        changed(Changed::Params(ordinal));
-        Ok(())
-    }
-
-    fn update_experiment(&mut self, update: &ExperimentUpdate) {
-        let key = (update.project.clone(), update.name.clone());
-        let mut experiment = match self.experiments.get(&key) {
-            Some(present) => Experiment::clone(present),
-            None => Experiment {
-                project: update.project.clone(),
-                name: update.name.clone(),
-                hypothesis: None,
-                source: None,
-                target_metric: None,
-                direction: None,
-                owner: None,
-                notes: None,
-                created: update.time,
-            },
-        };
-        replace(&mut experiment.hypothesis, &update.hypothesis);
-        replace(&mut experiment.source, &update.source);
-        replace(&mut experiment.target_metric, &update.target_metric);
-        replace(&mut experiment.direction, &update.direction);
-        replace(&mut experiment.owner, &update.owner);
-        replace(&mut experiment.notes, &update.notes);
-        self.put_experiment(key, experiment);
-    }
-}
-
-/// What is to be deleted.
-enum Deletion<'a> {
-    Runs(HashSet<RunId>),
-    Project(&'a ProjectName),
-}
-
-impl<'a> Deletion<'a> {
-    fn of_runs(runs: &[RunId]) -> Self {
-        Self::Runs(runs.iter().copied().collect())
-    }
-
-    fn of_project(project: &'a ProjectName) -> Self {
-        Self::Project(project)
-    }
-
-    fn takes(&self, project: &ProjectName, run: Option<RunId>) -> bool {
-        match self {
-            Self::Runs(runs) => run.is_some_and(|run| runs.contains(&run)),
-            Self::Project(deleted) => project == *deleted,
-        }
-    }
-
-    fn takes_text(&self, project: &str, run: Option<&str>) -> bool {
-        match self {
-            Self::Runs(runs) => run.and_then(|run| run.parse().ok()).is_some_and(|run| runs.contains(&run)),
-            Self::Project(deleted) => deleted.as_str() == project,
-        }
-    }
-}
-
-fn replace<T: Clone>(field: &mut Option<T>, given: &Option<T>) {
-    if given.is_some() {
-        field.clone_from(given);
-    }
-}
-
-fn update_run(run: &mut Run, update: &RunUpdate) {
-    let RunUpdate { id: _, name, status, start_time, end_time, user, deleted } = update;
-    if let Some(name) = name {
-        run.name.clone_from(name);
-    }
-    if let Some(status) = status {
-        run.status = *status;
-    }
-    if let Some(deleted) = deleted {
-        run.deleted = *deleted;
-    }
-    replace(&mut run.start_time, start_time);
-    replace(&mut run.end_time, end_time);
-    replace(&mut run.user, user);
 }
 
 #[cfg(test)]
 mod tests {
+    use model::{Key, NewRun, ParamValue};
+
     use super::*;
 
     fn apply(registry: &mut Registry, command: &Command) -> Result<Vec<Changed>, RegistryError> {

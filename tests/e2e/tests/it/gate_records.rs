@@ -213,3 +213,27 @@ fn runs_are_planned_before_they_are_made() {
             .contains("two are needed")
     );
 }
+
+#[test]
+fn two_arms_are_compared_over_all_their_metrics() {
+    let mut lab = Lab::new();
+    lab.add("main", "0.1", 0, &NOISE);
+    lab.add("new", "0.3", 0, &NOISE.map(|value| value + 5.0));
+    let compare = |more: &[&str]| {
+        let words = ["compare", "--candidate", "tag:arm=new", "--baseline", "tag:arm=main"];
+        run(&lab.lake(), words.iter().chain(more))
+    };
+    let found: Value = serde_json::from_str(&compare(&["--json"]).expect(0).stdout).unwrap();
+    let metric = &found["metrics"][0];
+    assert_eq!((&metric["metric"], &metric["candidate_finite"]), (&"score".into(), &6.into()));
+    assert!((metric["difference"].as_f64().unwrap() - 5.0).abs() < 1e-12);
+    let welch = sql(&lab.lake(), "SELECT low, high, p FROM compare('tag:arm=new', 'tag:arm=main', 'score')");
+    for column in ["low", "high", "p"] {
+        assert_eq!(metric[column].as_f64(), welch[0][column].as_f64(), "{column}");
+    }
+    assert_eq!(found["changed"][0]["key"], "params.lr");
+    let text = compare(&[]).expect(0).stdout;
+    assert!(text.contains("score") && text.contains("changed: params.lr from 0.1 to 0.3"), "{text}");
+    let nobody = run(&lab.lake(), ["compare", "--candidate", "tag:arm=x", "--baseline", "tag:arm=main"]);
+    assert!(nobody.expect(2).stderr.contains("takes no run"));
+}

@@ -232,15 +232,10 @@ impl Question {
         let decision = Arc::new(decision);
         let by_statistics =
             SnapshotTable { content: Content::SeriesParts(Arc::clone(&decision)), ..by_statistics };
-        let merged = |number: usize, part: &Part| -> Expr {
-            let column = col(Column::new(Some(self.scan.table_name.clone()), part_name(number)));
-            match part {
-                Part::Count(_) | Part::Sum(_) | Part::Tally { .. } => sum(column),
-                Part::Minimum(_) => min(column),
-                Part::Maximum(_) => max(column),
-            }
-        };
-        let over_series = self.parts.iter().enumerate().map(|(number, part)| merged(number, part)).collect();
+        let over_series = self.parts.iter().enumerate().map(|(number, part)| {
+            merged(part, col(Column::new(Some(self.scan.table_name.clone()), part_name(number))))
+        });
+        let over_series = over_series.collect();
         let mut plan = self.aggregated(by_statistics, self.of_series.clone(), over_series)?;
         if decision.has_open() {
             let rest = SnapshotTable { content: Content::Points(Some(decision)), ..self.table.clone() };
@@ -276,15 +271,11 @@ impl Question {
     fn put_together(&self, sides: LogicalPlan, schema: &DFSchema) -> Result<LogicalPlan> {
         let by_name = |name: String| col(Column::new_unqualified(name));
         let groups: Vec<Expr> = (0..self.groups.len()).map(|number| by_name(group_name(number))).collect();
-        let parts = self.parts.iter().enumerate().map(|(number, part)| {
-            let column = by_name(part_name(number));
-            let merged = match part {
-                Part::Count(_) | Part::Sum(_) | Part::Tally { .. } => sum(column),
-                Part::Minimum(_) => min(column),
-                Part::Maximum(_) => max(column),
-            };
-            merged.alias(part_name(number))
-        });
+        let parts = self
+            .parts
+            .iter()
+            .enumerate()
+            .map(|(number, part)| merged(part, by_name(part_name(number))).alias(part_name(number)));
         let together =
             LogicalPlanBuilder::from(sides).aggregate(groups.clone(), parts.collect::<Vec<_>>())?;
         let part = |number: &usize| by_name(part_name(*number));
@@ -303,6 +294,15 @@ impl Question {
             })
             .collect();
         together.project(named)?.build()
+    }
+}
+
+/// What several rows of a part add together.
+fn merged(part: &Part, column: Expr) -> Expr {
+    match part {
+        Part::Count(_) | Part::Sum(_) | Part::Tally { .. } => sum(column),
+        Part::Minimum(_) => min(column),
+        Part::Maximum(_) => max(column),
     }
 }
 

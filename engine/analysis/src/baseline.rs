@@ -120,6 +120,98 @@ pub fn cumulative_improvement(
     Ok(chain)
 }
 
+/// A step of a chain of baselines as it was measured when it was taken.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MeasuredStep<'a> {
+    /// Name of the version that the step led to.
+    pub name: &'a str,
+    /// Runs of the version before, as they were compared with.
+    pub before: &'a [f64],
+    /// Runs of the new version.
+    pub after: &'a [f64],
+}
+
+/// The improvement over a chain of steps, each measured against the runs of its own time.
+///
+/// [`cumulative_improvement`] compares the first version with each later one, which is the comparison to make where one
+/// set of runs stands for each version. Here a version that was run again has two: what drifted between them (data,
+/// libraries, machines) is in neither step, so that the total is that of the changes alone. The price is error. The total is
+/// a sum of means with weights 1 and -1; a set of runs that ends one step and begins the next has the weight 0 and adds
+/// no error, and each of the others adds its variance (degrees of freedom after Satterthwaite). With the same runs
+/// throughout, the chain telescopes to Welch's comparison of its ends.
+///
+/// # Errors
+/// `empty_sample` (no step, or an arm without runs), `too_few_runs` (fewer than two runs in an arm), `nonfinite_value`,
+/// `probability_out_of_range`.
+///
+/// # Examples
+/// ```
+/// use analysis::{Direction, MeasuredStep, chained_improvement};
+/// let steps = [
+///     MeasuredStep { name: "v2", before: &[0.80, 0.81, 0.79], after: &[0.82, 0.83, 0.82] },
+///     // v2 was run again, on new machines that cost it a point.
+///     MeasuredStep { name: "v3", before: &[0.81, 0.82, 0.81], after: &[0.84, 0.83, 0.85] },
+/// ];
+/// let chain = chained_improvement(&steps, Direction::Up, 0.95)?;
+/// assert!((chain[1].total - 0.05).abs() < 1e-12);
+/// # Ok::<(), analysis::AnalysisError>(())
+/// ```
+pub fn chained_improvement(
+    steps: &[MeasuredStep<'_>],
+    direction: Direction,
+    level: f64,
+) -> Result<Vec<ChainStep>> {
+    check_level(level)?;
+    if steps.is_empty() {
+        return Err(AnalysisError::EmptySample { sample: "the chain of baselines".into() });
+    }
+    let sign = direction.sign();
+    // Distinct sets of runs and their weights in the total.
+    let mut sets: Vec<(Vec<f64>, f64)> = Vec::new();
+    let (mut chain, mut total) = (Vec::with_capacity(steps.len()), 0.0);
+    for step in steps {
+        let sample = |when: &str| format!("baseline {} ({when})", step.name);
+        let before = finite_sample(&sample("before"), step.before, 2)?;
+        let after = finite_sample(&sample("after"), step.after, 2)?;
+        let means = Moments::of(&after).mean().zip(Moments::of(&before).mean());
+        let difference = means.map_or(0.0, |(after, before)| sign * (after - before));
+        total += difference;
+        for (set, weight) in [(before, -1.0), (after.clone(), 1.0)] {
+            match sets.iter_mut().find(|(known, _)| *known == set) {
+                Some((_, sum)) => *sum += weight,
+                None => sets.push((set, weight)),
+            }
+        }
+        chain.push(ChainStep {
+            name: step.name.to_owned(),
+            count: after.len(),
+            step: Some(difference),
+            total,
+            interval: weighted_test(total, &sets)
+                .map(|test| test.interval(level, Alternative::TwoSided))
+                .transpose()?,
+        });
+    }
+    Ok(chain)
+}
+
+/// The test of a weighted sum of means; `None` when nothing varies.
+fn weighted_test(difference: f64, sets: &[(Vec<f64>, f64)]) -> Option<TTest> {
+    let (mut error, mut satterthwaite) = (0.0, 0.0);
+    for (set, weight) in sets {
+        let moments = Moments::of(set);
+        let part = weight * weight * moments.variance()? / moments.count() as f64;
+        error += part;
+        satterthwaite += part * part / (moments.count() - 1) as f64;
+    }
+    (error > 0.0).then(|| TTest {
+        difference,
+        standard_error: error.sqrt(),
+        degrees_of_freedom: error * error / satterthwaite,
+        one_sample_constant: false,
+    })
+}
+
 /// The variance between batches of runs of one recipe, such as days or machines (analysis of variance), not below 0.
 /// A comparison of `kb` with `kc` batches has this much more error: its square grows by the variance times
 /// 1/kb + 1/kc.
@@ -127,9 +219,25 @@ pub fn cumulative_improvement(
 /// # Errors
 /// `too_few_runs` (fewer than three batches, or no batch with two runs), `empty_sample`, `nonfinite_value`.
 pub fn batch_variance(batches: &[&[f64]]) -> Result<f64> {
-    if batches.len() < 3 {
+    Ok(batch_component(batches)?.variance)
+}
+
+/// Batches without which the variance between them is not known.
+pub(crate) const BATCHES_MIN: usize = 3;
+
+/// A variance between batches.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct BatchComponent {
+    pub(crate) variance: f64,
+    /// Its share of Satterthwaite's denominator: the squares of the mean squares that it is made of, by their degrees of
+    /// freedom (Satterthwaite 1946).
+    pub(crate) uncertainty: f64,
+}
+
+pub(crate) fn batch_component(batches: &[&[f64]]) -> Result<BatchComponent> {
+    if batches.len() < BATCHES_MIN {
         let sample = "the batches".into();
-        return Err(AnalysisError::TooFewRuns { sample, have: batches.len(), need: 3 });
+        return Err(AnalysisError::TooFewRuns { sample, have: batches.len(), need: BATCHES_MIN });
     }
     let moments: Vec<Moments> = batches
         .iter()
@@ -151,7 +259,11 @@ pub fn batch_variance(batches: &[&[f64]]) -> Result<f64> {
         squares += count * count;
     }
     let typical = (n - squares / n) / (k - 1.0);
-    Ok(((between / (k - 1.0) - within / (n - k)) / typical).max(0.0))
+    let (between, within) = (between / (k - 1.0), within / (n - k));
+    Ok(BatchComponent {
+        variance: ((between - within) / typical).max(0.0),
+        uncertainty: (between * between / (k - 1.0) + within * within / (n - k)) / (typical * typical),
+    })
 }
 
 #[cfg(test)]
@@ -179,6 +291,56 @@ mod tests {
             cumulative_improvement(&versions[..1], Direction::Up, 0.9).unwrap_err().code(),
             "too_few_runs"
         );
+    }
+
+    #[test]
+    fn a_chain_of_the_same_runs_telescopes_to_its_ends() {
+        let versions: [(&str, &[f64]); 3] = [
+            ("a", &[0.80, 0.81, 0.79, 0.80]),
+            ("b", &[0.90, 0.70, 0.85]),
+            ("c", &[0.86, 0.84, 0.85, 0.87, 0.85]),
+        ];
+        let direct = cumulative_improvement(&versions, Direction::Up, 0.9).unwrap();
+        let step =
+            |i: usize| MeasuredStep { name: versions[i].0, before: versions[i - 1].1, after: versions[i].1 };
+        let chain = chained_improvement(&[step(1), step(2)], Direction::Up, 0.9).unwrap();
+        for (chained, direct) in chain.iter().zip(&direct[1..]) {
+            assert!((chained.total - direct.total).abs() < 1e-14);
+            let (got, expected) = (chained.interval.unwrap(), direct.interval.unwrap());
+            assert!(got.iter().zip(expected).all(|(got, expected)| (got - expected).abs() < 1e-12));
+        }
+        // The noisy version between adds nothing.
+        let width = |interval: [f64; 2]| interval[1] - interval[0];
+        assert!(width(chain[1].interval.unwrap()) < 0.3 * width(chain[0].interval.unwrap()));
+    }
+
+    #[test]
+    fn versions_that_were_run_again_add_their_variances() {
+        let (a, b, b_again, c) = ([1.0, 2.0, 3.0], [2.0, 4.0, 6.0], [3.0, 5.0, 7.0], [9.0, 8.0, 7.0]);
+        let steps = [
+            MeasuredStep { name: "b", before: &a, after: &b },
+            MeasuredStep { name: "c", before: &b_again, after: &c },
+        ];
+        let chain = chained_improvement(&steps, Direction::Down, 0.9).unwrap();
+        assert_eq!((chain[0].total, chain[1].total), (-2.0, -5.0));
+        // Variances 1, 4, 4, 1 over three runs each: 10 / 3, and (10/3)^2 / (2 (1/9 + 16/9) / 2) degrees of freedom.
+        let [low, high] = chain[1].interval.unwrap();
+        let df = (100.0 / 9.0) / (34.0 / 9.0 / 2.0);
+        let half = crate::distributions::student_t_quantile(0.95, df) * (10.0f64 / 3.0).sqrt();
+        assert!((low + 5.0 + half).abs() < 1e-12 && (high + 5.0 - half).abs() < 1e-12, "{low} {high}");
+    }
+
+    #[test]
+    fn chains_that_cannot_be_are_refused() {
+        let code =
+            |steps: &[MeasuredStep<'_>]| chained_improvement(steps, Direction::Up, 0.9).unwrap_err().code();
+        assert_eq!(code(&[]), "empty_sample");
+        assert_eq!(code(&[MeasuredStep { name: "b", before: &[1.0], after: &[1.0, 2.0] }]), "too_few_runs");
+        let nan = MeasuredStep { name: "b", before: &[1.0, f64::NAN], after: &[1.0, 2.0] };
+        assert_eq!(code(&[nan]), "nonfinite_value");
+        let constant = MeasuredStep { name: "b", before: &[1.0, 1.0], after: &[2.0, 2.0] };
+        let chain = chained_improvement(&[constant], Direction::Up, 0.9).unwrap();
+        assert_eq!((chain[0].total, chain[0].interval), (1.0, None));
     }
 
     #[test]

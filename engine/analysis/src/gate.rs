@@ -5,6 +5,7 @@
 //! never dropped silently: a pass must also hold with them at the worst value seen.
 
 mod arms;
+mod batches;
 mod decision;
 mod estimate;
 mod evidence;
@@ -14,15 +15,17 @@ mod policy;
 mod render;
 mod report;
 mod seeds;
+mod strata;
 mod text;
 
-pub use arms::GateRun;
+pub use arms::{GateRun, RunKeys};
+pub use batches::BatchReport;
 pub use decision::{
     Change, Circumstances, DECISION_SCHEMA_VERSION, DecisionReport, GroundDifference, MetricDecision,
     MetricRuns, judge,
 };
 pub use estimate::Method;
-pub use parameters::{Direction, GateParameters, Looks, Mode, OnInconclusive};
+pub use parameters::{Direction, GateParameters, LookPlan, Looks, Mode, OnInconclusive};
 pub use plan::{GatePlan, PlanQuestion, PlanRow};
 pub use policy::{
     GatePolicy, GoalRule, Ground, MethodChoice, MetricPolicy, POLICY_METRICS_MAX, POLICY_VERSION, Role,
@@ -34,6 +37,7 @@ pub use report::{
     PermutationReport, Verdict, Warning,
 };
 pub use seeds::{Heading, SeedPlan};
+pub use strata::{Reversal, StrataReport, StratumReport};
 
 use rayon::prelude::*;
 
@@ -46,8 +50,9 @@ use crate::rates::{fisher_exact, rate_upper_limit};
 use crate::t_test::Alternative;
 
 use arms::{Arm, Evidence, Samples, check_disjoint};
+use batches::BatchError;
 use estimate::{Estimate, Threshold, constant_difference, estimate};
-use parameters::Resolved;
+use parameters::{LookLevels, Resolved};
 
 /// Fewest baseline runs against which a single candidate run may be judged.
 const BASELINE_FOR_SINGLE_RUN_MIN: usize = 10;
@@ -85,7 +90,7 @@ pub fn gate(
     parameters: &GateParameters,
 ) -> Result<GateReport> {
     let question = GateQuestion { metric, baseline, candidate, parameters };
-    let draft = Draft::of(&question)?;
+    let draft = Draft::of(&question, &LookLevels::of_all([parameters].into_iter()))?;
     let beside = evidence::beside(&draft.question().into_iter().collect::<Vec<_>>()).pop();
     draft.finish(beside.unwrap_or_default())
 }
@@ -106,7 +111,9 @@ pub struct GateQuestion<'a> {
 /// Judges many metrics, each by itself, with all that is resampled in a few calls: the reports are those of [`gate()`],
 /// in the order of the questions, and a thousand metrics of twenty runs an arm take less than a second.
 pub fn gate_many(questions: &[GateQuestion<'_>]) -> Vec<Result<GateReport>> {
-    let drafts: Vec<Result<Draft<'_>>> = questions.par_iter().map(Draft::of).collect();
+    let levels = LookLevels::of_all(questions.iter().map(|question| question.parameters));
+    let drafts: Vec<Result<Draft<'_>>> =
+        questions.par_iter().map(|question| Draft::of(question, &levels)).collect();
     let asked: Vec<usize> = (0..drafts.len())
         .filter(|&i| drafts[i].as_ref().is_ok_and(|draft| draft.question().is_some()))
         .collect();
@@ -139,9 +146,9 @@ struct Judged {
 impl<'a> Draft<'a> {
     /// # Errors
     /// Mistakes in the question.
-    fn of(question: &GateQuestion<'a>) -> Result<Self> {
+    fn of(question: &GateQuestion<'a>, levels: &LookLevels) -> Result<Self> {
         let parameters = question.parameters;
-        let resolved = parameters.resolve()?;
+        let resolved = parameters.resolve(levels)?;
         let mut report = empty_report(question.metric, parameters, &resolved);
         let judged = match judged(&mut report, question, &resolved) {
             Ok(judged) => Some(judged),
@@ -158,8 +165,11 @@ impl<'a> Draft<'a> {
 
     /// What is to be resampled: only where an interval decides.
     fn question(&self) -> Option<evidence::Question<'_>> {
-        let judged =
-            self.judged.as_ref().filter(|judged| judged.found.enough && judged.found.finite.is_ok())?;
+        let asked = |judged: &&Judged| {
+            let stratified = matches!(judged.evidence.finite, Samples::Stratified(_));
+            judged.found.enough && judged.found.finite.is_ok() && !stratified
+        };
+        let judged = self.judged.as_ref().filter(asked)?;
         Some(evidence::Question {
             samples: &judged.evidence.finite,
             threshold: judged.threshold,
@@ -216,10 +226,24 @@ fn judged(report: &mut GateReport, question: &GateQuestion<'_>, resolved: &Resol
     report.threshold = Some(threshold.low());
     report.threshold_upper = threshold.high();
 
-    let evidence = arms::evidence(&baseline, &candidate, parameters)?;
+    let mut evidence = arms::evidence(&baseline, &candidate, parameters)?;
+    report.strata = evidence.strata.take();
+    if matches!(evidence.finite, Samples::Independent { .. }) {
+        report.reversals = strata::reversals(&baseline, &candidate, parameters.direction.sign());
+    }
     report.n_baseline = evidence.finite.baseline_count();
     report.n_candidate = evidence.finite.candidate_count();
-    let found = Found::of(&evidence, parameters, resolved, threshold)?;
+    let mut batch_error = None;
+    if let Some(key) = &parameters.batch_by {
+        let (batches, error, warning) = batches::between(key, &baseline, &candidate)?;
+        report.batches = Some(batches);
+        report.warnings.extend(warning);
+        batch_error = error;
+    }
+    // A planned look is one at that many runs, whether they failed or not: what failed is judged as such.
+    let runs = report.baseline.runs.min(report.candidate.runs);
+    let planned = parameters.look_plan.is_none() || runs >= parameters.runs_needed();
+    let found = Found::of(&evidence, planned, batch_error.as_ref(), parameters, resolved, threshold)?;
     report.failures = Some(failure_report(report, &evidence, &found, parameters));
     Ok(Judged { evidence, found, threshold, unit_length })
 }
@@ -237,6 +261,8 @@ struct Found {
 impl Found {
     fn of(
         evidence: &Evidence,
+        planned: bool,
+        batches: Option<&BatchError>,
         parameters: &GateParameters,
         resolved: &Resolved,
         threshold: Threshold,
@@ -248,7 +274,10 @@ impl Found {
         let exact = parameters.deterministic && constant_difference(&evidence.finite).is_some();
         let estimate_of = |samples: &Samples| match constant_difference(samples) {
             Some(difference) if parameters.deterministic => Ok(Estimate::exact(difference)),
-            _ => estimate(samples, parameters.assume_equal_variance, resolved.alpha_look, threshold),
+            _ => {
+                let equal_variance = parameters.assume_equal_variance;
+                estimate(samples, equal_variance, resolved.alpha_look, threshold, batches)
+            }
         };
         // Failed runs can leave the imputed arm without spread; its difference is then known exactly.
         let imputed = estimate_of(&evidence.imputed).or_else(|error| match error {
@@ -258,7 +287,9 @@ impl Found {
         Ok(Self {
             finite: estimate_of(&evidence.finite),
             imputed,
-            enough: exact || single_run || evidence.finite.smaller_count() >= parameters.min_runs,
+            enough: exact
+                || single_run
+                || (planned && evidence.finite.smaller_count() >= parameters.min_runs),
         })
     }
 }
@@ -271,7 +302,7 @@ fn decide(
     resolved: &Resolved,
     threshold: Threshold,
 ) -> (Verdict, Option<&'static str>) {
-    if parameters.looks.current > parameters.looks.planned {
+    if parameters.looks.current > parameters.planned_looks() {
         return (Verdict::Inconclusive, Some("looks_spent"));
     }
     if report.candidate.finite == 0 {
@@ -291,6 +322,9 @@ fn decide(
         Err(error) => return (Verdict::Inconclusive, Some(error.code())),
     };
     let decided_by = (finite.method == Method::Exact).then_some("deterministic");
+    if !report.reversals.is_empty() {
+        return (Verdict::Inconclusive, Some("simpson_reversal"));
+    }
     if threshold.is_missed(finite) {
         return (Verdict::Fail, decided_by);
     }
@@ -376,6 +410,7 @@ fn add_evidence(report: &mut GateReport, samples: &Samples, found: &Found) {
                 mean(candidate).zip(mean(baseline)).map(|(c, b)| c - b)
             }
             Samples::Pairs(differences) => Moments::of(differences).mean(),
+            Samples::Stratified(strata) => strata::mean_difference(strata),
         },
     };
     // Too few runs for an interval: the difference is still shown.
@@ -387,6 +422,8 @@ fn add_effects(report: &mut GateReport, samples: &Samples) {
     // Each of these fails only where it is undefined (constant arms); it is then left out.
     match samples {
         Samples::Pairs(differences) => report.hedges_g = paired_effect(differences, level).ok(),
+        // Both measure against the spread of an arm, which within strata is not one.
+        Samples::Stratified(_) => {}
         Samples::Independent { baseline, candidate } => {
             report.hedges_g = hedges_g(candidate, baseline, level).ok();
             if samples.smaller_count() >= A12_RUNS_MIN {
@@ -473,6 +510,16 @@ fn add_verdict_warnings(report: &mut GateReport, resolved: &Resolved, threshold:
             message: "worse, but by less than the margin".into(),
         });
     }
+    if let Some(strata) = report.strata.as_ref().filter(|strata| !strata.one_sided.is_empty()) {
+        report.warnings.push(Warning {
+            code: "strata_left_out",
+            message: format!(
+                "no finite runs of both arms where {} is {}: left out",
+                strata.key,
+                strata.one_sided.join(", ")
+            ),
+        });
+    }
     if let (Some(permutation), Verdict::Pass) = (report.permutation, report.verdict)
         && permutation.p.value() > resolved.alpha_look
         && permutation.floor.value() <= resolved.alpha_look
@@ -524,7 +571,6 @@ fn empty_report(metric: &str, parameters: &GateParameters, resolved: &Resolved) 
         outliers: Vec::new(),
         run_ids: Vec::new(),
     };
-    let looks_left = parameters.looks.planned.saturating_sub(parameters.looks.current);
     GateReport {
         schema_version: GATE_SCHEMA_VERSION,
         version: env!("CARGO_PKG_VERSION"),
@@ -556,11 +602,14 @@ fn empty_report(metric: &str, parameters: &GateParameters, resolved: &Resolved) 
         hedges_g: None,
         a12: None,
         bootstrap: Vec::new(),
+        strata: None,
+        reversals: Vec::new(),
+        batches: None,
         look: LookReport {
-            planned: parameters.looks.planned,
+            planned: parameters.planned_looks(),
             current: parameters.looks.current,
             alpha_used: resolved.alpha_look,
-            alpha_left: resolved.alpha_look * f64::from(looks_left),
+            alpha_left: resolved.alpha_left,
         },
         seeds: None,
         warnings: Vec::new(),

@@ -54,7 +54,10 @@ mod t_test;
 mod two_rates;
 
 pub use autocorrelation::{CurveLevel, autocorrelation, curve_level, ljung_box, newey_west_error};
-pub use baseline::{BaselineDrift, ChainStep, baseline_drift, batch_variance, cumulative_improvement};
+pub use baseline::{
+    BaselineDrift, ChainStep, MeasuredStep, baseline_drift, batch_variance, chained_improvement,
+    cumulative_improvement,
+};
 pub use benchmark::{BenchmarkAggregates, TaskScores};
 pub use brunner_munzel::{BrunnerMunzel, brunner_munzel};
 pub use changepoint::{ChangepointScan, Changepoints};
@@ -83,12 +86,12 @@ pub use effect_size::{
 };
 pub use error::{AnalysisError, Result};
 pub use gate::{
-    ArmReport, BootstrapReport, Change, Circumstances, Colour, DECISION_SCHEMA_VERSION, DecisionReport,
-    Direction, FailureReport, GATE_SCHEMA_VERSION, GateParameters, GatePlan, GatePolicy, GateQuestion,
-    GateReport, GateRun, GoalRule, Ground, GroundDifference, Heading, LookReport, Looks, Method,
-    MethodChoice, MetricDecision, MetricPolicy, MetricRuns, Mode, OnInconclusive, POLICY_METRICS_MAX,
-    POLICY_VERSION, PermutationReport, PlanQuestion, PlanRow, Role, SeedPlan, Staleness, Verdict, Warning,
-    gate, gate_many, judge,
+    ArmReport, BatchReport, BootstrapReport, Change, Circumstances, Colour, DECISION_SCHEMA_VERSION,
+    DecisionReport, Direction, FailureReport, GATE_SCHEMA_VERSION, GateParameters, GatePlan, GatePolicy,
+    GateQuestion, GateReport, GateRun, GoalRule, Ground, GroundDifference, Heading, LookPlan, LookReport,
+    Looks, Method, MethodChoice, MetricDecision, MetricPolicy, MetricRuns, Mode, OnInconclusive,
+    POLICY_METRICS_MAX, POLICY_VERSION, PermutationReport, PlanQuestion, PlanRow, Reversal, Role, RunKeys,
+    SeedPlan, Staleness, StrataReport, StratumReport, Verdict, Warning, gate, gate_many, judge,
 };
 pub use group_tests::{Friedman, GroupVariance, anova, friedman, kruskal_wallis};
 pub use hodges_lehmann::{hodges_lehmann, pseudomedian};

@@ -92,7 +92,7 @@ pub fn stratified_difference(
     let opposite = |difference: f64| pooled.is_some_and(|pooled| pooled * difference < 0.0);
     Ok(StratifiedDifference {
         pooled,
-        adjusted: adjusted(mean, &parts),
+        adjusted: equal_weight_test(mean, &parts),
         reversal: opposite(mean),
         full_reversal: strata.values().all(|difference| opposite(*difference)),
         strata,
@@ -100,7 +100,9 @@ pub fn stratified_difference(
     })
 }
 
-fn adjusted(difference: f64, parts: &[(Moments, Moments)]) -> Option<TTest> {
+/// The test of the mean of the differences within strata, from the moments of both arms in each; `None` unless each has
+/// two values and something varies.
+pub(crate) fn equal_weight_test(difference: f64, parts: &[(Moments, Moments)]) -> Option<TTest> {
     let weight = 1.0 / parts.len() as f64;
     let (mut error, mut satterthwaite) = (0.0, 0.0);
     let mut constant = false;

@@ -186,6 +186,7 @@ fn gate_runs(runs: &[RunRow<'_>], last: &HashMap<RunId, f64>, pair_by: Option<&s
             value: last.get(&run.id()).copied(),
             failed: matches!(run.status(), RunStatus::Failed | RunStatus::Killed),
             pair: pair_by.and_then(|key| pair_value(*run, key)),
+            keys: Default::default(),
         })
         .collect()
 }

@@ -4,7 +4,7 @@ pub(crate) mod distances;
 mod extremes;
 mod forest;
 pub(crate) mod improvement;
-mod masks;
+pub(crate) mod masks;
 mod moments;
 pub(crate) mod permutation;
 mod resample;

@@ -93,7 +93,7 @@ fn answer_batch(simd: Simd, plan: &Plan<'_>, batch: &Batch) -> Vec<Answer> {
             Task::None | Task::Certain => answers.push(answer),
         }
     }
-    let draws = Draws { simd, request: plan.request, batch };
+    let draws = ByMasks { simd, request: plan.request, batch };
     for (_, tasks) in sums {
         answers
             .extend(draws.count(tasks, &|buffers, block, masks| draws.block_of_sums(buffers, block, masks)));
@@ -113,8 +113,8 @@ fn without_drawing(simd: Simd, plan: &Plan<'_>, batch: &Batch) -> (Vec<Answer>, 
         .map(|&comparison| (comparison, plan.problem(comparison)))
         .collect();
     let max_exact = request.max_exact as f64;
-    let (mut answers, mut exact, mut on_lattice, mut drawn) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut answers, mut exact, mut split, mut on_lattice, mut drawn) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (comparison, Problem { statistic, flags, task }) in problems {
         let answer = Answer {
             comparison,
@@ -144,10 +144,10 @@ fn without_drawing(simd: Simd, plan: &Plan<'_>, batch: &Batch) -> (Vec<Answer>, 
             Task::Welch(task) => {
                 let relabellings = crate::permutation::problem::binomial(task.values.len() as u32, task.size);
                 let answer = Answer { relabellings, ..answer };
-                if relabellings <= max_exact {
-                    exact.push((answer, Task::Welch(task)));
-                } else {
-                    drawn.push((answer, Task::Welch(task)));
+                match task.as_sum() {
+                    _ if relabellings > max_exact => drawn.push((answer, Task::Welch(task))),
+                    Some(sum) => exact.push((answer, Task::Sum(sum))),
+                    None => split.push((answer, task)),
                 }
             }
             Task::Between(task) => {
@@ -163,12 +163,12 @@ fn without_drawing(simd: Simd, plan: &Plan<'_>, batch: &Batch) -> (Vec<Answer>, 
     answers.par_extend(exact.into_par_iter().map(|(answer, task)| {
         let counts = match task {
             Task::Sum(task) => task.oriented(halves::count(&task)),
-            Task::Welch(task) => splits::count_welch(simd, &task),
             Task::Between(task) => splits::count_between(&task),
-            Task::None | Task::Certain => Counts::default(),
+            Task::Welch(_) | Task::None | Task::Certain => Counts::default(),
         };
         Answer { counts, computation: PermutationComputation::Enumeration, ..answer }
     }));
+    answers.extend(ByMasks { simd, request, batch }.count_splits(split));
     answers.extend(count_on_lattices(on_lattice));
     (answers, drawn)
 }
@@ -205,8 +205,8 @@ struct Buffers {
     welch_side: tables::Buffers<{ 2 * SIDE }>,
 }
 
-/// Drawn relabellings of one batch.
-struct Draws<'a> {
+/// Relabellings of one batch as masks.
+struct ByMasks<'a> {
     simd: Simd,
     request: &'a PermutationRequest<'a>,
     batch: &'a Batch,
@@ -247,7 +247,7 @@ impl Masked for WelchTask {
     }
 }
 
-impl Draws<'_> {
+impl ByMasks<'_> {
     fn stream(&self, tag: Tag) -> Stream {
         Stream { seed: self.request.seed, stream: self.batch.stream, tag, sub: 0 }
     }
@@ -263,23 +263,34 @@ impl Draws<'_> {
         let (n, size) = (first.values().len(), first.size());
         let stream = self.stream(if size.is_some() { Tag::Subset } else { Tag::Signs });
         let draws = self.request.resamples as usize;
-        let unit = (MASK_BYTES / n.div_ceil(8) / LANES * LANES).clamp(LANES, DRAWS);
+        let unit = unit(n);
+        let masks = |index: usize| {
+            let first = index * unit;
+            masks::draw(self.simd, &stream, n as u32, size, first as u32, unit.min(draws - first))
+        };
         let only_tasks: Vec<&T> = tasks.iter().map(|(_, task)| task).collect();
-        let totals = (0..draws.div_ceil(unit))
-            .into_par_iter()
-            .map(|index| {
-                let first = index * unit;
-                let masks =
-                    masks::draw(self.simd, &stream, n as u32, size, first as u32, unit.min(draws - first));
-                let blocks: Vec<Vec<Counts>> = only_tasks
-                    .par_chunks(SIDE)
-                    .map_init(Buffers::default, |buffers, block| count_block(buffers, block, &masks))
-                    .collect();
-                blocks.concat()
-            })
-            .reduce(|| vec![Counts::default(); only_tasks.len()], added);
+        let totals = counted(&only_tasks, draws.div_ceil(unit), masks, count_block);
         let answers = tasks.into_iter().zip(totals);
         answers.map(|((answer, task), counts)| answer.drawn(task.orient(counts))).collect()
+    }
+
+    /// Counts every split of the values of tasks of one size.
+    fn count_splits(&self, tasks: Vec<(Answer, WelchTask)>) -> Vec<Answer> {
+        let Some((first, task)) = tasks.first() else { return Vec::new() };
+        let (n, size, splits) = (task.values.len(), task.size as usize, first.relabellings as usize);
+        let unit = unit(n);
+        let masks = |index: usize| {
+            let first = index * unit;
+            splits::masks(n, size, first as u64, unit.min(splits - first))
+        };
+        let only_tasks: Vec<&WelchTask> = tasks.iter().map(|(_, task)| task).collect();
+        let block = |buffers: &mut Buffers, block: &[&WelchTask], masks: &Masks| {
+            self.block_of_welch(buffers, block, masks)
+        };
+        let totals = counted(&only_tasks, splits.div_ceil(unit), masks, &block);
+        let answers = tasks.into_iter().zip(totals);
+        let computation = PermutationComputation::Enumeration;
+        answers.map(|((answer, _), counts)| Answer { counts, computation, ..answer }).collect()
     }
 
     fn block_of_sums(&self, buffers: &mut Buffers, tasks: &[&SumTask], masks: &Masks) -> Vec<Counts> {
@@ -388,6 +399,29 @@ impl Draws<'_> {
             .reduce(|| vec![Counts::default(); only_tasks.len()], added);
         tasks.into_iter().zip(totals).map(|((answer, _), counts)| answer.drawn(counts)).collect()
     }
+}
+
+/// Masks of `n` values that make one unit of work.
+fn unit(n: usize) -> usize {
+    (MASK_BYTES / n.div_ceil(8) / LANES * LANES).clamp(LANES, DRAWS)
+}
+
+/// Counts tasks of the same number of values under the masks of each unit, `SIDE` tasks at a time.
+fn counted<T: Sync>(
+    tasks: &[&T],
+    units: usize,
+    masks: impl Fn(usize) -> Masks + Sync,
+    count_block: &(impl Fn(&mut Buffers, &[&T], &Masks) -> Vec<Counts> + Sync),
+) -> Vec<Counts> {
+    let of_unit = |index: usize| {
+        let masks = masks(index);
+        let blocks: Vec<Vec<Counts>> = tasks
+            .par_chunks(SIDE)
+            .map_init(Buffers::default, |buffers, block| count_block(buffers, block, &masks))
+            .collect();
+        blocks.concat()
+    };
+    (0..units).into_par_iter().map(of_unit).reduce(|| vec![Counts::default(); tasks.len()], added)
 }
 
 /// Whole numbers, so that the order of additions does not matter.

@@ -1,83 +1,40 @@
 //! Every split of the pooled values into samples of given sizes, for statistics that are no single sum.
 
-use crate::cpu::simd::{Portable, Simd};
-use crate::permutation::problem::{BetweenTask, Counts, WelchForm, WelchTask};
+use crate::cpu::masks::Masks;
+use crate::permutation::problem::{BetweenTask, Counts, binomial};
 
-/// Splits whose statistics are computed together.
-const TOGETHER: usize = 256;
-
-/// Counts all splits of a task of Welch's t, in lexicographic order of the first sample. The sums of its first
-/// members are kept, so that most splits cost one addition and nothing drifts.
-pub(crate) fn count_welch(simd: Simd, task: &WelchTask) -> Counts {
-    let (n, size) = (task.values.len(), task.size as usize);
-    let mut members: Vec<usize> = (0..size).collect();
-    let mut prefixes = vec![(0.0, 0.0); size + 1];
-    let mut changed = 0;
-    let mut together = Sums { sums: [0.0; TOGETHER], squares: [0.0; TOGETHER], filled: 0 };
-    let mut counts = Counts::default();
-    loop {
-        for k in changed..size {
-            let value = task.values[members[k]];
-            let (sum, squares): (f64, f64) = prefixes[k];
-            prefixes[k + 1] = (sum + value, squares + value * value);
+/// The subsets of `size` of `n` values at `count` successive places of their lexicographic order from `first` on, of
+/// which there must be as many.
+pub(crate) fn masks(n: usize, size: usize, first: u64, count: usize) -> Masks {
+    let row = n.div_ceil(8);
+    let mut bytes = vec![0; row * count];
+    let mut members = combination_at(n, size, first);
+    for mask in bytes.chunks_exact_mut(row) {
+        for member in &members {
+            mask[member / 8] |= 1 << (member % 8);
         }
-        let (sum, squares) = prefixes[size];
-        if task.form.is_narrow(sum, squares) {
-            task.count(task.t_of_values(|position| members.binary_search(&position).is_ok()), &mut counts);
-        } else {
-            together.push(sum, squares);
-            if together.filled == TOGETHER {
-                together.count(simd, task, &mut counts);
+        next_combination(&mut members, n);
+    }
+    Masks { bytes, row }
+}
+
+/// The subset at a place of the lexicographic order, from 0.
+fn combination_at(n: usize, size: usize, place: u64) -> Vec<usize> {
+    let (mut members, mut before, mut next) = (Vec::with_capacity(size), 0.0, 0);
+    for wanted in (0..size).rev() {
+        loop {
+            // Subsets that go on with this value; whole numbers below 2^53.
+            let with = binomial((n - next - 1) as u32, wanted as u32);
+            if place as f64 - before < with {
+                break;
             }
+            before += with;
+            next += 1;
         }
-        match next_combination(&mut members, n) {
-            Some(first_changed) => changed = first_changed,
-            None => break,
-        }
+        members.push(next);
+        next += 1;
     }
-    together.count(simd, task, &mut counts);
-    counts
-}
-
-/// Sums and sums of squares of some splits.
-struct Sums {
-    sums: [f64; TOGETHER],
-    squares: [f64; TOGETHER],
-    filled: usize,
-}
-
-impl Sums {
-    fn push(&mut self, sum: f64, squares: f64) {
-        self.sums[self.filled] = sum;
-        self.squares[self.filled] = squares;
-        self.filled += 1;
-    }
-
-    fn count(&mut self, simd: Simd, task: &WelchTask, counts: &mut Counts) {
-        simd.run(Evaluate { form: task.form, sums: &mut self.sums, squares: &self.squares });
-        for t in &self.sums[..self.filled] {
-            task.count(*t, counts);
-        }
-        self.filled = 0;
-    }
-}
-
-/// Replaces sums by t.
-struct Evaluate<'a> {
-    form: WelchForm,
-    sums: &'a mut [f64; TOGETHER],
-    squares: &'a [f64; TOGETHER],
-}
-
-impl Portable for Evaluate<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn compute(self) {
-        for (sum, squares) in self.sums.iter_mut().zip(self.squares) {
-            *sum = self.form.t(*sum, *squares);
-        }
-    }
+    members
 }
 
 /// The next subset of `0..n` in lexicographic order, and the first place that changed; `None` after the last.
@@ -131,7 +88,28 @@ fn next_arrangement(labels: &mut [usize]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::permutation::problem::binomial;
+
+    #[test]
+    fn masks_of_parts_are_those_of_the_whole() {
+        for (n, size) in [(3, 2), (8, 3), (9, 1), (13, 6), (17, 14)] {
+            let all = binomial(n as u32, size as u32) as usize;
+            let whole = masks(n, size, 0, all);
+            let parts: Vec<u8> = (0..all)
+                .step_by(7)
+                .flat_map(|first| masks(n, size, first as u64, 7.min(all - first)).bytes)
+                .collect();
+            assert_eq!(parts, whole.bytes);
+            let mut distinct: Vec<&[u8]> = whole.bytes.chunks_exact(whole.row).collect();
+            assert!(
+                distinct
+                    .iter()
+                    .all(|mask| { mask.iter().map(|byte| byte.count_ones()).sum::<u32>() == size as u32 })
+            );
+            distinct.sort_unstable();
+            distinct.dedup();
+            assert_eq!(distinct.len(), all);
+        }
+    }
 
     #[test]
     fn combinations_and_arrangements_are_complete() {

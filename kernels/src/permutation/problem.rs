@@ -90,13 +90,17 @@ pub(crate) struct Thresholds {
 
 impl SumTask {
     fn new(values: Vec<f64>, size: Option<u32>, marked: &[u32], rising: bool) -> Self {
-        let total = canonical_sum(values.len(), |_| true, |i| values[i]);
         let mut next = marked.iter().peekable();
         let observed = canonical_sum(
             values.len(),
             |i| next.next_if(|&&position| position as usize == i).is_some(),
             |i| values[i],
         );
+        Self::of_sum(values, size, observed, rising)
+    }
+
+    fn of_sum(values: Vec<f64>, size: Option<u32>, observed: f64, rising: bool) -> Self {
+        let total = canonical_sum(values.len(), |_| true, |i| values[i]);
         let n = values.len() as f64;
         let centre = match size {
             Some(size) => total * (f64::from(size) / n),
@@ -166,7 +170,9 @@ pub(crate) struct WelchTask {
     /// Ascending, moved and scaled.
     pub(crate) values: Vec<f64>,
     pub(crate) size: u32,
-    /// The statistic of the observed labels, in the canonical order of additions.
+    /// The sum of the first sample, in the canonical order of additions.
+    pub(crate) sum: f64,
+    /// The statistic of the observed labels, from sums in that order.
     pub(crate) observed: f64,
     pub(crate) tolerance: f64,
     pub(crate) form: WelchForm,
@@ -231,6 +237,13 @@ impl WelchForm {
 }
 
 impl WelchTask {
+    /// The same order of all relabellings by a sum, where there is one: with samples of one size, t rises with the
+    /// difference of means alone, since the squares within both are all squares less those between them.
+    pub(crate) fn as_sum(&self) -> Option<SumTask> {
+        let equal = 2 * self.size as usize == self.values.len();
+        equal.then(|| SumTask::of_sum(self.values.clone(), Some(self.size), self.sum, true))
+    }
+
     /// t from the values in two passes; `marked` is asked for each position, ascending, twice.
     pub(crate) fn t_of_values(&self, marked: impl Fn(usize) -> bool) -> f64 {
         let WelchForm { n, n_second, .. } = self.form;
@@ -440,7 +453,8 @@ impl Problem {
             canonical_sum(count, marked, |i| values[i] * values[i]),
         ];
         let form = WelchForm::new(first.len() as f64, second.len() as f64, total[0], total[1]);
-        let mut task = WelchTask { values, size: first.len() as u32, observed: 0.0, tolerance: 0.0, form };
+        let size = first.len() as u32;
+        let mut task = WelchTask { values, size, sum: sums[0], observed: 0.0, tolerance: 0.0, form };
         let statistic = task.t_of_values(marked);
         task.observed = if form.is_narrow(sums[0], sums[1]) { statistic } else { form.t(sums[0], sums[1]) };
         if task.observed.is_finite() {

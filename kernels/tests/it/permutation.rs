@@ -449,3 +449,81 @@ fn one_huge_comparison_beside_many_tiny_ones() {
         assert!(out.relabellings[1..].iter().all(|count| *count == 20.0));
     }
 }
+
+/// Counts at least and at most as large as observed, by Welch's t of every split from its values.
+fn counts_of_every_split(first: &[f64], second: &[f64]) -> [f64; 2] {
+    let pooled = [first, second].concat();
+    let t = |mask: u32| {
+        let side = |marked: bool| -> Vec<f64> {
+            let of_side = pooled.iter().enumerate().filter(|(i, _)| (mask >> i & 1 == 1) == marked);
+            of_side.map(|(_, value)| *value).collect()
+        };
+        let of = |values: &[f64]| {
+            let n = values.len() as f64;
+            let mean = values.iter().sum::<f64>() / n;
+            (mean, values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n * (n - 1.0)))
+        };
+        let ((mean, error), (mean_second, error_second)) = (of(&side(true)), of(&side(false)));
+        let (difference, error) = (mean - mean_second, error + error_second);
+        if error > 1e-28 {
+            difference / error.sqrt()
+        } else if difference.abs() < 1e-13 {
+            0.0
+        } else {
+            f64::INFINITY.copysign(difference)
+        }
+    };
+    let observed = t((1 << first.len()) - 1);
+    let mut counts = [0.0; 2];
+    for mask in (0..1u32 << pooled.len()).filter(|mask| mask.count_ones() as usize == first.len()) {
+        let (t, slack) = (t(mask), 1e-9 * (1.0 + observed.abs()));
+        counts[0] += f64::from(u8::from(t == observed || t >= observed - slack));
+        counts[1] += f64::from(u8::from(t == observed || t <= observed + slack));
+    }
+    counts
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Of equal sizes, which are counted by their sums, and of unequal ones, which share the splits.
+    #[test]
+    fn welch_counts_are_those_of_every_split(
+        groups in prop::collection::vec(
+            (
+                prop::collection::vec(-40i32..40, 2..7),
+                prop::collection::vec(-40i32..40, 2..7),
+            ),
+            1..12,
+        ),
+        // Ties of decimals, ties of whole numbers, hardly any ties, and arms far apart.
+        shape in 0..4,
+    ) {
+        let value = |(i, raw): (usize, &i32)| match shape {
+            0 => f64::from(*raw) / 10.0,
+            1 => f64::from(raw / 8),
+            2 => (f64::from(*raw) * 0.37 + i as f64).sin(),
+            _ => f64::from(*raw) * 0.001 + 7.0,
+        };
+        let arms: Vec<(Vec<f64>, Vec<f64>)> = groups
+            .iter()
+            .map(|(first, second)| {
+                let shift = if shape == 3 { 50.0 } else { 0.0 };
+                let moved = second.iter().enumerate().map(value).map(|value| value + shift).collect();
+                (first.iter().enumerate().map(value).collect(), moved)
+            })
+            .collect();
+        let out = run_on(&CpuBackend::new(), &arms, PermutationStatistic::WelchT, DEFAULT, 0);
+        for (index, (first, second)) in arms.iter().enumerate() {
+            let expected = counts_of_every_split(first, second);
+            let total = out.relabellings[index];
+            // Equal values throughout are one relabelling; every p-value is 1 there as well.
+            let got = if out.flags[index].contains(Flags::ZERO_VARIANCE) {
+                expected
+            } else {
+                [out.p_greater[index] * total, out.p_less[index] * total].map(f64::round)
+            };
+            prop_assert_eq!(got, expected, "{:?} {:?}", first, second);
+        }
+    }
+}

@@ -72,7 +72,7 @@ fn probability(t: f64, df: f64, delta: f64, side: Side) -> f64 {
         let s = u.exp();
         ln_constant + df * (u - 0.5 * (s * s - 1.0)) + ln_normal_cdf(sign * (t * s - delta))
     };
-    let (low, high) = support(df, &ln_integrand);
+    let (low, high) = support(df, ln_constant, &ln_integrand);
     integral(low, high, |u| ln_integrand(u).exp())
 }
 
@@ -135,12 +135,14 @@ fn ln_scale(df: f64) -> f64 {
 }
 
 /// The range of u outside of which the integrand is below e^-45 of its largest value.
-fn support(df: f64, ln_integrand: &impl Fn(f64) -> f64) -> (f64, f64) {
+fn support(df: f64, ln_density_max: f64, ln_integrand: &impl Fn(f64) -> f64) -> (f64, f64) {
     const DROP: f64 = 45.0;
     const POINTS: u32 = 24;
-    // Left of this range the density alone has fallen by e^-800 (it decays as e^(df u)), right of it as well.
-    let mut low = (-(800.0 + df) / df).max(-(1600.0 / df).sqrt() - 800.0 / df);
-    let mut high = (1.0 + 1600.0 / df).ln() * 0.5 + (800.0 / df).sqrt().min(4.0);
+    // The largest value is at least the one at the peak of the density, and the density is never below the integrand: no
+    // point counts at which the density alone has fallen by this much. It decays as e^(df u) to the left.
+    let fall = (ln_density_max - ln_integrand(0.0) + DROP).clamp(DROP, 800.0);
+    let mut low = (-(fall + df) / df).max(-(2.0 * fall / df).sqrt() - fall / df);
+    let mut high = (1.0 + 2.0 * fall / df).ln() * 0.5 + (fall / df).sqrt().min(4.0);
     for _ in 0..8 {
         let step = (high - low) / f64::from(POINTS);
         let values: [f64; POINTS as usize + 1] = std::array::from_fn(|i| ln_integrand(low + i as f64 * step));

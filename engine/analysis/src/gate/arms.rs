@@ -1,11 +1,16 @@
 //! The runs of both arms, sorted into usable values, failures and pairs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::describe::sorted;
 use crate::error::{AnalysisError, Result};
 
 use super::parameters::GateParameters;
+use super::strata::{StrataReport, Stratum, declared};
+
+/// Params, tags and other settings of a run by name, shared by all its metrics.
+pub type RunKeys = Arc<BTreeMap<String, String>>;
 
 /// One training run as the gate sees it.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,12 +23,15 @@ pub struct GateRun {
     pub failed: bool,
     /// Value of the pairing key.
     pub pair: Option<String>,
+    /// What it ran with, by name, such as `params.task`: the strata that are declared, those that are looked through
+    /// for a reversal, and batches.
+    pub keys: RunKeys,
 }
 
 impl GateRun {
     /// A finished run.
     pub fn finished(id: impl Into<String>, value: f64) -> Self {
-        Self { id: id.into(), value: Some(value), failed: false, pair: None }
+        Self { id: id.into(), value: Some(value), failed: false, pair: None, keys: RunKeys::default() }
     }
 
     /// The final value, unless the run failed: crashed, NaN, infinite or without a final value.
@@ -75,7 +83,10 @@ impl<'a> Arm<'a> {
 }
 
 fn same_record(a: &GateRun, b: &GateRun) -> bool {
-    a.value.map(f64::to_bits) == b.value.map(f64::to_bits) && a.failed == b.failed && a.pair == b.pair
+    a.value.map(f64::to_bits) == b.value.map(f64::to_bits)
+        && a.failed == b.failed
+        && a.pair == b.pair
+        && a.keys == b.keys
 }
 
 /// A run must not be compared with itself.
@@ -94,6 +105,8 @@ pub(crate) enum Samples {
     Independent { baseline: Vec<f64>, candidate: Vec<f64> },
     /// Differences candidate - baseline of declared pairs.
     Pairs(Vec<f64>),
+    /// Two independent arms within each declared stratum that has values of both.
+    Stratified(Vec<Stratum>),
 }
 
 impl Samples {
@@ -102,6 +115,7 @@ impl Samples {
         match self {
             Self::Independent { baseline, candidate } => baseline.len().min(candidate.len()),
             Self::Pairs(differences) => differences.len(),
+            Self::Stratified(_) => self.baseline_count().min(self.candidate_count()),
         }
     }
 
@@ -110,6 +124,7 @@ impl Samples {
         match self {
             Self::Independent { baseline, .. } => baseline.len(),
             Self::Pairs(differences) => differences.len(),
+            Self::Stratified(strata) => strata.iter().map(|stratum| stratum.baseline.len()).sum(),
         }
     }
 
@@ -118,6 +133,7 @@ impl Samples {
         match self {
             Self::Independent { candidate, .. } => candidate.len(),
             Self::Pairs(differences) => differences.len(),
+            Self::Stratified(strata) => strata.iter().map(|stratum| stratum.candidate.len()).sum(),
         }
     }
 }
@@ -130,6 +146,8 @@ pub(crate) struct Evidence {
     pub(crate) imputed: Samples,
     /// That worst value, signed.
     pub(crate) worst: Option<f64>,
+    /// What is told of declared strata.
+    pub(crate) strata: Option<StrataReport>,
 }
 
 pub(crate) fn evidence(
@@ -147,7 +165,12 @@ pub(crate) fn evidence(
         .map(|value| sign * value)
         .reduce(f64::min);
     let pessimistic = |run: &GateRun| usable(run).or(worst);
-    let (finite, imputed) = if let Some(key) = &parameters.pair_by {
+    let mut strata = None;
+    let (finite, imputed) = if let Some(key) = &parameters.strata {
+        let (finite, report) = declared(key, baseline, candidate, &usable, &usable)?;
+        strata = Some(report);
+        (finite, declared(key, baseline, candidate, &usable, &pessimistic)?.0)
+    } else if let Some(key) = &parameters.pair_by {
         let pairs = pair_up(key, baseline, candidate)?;
         let differences = |candidate_value: &dyn Fn(&GateRun) -> Option<f64>| {
             let differences = pairs.iter().filter_map(|(b, c)| Some(candidate_value(c)? - usable(b)?));
@@ -164,7 +187,7 @@ pub(crate) fn evidence(
         };
         (independent(&usable), independent(&pessimistic))
     };
-    Ok(Evidence { finite, imputed, worst })
+    Ok(Evidence { finite, imputed, worst, strata })
 }
 
 fn pair_up<'a>(

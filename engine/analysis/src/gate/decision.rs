@@ -5,8 +5,11 @@
 //! does passing on any of several goals: there the policy's correction is applied, and the adjusted p-values are
 //! printed beside the raw ones.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
+use crate::baseline::{BaselineDrift, baseline_drift};
 use crate::error::{AnalysisError, Result};
 use crate::p_value::PValue;
 
@@ -42,6 +45,10 @@ pub struct Circumstances {
     pub snapshot: Option<String>,
     /// Which look this is, from 1; 0 counts as 1.
     pub look: u32,
+    /// Values of the baseline's recipe run again now, by metric: whether the stored runs still hold (`baseline_drift`). Runs
+    /// that failed are not finite.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub refreshed: BTreeMap<String, Vec<f64>>,
 }
 
 /// A ground of comparison on which the arms differ.
@@ -81,6 +88,9 @@ pub struct MetricDecision {
     pub p_pass_adjusted: Option<PValue>,
     /// `report.p_fail` adjusted over all metrics.
     pub p_fail_adjusted: Option<PValue>,
+    /// The stored baseline against the same recipe run again now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drift: Option<BaselineDrift>,
     /// The gate of this metric by itself.
     pub report: GateReport,
 }
@@ -165,7 +175,11 @@ pub fn judge(
         })
         .collect();
     let reports = gate_many(&questions).into_iter().collect::<Result<Vec<_>>>()?;
-    let metrics = corrected(policy, reports)?;
+    let mut metrics = corrected(policy, reports)?;
+    let mut warnings = warnings(policy, &circumstances);
+    for (metric, runs) in metrics.iter_mut().zip(runs) {
+        warnings.extend(check_drift(metric, runs, &circumstances)?);
+    }
     let (verdict, reason) = verdict(policy, &metrics, &circumstances);
     let mut report = DecisionReport {
         schema_version: DECISION_SCHEMA_VERSION,
@@ -183,13 +197,57 @@ pub fn judge(
         next_step: None,
         family: family(policy),
         metrics,
-        warnings: warnings(policy, &circumstances),
+        warnings,
         circumstances,
         policy: policy.clone(),
     };
     report.sentence = sentence(&report);
     report.next_step = next_step(&report);
     Ok(report)
+}
+
+/// Baseline runs without which their repetition says nothing.
+const REFRESHED_MIN: usize = 3;
+
+/// Compares the stored baseline with its recipe run again, at the gate's margin. Where they are not shown to be equivalent,
+/// nothing is decided by comparing with the stored runs.
+fn check_drift(
+    metric: &mut MetricDecision,
+    runs: &MetricRuns,
+    circumstances: &Circumstances,
+) -> Result<Option<Warning>> {
+    let report = &metric.report;
+    let Some(again) = circumstances.refreshed.get(&report.metric) else { return Ok(None) };
+    let again: Vec<f64> = again.iter().copied().filter(|value| value.is_finite()).collect();
+    let stored: Vec<f64> = runs.baseline.iter().filter_map(GateRun::finite_value).collect();
+    let unchecked = |why: String| {
+        let message = format!("{}: the baseline that was run again is not compared, {why}", report.metric);
+        Ok(Some(Warning { code: "drift_unchecked", message }))
+    };
+    let Some(margin) = report.margin.filter(|margin| *margin > 0.0) else {
+        return unchecked("without a margin nothing says which drift matters".to_owned());
+    };
+    if again.len() < REFRESHED_MIN {
+        return unchecked(format!("{} finite runs of at least {REFRESHED_MIN}", again.len()));
+    }
+    let drift = match baseline_drift(&stored, &again, margin, report.look.alpha_used) {
+        Ok(drift) => drift,
+        // Without any spread the difference is known exactly.
+        Err(AnalysisError::ZeroVariance { difference }) => {
+            let equivalent = difference.abs() < margin;
+            let p = PValue::new(if equivalent { 0.0 } else { 1.0 });
+            BaselineDrift { difference, interval: [difference; 2], p, equivalent }
+        }
+        Err(error) if error.is_data_error() => return unchecked(error.to_string()),
+        Err(error) => return Err(error),
+    };
+    metric.drift = Some(drift);
+    let by_failures = matches!(metric.reason, Some("failure_rate" | "all_runs_failed"));
+    if !drift.equivalent && metric.verdict != Verdict::Error && !by_failures {
+        metric.verdict = Verdict::Inconclusive;
+        metric.reason = Some("baseline_drift");
+    }
+    Ok(None)
 }
 
 /// Applies the correction: to fails over all metrics, to passes over the goals where one is enough.
@@ -223,6 +281,7 @@ fn corrected(policy: &GatePolicy, reports: Vec<GateReport>) -> Result<Vec<Metric
             reason: if kept { report.reason } else { Some("not_after_correction") },
             p_pass_adjusted: passes[i],
             p_fail_adjusted: fails[i],
+            drift: None,
             report,
         }
     };
@@ -243,11 +302,14 @@ fn verdict(
         let ground = difference.ground;
         policy.staleness.same.contains(&ground) && !policy.staleness.waive.contains(&ground)
     };
-    if circumstances.grounds.iter().any(unwaived) {
+    // A baseline that was run again, and came out the same, is neither old nor different.
+    let holds = |metric: &MetricDecision| metric.drift.is_some_and(|drift| drift.equivalent);
+    let refreshed = metrics.iter().all(holds);
+    if !refreshed && circumstances.grounds.iter().any(unwaived) {
         return (Verdict::Inconclusive, Some("baseline_mismatch"));
     }
     let age = circumstances.baseline_age_days.zip(policy.staleness.max_age_days);
-    if age.is_some_and(|(age, most)| age > most) {
+    if !refreshed && age.is_some_and(|(age, most)| age > most) {
         return (Verdict::Inconclusive, Some("baseline_stale"));
     }
     let of = |role: Role| metrics.iter().filter(move |metric| metric.role == role);
@@ -385,6 +447,20 @@ fn next_step(report: &DecisionReport) -> Option<String> {
             "re-run at least three baseline seeds now and compare again, or waive the difference by name"
                 .to_owned(),
         ),
+        (_, Some("baseline_drift")) => Some(
+            "compare with the baseline as it was run again now, and find out what changed since the stored one"
+                .to_owned(),
+        ),
+        (_, Some("simpson_reversal")) => {
+            let reversals = report.metrics.iter().flat_map(|metric| metric.report.reversals.first());
+            let keys: std::collections::BTreeSet<&str> =
+                reversals.map(|reversal| reversal.key.as_str()).collect();
+            let keys: Vec<&str> = keys.into_iter().collect();
+            Some(format!(
+                "compare within {} (strata), or run both arms alike over its values",
+                listed(&keys)
+            ))
+        }
         (_, Some("looks_spent")) => {
             Some("plan a new comparison on fresh seeds: the planned looks are used up".to_owned())
         }

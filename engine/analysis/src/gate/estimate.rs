@@ -3,10 +3,13 @@
 use crate::error::{AnalysisError, Result};
 use crate::moments::Moments;
 use crate::p_value::PValue;
+use crate::strata::equal_weight_test;
 use crate::t_test::{Alternative, TTest, one_sample, student_of_moments, welch_of_moments};
 
 use super::arms::Samples;
+use super::batches::BatchError;
 use super::parameters::Mode;
+use super::strata::mean_difference;
 
 /// The test that decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -16,6 +19,8 @@ pub enum Method {
     Welch,
     /// One-sample t on the differences of declared pairs.
     PairedT,
+    /// The equal-weight mean of the differences within declared strata, with their variances as Welch's.
+    Stratified,
     /// Student's t with one variance, because it was asked for by name.
     Student,
     /// Two constant arms of a deterministic training, compared exactly.
@@ -28,6 +33,7 @@ impl Method {
         match self {
             Self::Welch => "welch",
             Self::PairedT => "paired_t",
+            Self::Stratified => "stratified",
             Self::Student => "student",
             Self::Exact => "exact",
         }
@@ -38,6 +44,7 @@ impl Method {
         match self {
             Self::Welch => "Welch t",
             Self::PairedT => "paired t",
+            Self::Stratified => "Welch t within strata",
             Self::Student => "Student t (equal variances assumed)",
             Self::Exact => "exact comparison",
         }
@@ -149,10 +156,25 @@ pub(crate) fn estimate(
     equal_variance: bool,
     alpha: f64,
     threshold: Threshold,
+    batches: Option<&BatchError>,
 ) -> Result<Estimate> {
     match samples {
         Samples::Pairs(differences) => {
             Estimate::of(&one_sample(differences, 0.0)?, Method::PairedT, alpha, threshold)
+        }
+        Samples::Stratified(strata) => {
+            for stratum in strata {
+                let have = stratum.baseline.len().min(stratum.candidate.len());
+                if have < 2 {
+                    let sample = format!("an arm of stratum {}", stratum.name);
+                    return Err(AnalysisError::TooFewRuns { sample, have, need: 2 });
+                }
+            }
+            let parts: Vec<_> = strata.iter().map(|stratum| stratum.moments()).collect();
+            let difference = mean_difference(strata).unwrap_or(0.0);
+            let test =
+                equal_weight_test(difference, &parts).ok_or(AnalysisError::ZeroVariance { difference })?;
+            Estimate::of(&test, Method::Stratified, alpha, threshold)
         }
         Samples::Independent { baseline, candidate } => {
             let need = if equal_variance { 1 } else { 2 };
@@ -167,6 +189,7 @@ pub(crate) fn estimate(
             } else {
                 (welch_of_moments(&candidate, &baseline)?, Method::Welch)
             };
+            let test = batches.map_or(test, |batches| batches.widened(test));
             Estimate::of(&test, method, alpha, threshold)
         }
     }
@@ -178,6 +201,13 @@ pub(crate) fn constant_difference(samples: &Samples) -> Option<f64> {
         Samples::Pairs(differences) => {
             let moments = Moments::of(differences);
             (moments.count() > 0 && moments.is_constant()).then_some(moments.mean()?)
+        }
+        Samples::Stratified(strata) => {
+            let constant = |stratum: &super::strata::Stratum| {
+                let (baseline, candidate) = stratum.moments();
+                baseline.is_constant() && candidate.is_constant()
+            };
+            strata.iter().all(constant).then(|| mean_difference(strata))?
         }
         Samples::Independent { baseline, candidate } => {
             let (candidate, baseline) = (Moments::of(candidate), Moments::of(baseline));

@@ -97,6 +97,8 @@ fn intervals(questions: &[Question<'_>], members: &[usize], method: Method) -> V
     for &i in members {
         let pushed = match questions[i].samples {
             Samples::Pairs(differences) => candidates.push(differences.iter().copied()),
+            // Never asked: no kernel relabels or resamples within strata.
+            Samples::Stratified(_) => None,
             Samples::Independent { baseline, candidate } => candidates
                 .push(candidate.iter().copied())
                 .and_then(|()| baselines.push(baseline.iter().copied())),
@@ -107,7 +109,7 @@ fn intervals(questions: &[Question<'_>], members: &[usize], method: Method) -> V
     }
     let request = match first.samples {
         Samples::Pairs(_) => BootstrapRequest::new(candidates.samples(), Statistic::Mean),
-        Samples::Independent { .. } => {
+        Samples::Independent { .. } | Samples::Stratified(_) => {
             BootstrapRequest::mean_difference(candidates.samples(), baselines.samples())
         }
     };
@@ -173,6 +175,7 @@ fn compared<'a>(
     for comparison in comparisons {
         let pushed = match questions[comparison.question].samples {
             Samples::Pairs(differences) => moved.push(differences.iter().map(|d| d - comparison.edge)),
+            Samples::Stratified(_) => None,
             Samples::Independent { baseline, candidate } => moved
                 .push(candidate.iter().map(|v| v - comparison.edge))
                 .and_then(|()| fixed.push(baseline.iter().copied())),

@@ -1,6 +1,9 @@
 //! What a gate is asked, and the checks of it.
 
+use std::collections::HashMap;
+
 use crate::error::{AnalysisError, Result};
+use crate::sequential::{SpendingFunction, group_sequential};
 
 /// Which way a metric improves.
 #[derive(
@@ -88,6 +91,18 @@ impl Default for Looks {
     }
 }
 
+/// Looks at planned numbers of runs, which spend alpha by the share of the runs that they see (Lan & DeMets 1983).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize)]
+pub struct LookPlan {
+    /// Runs an arm at each look, rising. The last is the largest number that will ever be run.
+    pub sizes: Vec<usize>,
+    /// How alpha is spent over them.
+    pub spending: SpendingFunction,
+}
+
+/// The most looks that a plan may have.
+const LOOKS_MAX: usize = 100;
+
 /// Everything a gate can be told. `GateParameters::new` gives the defaults.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct GateParameters {
@@ -123,8 +138,24 @@ pub struct GateParameters {
     ///
     /// [`GateRun::pair`]: crate::GateRun::pair
     pub pair_by: Option<String>,
+    /// Name of the key whose values are strata: the equal-weight mean of the improvements within them decides. Values
+    /// are taken from [`GateRun::keys`].
+    ///
+    /// [`GateRun::keys`]: crate::GateRun::keys
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strata: Option<String>,
+    /// Name of the key whose values are batches, such as the day: from three batches of the baseline on, what they differ
+    /// by counts as error. Values are taken from [`GateRun::keys`].
+    ///
+    /// [`GateRun::keys`]: crate::GateRun::keys
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_by: Option<String>,
     /// Looks planned and used.
     pub looks: Looks,
+    /// Looks at planned numbers of runs in place of looks that share alpha equally: `looks` then only says which one
+    /// this is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub look_plan: Option<LookPlan>,
     /// Seed of everything that is resampled.
     pub seed: u64,
 }
@@ -148,13 +179,44 @@ impl GateParameters {
             deterministic: false,
             assume_equal_variance: false,
             pair_by: None,
+            strata: None,
+            batch_by: None,
             looks: Looks::default(),
+            look_plan: None,
             seed: 0,
         }
     }
 
-    /// Checks every parameter and fills in the mode.
-    pub(crate) fn resolve(&self) -> Result<Resolved> {
+    /// Looks planned before the first one.
+    pub(crate) fn planned_looks(&self) -> u32 {
+        let planned = self.look_plan.as_ref().map(|plan| plan.sizes.len());
+        // A checked plan has at most LOOKS_MAX.
+        planned.map_or(self.looks.planned, |planned| planned as u32)
+    }
+
+    /// Runs an arm without which nothing is decided at this look.
+    pub(crate) fn runs_needed(&self) -> usize {
+        let planned =
+            self.look_plan.as_ref().and_then(|plan| plan.sizes.get(self.looks.current.max(1) as usize - 1));
+        planned.map_or(self.min_runs, |planned| self.min_runs.max(*planned))
+    }
+
+    /// Checks every parameter and fills in the mode and the level of this look.
+    pub(crate) fn resolve(&self, levels: &LookLevels) -> Result<Resolved> {
+        let (mode, margin) = self.check()?;
+        let [alpha_look, alpha_left] = match &self.look_plan {
+            Some(plan) => levels.of(plan, self.alpha, self.looks.current)?,
+            None => {
+                let alpha_look = self.alpha / f64::from(self.looks.planned);
+                let left = self.looks.planned.saturating_sub(self.looks.current);
+                [alpha_look, alpha_look * f64::from(left)]
+            }
+        };
+        Ok(Resolved { mode, margin, alpha_look, alpha_left })
+    }
+
+    /// Checks every parameter; the mode and the margin as given.
+    pub(crate) fn check(&self) -> Result<(Mode, f64)> {
         if !(self.alpha > 0.0 && self.alpha < 0.5) {
             return Err(AnalysisError::AlphaOutOfRange {
                 name: "alpha",
@@ -196,13 +258,40 @@ impl GateParameters {
         if self.max_runs < self.min_runs {
             return Err(invalid("max_runs", self.max_runs, "at least min_runs"));
         }
-        if !(1..=2).contains(&self.looks.planned) {
-            return Err(invalid("looks", self.looks.planned, "1 or 2"));
+        if let Some(key) = &self.strata {
+            let expected = if self.pair_by.is_some() {
+                "strata or pairs, not both"
+            } else {
+                "strata, each with variances of its own, or one variance for all: not both"
+            };
+            if self.pair_by.is_some() || self.assume_equal_variance {
+                return Err(invalid("strata", key, expected));
+            }
+        }
+        if let Some(key) = &self.batch_by
+            && (self.pair_by.is_some() || self.strata.is_some())
+        {
+            return Err(invalid("batch_by", key, "batches only of arms without pairs and strata"));
+        }
+        if let Some(plan) = &self.look_plan {
+            self.check_plan(plan)?;
+        } else if !(1..=2).contains(&self.looks.planned) {
+            return Err(invalid("looks", self.looks.planned, "1 or 2; more with planned numbers of runs"));
         }
         if self.looks.current == 0 {
             return Err(invalid("look", self.looks.current, "counted from 1"));
         }
-        Ok(Resolved { mode, margin, alpha_look: self.alpha / f64::from(self.looks.planned) })
+        Ok((mode, margin))
+    }
+
+    fn check_plan(&self, plan: &LookPlan) -> Result<()> {
+        let rising = plan.sizes.windows(2).all(|pair| pair[0] < pair[1]);
+        let enough = plan.sizes.first().is_some_and(|first| *first >= self.min_runs);
+        if !(rising && enough && plan.sizes.len() <= LOOKS_MAX) {
+            let expected = "1 to 100 rising numbers of runs an arm, none below min_runs";
+            return Err(invalid("look_sizes", format!("{:?}", plan.sizes), expected));
+        }
+        Ok(())
     }
 
     fn resolve_margin(&self, mode: Mode) -> Result<f64> {
@@ -229,6 +318,51 @@ pub(crate) struct Resolved {
     /// As given: absolute, or a share if relative.
     pub(crate) margin: f64,
     pub(crate) alpha_look: f64,
+    /// What the looks after this one may spend.
+    pub(crate) alpha_left: f64,
+}
+
+/// The levels of planned looks, found once for all metrics that share a plan: each costs a numerical integration.
+#[derive(Debug, Default)]
+pub(crate) struct LookLevels {
+    known: HashMap<(LookPlan, u64), Vec<f64>>,
+}
+
+impl LookLevels {
+    /// Those of all plans of some parameters. Plans that cannot be are left out: [`GateParameters::check`] refuses them.
+    pub(crate) fn of_all<'a>(parameters: impl Iterator<Item = &'a GateParameters>) -> Self {
+        let mut known = HashMap::new();
+        for parameters in parameters {
+            let Some(plan) = &parameters.look_plan else { continue };
+            let key = (plan.clone(), parameters.alpha.to_bits());
+            if known.contains_key(&key) || parameters.check().is_err() {
+                continue;
+            }
+            let shares: Vec<f64> = plan.sizes.iter().map(|size| share(plan, *size)).collect();
+            if let Ok(looks) = group_sequential(&shares, plan.spending, parameters.alpha) {
+                known.insert(key, looks.nominal_p);
+            }
+        }
+        Self { known }
+    }
+
+    /// The one-sided level of a look, from 1, and what is left after it. A look beyond the plan has the last level; it
+    /// decides nothing.
+    fn of(&self, plan: &LookPlan, alpha: f64, look: u32) -> Result<[f64; 2]> {
+        let levels = self.known.get(&(plan.clone(), alpha.to_bits()));
+        let place = (look as usize).min(plan.sizes.len()).saturating_sub(1);
+        match (levels.and_then(|levels| levels.get(place)), plan.sizes.get(place)) {
+            (Some(level), Some(size)) => {
+                Ok([*level, (alpha - plan.spending.spent(share(plan, *size), alpha)).max(0.0)])
+            }
+            _ => Err(invalid("look_sizes", format!("{:?}", plan.sizes), "looks with a level of their own")),
+        }
+    }
+}
+
+/// The share of the information that a look of this size has.
+fn share(plan: &LookPlan, size: usize) -> f64 {
+    size as f64 / plan.sizes.last().copied().unwrap_or(size) as f64
 }
 
 #[cfg(test)]
@@ -239,15 +373,15 @@ mod tests {
         let mut parameters = GateParameters::new(Direction::Up);
         parameters.margin = Some(0.1);
         change(&mut parameters);
-        parameters.resolve().map_or_else(|error| error.code(), |_| "accepted")
+        parameters.check().map_or_else(|error| error.code(), |_| "accepted")
     }
 
     #[test]
     fn the_mode_follows_from_the_margin() {
         let mut parameters = GateParameters::new(Direction::Up);
-        assert_eq!(parameters.resolve().unwrap().mode, Mode::Better);
+        assert_eq!(parameters.check().unwrap().0, Mode::Better);
         parameters.margin = Some(0.01);
-        assert_eq!(parameters.resolve().unwrap().mode, Mode::NotWorse);
+        assert_eq!(parameters.check().unwrap().0, Mode::NotWorse);
     }
 
     #[test]
@@ -265,6 +399,43 @@ mod tests {
         assert_eq!(code(|p| p.max_runs = 2), "invalid_argument");
         assert_eq!(code(|p| p.allow_failures = Some(1.5)), "probability_out_of_range");
         assert_eq!(code(|p| p.looks.planned = 3), "invalid_argument");
+        assert_eq!(code(|p| p.strata = Some("task".into())), "accepted");
+        let both =
+            |p: &mut GateParameters| (p.strata, p.pair_by) = (Some("task".into()), Some("seed".into()));
+        assert_eq!(code(both), "invalid_argument");
         assert_eq!(code(|_| ()), "accepted");
+    }
+
+    fn plan(sizes: &[usize]) -> Option<LookPlan> {
+        Some(LookPlan { sizes: sizes.to_vec(), spending: SpendingFunction::Pocock })
+    }
+
+    #[test]
+    fn planned_looks_have_the_levels_of_their_table() {
+        let at = |look| {
+            let parameters = GateParameters {
+                look_plan: plan(&[5, 10, 20]),
+                looks: Looks { planned: 1, current: look },
+                ..GateParameters::new(Direction::Up)
+            };
+            let levels = LookLevels::of_all([&parameters].into_iter());
+            (parameters.resolve(&levels).unwrap(), parameters.runs_needed())
+        };
+        for (look, level, size) in [(1, 0.0179, 5), (2, 0.0189, 10), (3, 0.0279, 20), (4, 0.0279, 3)] {
+            let (resolved, needed) = at(look);
+            assert!((resolved.alpha_look - level).abs() < 6e-5, "{look}: {}", resolved.alpha_look);
+            assert_eq!(needed, size);
+        }
+        assert!(at(1).0.alpha_left > at(2).0.alpha_left && at(3).0.alpha_left == 0.0);
+    }
+
+    #[test]
+    fn senseless_plans_of_looks_are_refused() {
+        for sizes in [&[][..], &[2, 5], &[5, 5], &[10, 5]] {
+            assert_eq!(code(|p| p.look_plan = plan(sizes)), "invalid_argument", "{sizes:?}");
+        }
+        let many: Vec<usize> = (3..104).collect();
+        assert_eq!(code(|p| p.look_plan = plan(&many)), "invalid_argument");
+        assert_eq!(code(|p| p.look_plan = plan(&[3, 5, 9])), "accepted");
     }
 }

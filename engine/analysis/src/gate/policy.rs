@@ -12,8 +12,9 @@ use serde_json::Value;
 
 use crate::error::{AnalysisError, Result};
 use crate::multiplicity::Correction;
+use crate::sequential::SpendingFunction;
 
-use super::parameters::{Direction, GateParameters, Looks, Mode, OnInconclusive};
+use super::parameters::{Direction, GateParameters, LookPlan, Looks, Mode, OnInconclusive};
 
 /// Version of the layout of [`GatePolicy`].
 pub const POLICY_VERSION: u32 = 1;
@@ -59,12 +60,26 @@ pub struct GatePolicy {
     /// Compare runs in pairs that share this param or tag, such as `seed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pair_by: Option<String>,
+    /// Compare within the values of this param or tag, such as `task`, each value with equal weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strata: Option<String>,
+    /// Count what batches of runs differ by as error: this param or tag, such as the day, says which batch a run is of. It
+    /// takes three batches of the baseline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_by: Option<String>,
     /// The deciding test.
     #[serde(default)]
     pub method: MethodChoice,
     /// Looks planned before the first one: 1, or 2 with half of alpha each.
     #[serde(default = "default_looks")]
     pub looks: u32,
+    /// Look at these numbers of runs an arm, such as `[5, 10, 20]`, in place of `looks`: alpha is spent over them as
+    /// `spending` says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub look_sizes: Vec<usize>,
+    /// How alpha is spent over `look_sizes`.
+    #[serde(default)]
+    pub spending: SpendingFunction,
     /// Accept up to this share of failed candidate runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_failures: Option<f64>,
@@ -255,8 +270,12 @@ impl GatePolicy {
             min_runs: default_min_runs(),
             max_runs: default_max_runs(),
             pair_by: None,
+            strata: None,
+            batch_by: None,
             method: MethodChoice::Auto,
             looks: default_looks(),
+            look_sizes: Vec::new(),
+            spending: SpendingFunction::default(),
             allow_failures: None,
             deterministic: false,
             on_inconclusive: OnInconclusive::Report,
@@ -356,11 +375,16 @@ impl GatePolicy {
             if !names.insert(&metric.name) {
                 return refuse(format!("{place}: this metric is there before; give it one entry"));
             }
-            if let Err(error) = self.parameters(metric, 1).resolve() {
+            if let Err(error) = self.parameters(metric, 1).check() {
                 return refuse(format!("{place}: {error}"));
             }
         }
         Ok(())
+    }
+
+    /// Looks planned before the first one: as many as `look_sizes`, else `looks`.
+    pub fn planned_looks(&self) -> u32 {
+        if self.look_sizes.is_empty() { self.looks } else { self.look_sizes.len() as u32 }
     }
 
     /// The role of a metric.
@@ -390,7 +414,11 @@ impl GatePolicy {
             deterministic: self.deterministic,
             assume_equal_variance: method == MethodChoice::Student,
             pair_by: self.pair_by.clone(),
+            strata: self.strata.clone(),
+            batch_by: self.batch_by.clone(),
             looks: Looks { planned: self.looks, current: look },
+            look_plan: (!self.look_sizes.is_empty())
+                .then(|| LookPlan { sizes: self.look_sizes.clone(), spending: self.spending }),
             seed: self.seed,
             ..GateParameters::new(metric.direction)
         }

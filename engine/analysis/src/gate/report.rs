@@ -5,9 +5,11 @@ use serde::Serialize;
 use crate::effect_size::{ProbabilityOfSuperiority, StandardizedDifference};
 use crate::p_value::PValue;
 
+use super::batches::BatchReport;
 use super::estimate::Method;
 use super::parameters::{GateParameters, Mode};
 use super::seeds::SeedPlan;
+use super::strata::{Reversal, StrataReport};
 
 /// Version of the layout of [`GateReport`]. Fields may be added within a version, never renamed or removed.
 pub const GATE_SCHEMA_VERSION: u32 = 1;
@@ -192,6 +194,15 @@ pub struct GateReport {
     pub a12: Option<ProbabilityOfSuperiority>,
     /// Bootstrap intervals at `level`: bootstrap-t from ten runs an arm, BCa from fifty.
     pub bootstrap: Vec<BootstrapReport>,
+    /// The declared strata.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strata: Option<StrataReport>,
+    /// Undeclared keys within which the improvement has the other sign.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reversals: Vec<Reversal>,
+    /// Batches of runs, where a key says which.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batches: Option<BatchReport>,
     /// Looks and alpha.
     pub look: LookReport,
     /// Runs needed; with every inconclusive verdict for which a spread is known.

@@ -8,6 +8,7 @@ use crate::power::{Design, RUNS_MAX, Sides, detectable_effect, required_runs};
 use super::arms::Samples;
 use super::estimate::Threshold;
 use super::parameters::{GateParameters, Mode};
+use super::strata::mean_difference;
 
 /// The planned number of runs is never below this.
 const RUNS_MIN: usize = 3;
@@ -67,7 +68,7 @@ pub(crate) fn plan(
     };
     let design = match samples {
         Samples::Pairs(_) => Design::Paired,
-        Samples::Independent { .. } => Design::BALANCED,
+        Samples::Independent { .. } | Samples::Stratified(_) => Design::BALANCED,
     };
     // Equivalence must clear both edges; with no true difference each may take half of the missing power.
     let wanted = match threshold.mode {
@@ -119,6 +120,16 @@ impl Spread {
             Samples::Pairs(differences) => {
                 let moments = Moments::of(differences);
                 (moments.standard_deviation()?, moments.count() as f64 - 1.0, moments.mean()?)
+            }
+            // Runs spread evenly over strata have the standard error of an unstratified arm with the mean of the variances.
+            Samples::Stratified(strata) => {
+                let (mut variances, mut df) = (0.0, 0.0);
+                for stratum in strata {
+                    let (baseline, candidate) = stratum.moments();
+                    variances += 0.5 * (baseline.variance()? + candidate.variance()?);
+                    df += (baseline.count() + candidate.count() - 2) as f64;
+                }
+                ((variances / strata.len() as f64).sqrt(), df, mean_difference(strata)?)
             }
             Samples::Independent { baseline, candidate } => {
                 let (baseline, candidate) = (Moments::of(baseline), Moments::of(candidate));

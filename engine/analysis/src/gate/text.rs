@@ -38,6 +38,7 @@ impl GateReport {
             ));
         }
         lines.extend(self.test_line());
+        lines.extend(self.strata_line(&number));
         lines.extend(self.effect_line());
         for bootstrap in &self.bootstrap {
             lines.push(format!(
@@ -50,9 +51,17 @@ impl GateReport {
         }
         lines.push(format!(
             "look {} of {}: alpha {} used, {} left",
-            self.look.current, self.look.planned, self.look.alpha_used, self.look.alpha_left
+            self.look.current,
+            self.look.planned,
+            digits(self.look.alpha_used),
+            digits(self.look.alpha_left)
         ));
-        if self.reason == Some("failed_runs") {
+        if let Some(reversal) = self.reversals.first() {
+            lines.push(format!(
+                "to settle it: declare {0} as strata, or run both arms alike over its values",
+                reversal.key
+            ));
+        } else if self.reason == Some("failed_runs") {
             lines.push(
                 "to settle it: repeat the failed runs, or declare what a failure costs (allow failures, failure value)"
                     .to_owned(),
@@ -78,6 +87,31 @@ impl GateReport {
             let _ = write!(line, "; permutation p {} (at least {})", permutation.p, permutation.floor);
         }
         Some(line)
+    }
+
+    fn strata_line(&self, number: &Numbers) -> Option<String> {
+        let (key, strata) = match (&self.strata, self.reversals.first()) {
+            (Some(report), _) => (&report.key, &report.strata),
+            (None, Some(reversal)) => (&reversal.key, &reversal.strata),
+            (None, None) => return None,
+        };
+        const SHOWN: usize = 10;
+        let shown: Vec<String> = strata
+            .iter()
+            .take(SHOWN)
+            .map(|stratum| {
+                format!(
+                    "{} {} ({} + {})",
+                    stratum.name,
+                    number.signed(stratum.improvement),
+                    stratum.n_candidate,
+                    stratum.n_baseline
+                )
+            })
+            .collect();
+        let more = strata.len().saturating_sub(SHOWN);
+        let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+        Some(format!("within {key}: {}{rest}", shown.join(", ")))
     }
 
     fn effect_line(&self) -> Option<String> {
@@ -149,10 +183,12 @@ pub(crate) fn sentence(report: &GateReport) -> String {
     let number = Numbers::of(report);
     let subject = match (report.candidate.mean, report.baseline.mean, report.improvement) {
         (Some(candidate), Some(baseline), Some(improvement)) => format!(
-            "candidate {} against baseline {}, {}",
+            "candidate {} against baseline {}, {}{}",
             number.plain(candidate),
             number.plain(baseline),
-            better_or_worse(improvement, &number)
+            better_or_worse(improvement, &number),
+            // Both means are over all strata, and their difference is another one.
+            report.strata.as_ref().map_or(String::new(), |strata| format!(" within {}", strata.key))
         ),
         _ => "no candidate run has a finite final value".to_owned(),
     };
@@ -181,7 +217,9 @@ pub(crate) fn sentence(report: &GateReport) -> String {
         },
         (_, Some("too_few_runs")) => format!(
             "nothing is decided on {} + {} finite values, {} an arm are needed",
-            report.n_candidate, report.n_baseline, report.parameters.min_runs
+            report.n_candidate,
+            report.n_baseline,
+            report.parameters.runs_needed()
         ),
         (_, Some("zero_variance")) => {
             "but all values of an arm are identical: is the seed applied, or was one run logged several times?"
@@ -191,6 +229,14 @@ pub(crate) fn sentence(report: &GateReport) -> String {
             "it is {claim} on the runs that finished, but {} of {} candidate runs failed",
             report.candidate.failed, report.candidate.runs
         ),
+        (_, Some("simpson_reversal")) => match report.reversals.first() {
+            Some(reversal) => format!(
+                "but within {} it is {}, and the arms ran different shares of its values",
+                reversal.key,
+                better_or_worse(reversal.within, &number)
+            ),
+            None => "but within strata it is the other way round".to_owned(),
+        },
         (_, Some("looks_spent")) => {
             format!(
                 "{} planned and used before: no verdict from a further one",
@@ -234,6 +280,12 @@ fn arm_line(name: &str, arm: &ArmReport, number: &Numbers) -> String {
         let _ = write!(line, ", {} failed (true rate up to {})", arm.failed, percent(limit));
     }
     line
+}
+
+/// A share with at most four digits that mean something.
+fn digits(share: f64) -> String {
+    let short = format!("{share:.3e}").parse::<f64>().unwrap_or(share);
+    short.to_string()
 }
 
 fn counted(count: usize, what: &str) -> String {

@@ -2,7 +2,8 @@
 
 use std::f64::consts::{E, PI};
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::distributions::{normal_quantile, normal_sf, root};
 use crate::error::{AnalysisError, Result};
@@ -14,13 +15,14 @@ const STEPS: usize = 800;
 const FAR: f64 = 9.0;
 
 /// How alpha is spent over the share of information.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SpendingFunction {
     /// Like constant boundaries (Pocock 1977): as easy to pass early as late. The default.
     #[default]
     Pocock,
     /// Like those of O'Brien & Fleming (1979): almost nothing early, almost all at the end.
+    #[serde(rename = "obf", alias = "obrien_fleming")]
     OBrienFleming,
     /// In proportion to the information.
     Linear,

@@ -3,6 +3,7 @@
 // The whole binary is test code; clippy only knows this of functions marked as tests.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod comparable;
 mod counts_golden;
 mod curves_golden;
 mod error_rates;
@@ -14,4 +15,6 @@ mod policy;
 mod properties;
 mod ranks_golden;
 mod render;
+mod schemas;
 mod statistics_golden;
+mod strata;

@@ -189,24 +189,6 @@ fn a_batch_answers_as_each_gate_does_alone() {
     }
 }
 
-/// Says how long a thousand metrics take: `cargo test -p analysis --test it thousand -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn a_thousand_metrics() {
-    for n in [5, 10, 20] {
-        let metrics: Vec<String> =
-            (0..1_000).map(|i| format!("name = 'm{i}'\ndirection = 'up'\nmargin = 0.2")).collect();
-        let policy = policy("", &metrics.iter().map(String::as_str).collect::<Vec<_>>());
-        let values = |seed: usize| -> Vec<f64> {
-            (0..n).map(|i| ((i * 7_919 + seed * 104_729) % 10_007) as f64 / 10_007.0).collect()
-        };
-        let arms: Vec<MetricRuns> = (0..1_000).map(|i| runs(&values(2 * i), &values(2 * i + 1))).collect();
-        let start = std::time::Instant::now();
-        let report = decide(&policy, &arms);
-        println!("1000 metrics, {n} runs an arm: {:?}, {}", start.elapsed(), report.sentence);
-    }
-}
-
 /// `RUNLAKE_RENEW=1 cargo test -p analysis --test it schema` writes the file anew.
 #[test]
 fn the_published_schema_is_that_of_the_policy() {

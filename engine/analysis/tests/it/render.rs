@@ -3,7 +3,7 @@
 use analysis::{Change, Circumstances, Colour, DecisionReport, GatePolicy, GateRun, MetricRuns, judge};
 
 /// A pass, a fail, an undecided goal and a metric that only one arm logged, with names that are markup.
-fn decision() -> DecisionReport {
+pub(crate) fn decision() -> DecisionReport {
     let policy = GatePolicy::from_toml(
         r#"
         version = 1

@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("query", &["analysis", "kernels", "model", "store"]),
     ("runlake", &["analysis", "importers", "kernels", "model", "query", "store"]),
     ("server", &["model", "proto", "runlake"]),
+    ("calibration", &["analysis", "e2e", "kernels"]),
     ("load", &["datasets", "model", "runlake", "server"]),
     ("cli", &["datasets", "load", "model", "runlake", "server"]),
     ("datasets", &[]),

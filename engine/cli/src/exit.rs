@@ -7,6 +7,8 @@ use server::client::ClientError;
 
 /// Done, or the gate passed.
 pub(crate) const DONE: u8 = 0;
+/// The lake is not as a receipt says.
+pub(crate) const DIFFERENT: u8 = 1;
 /// Wrong usage, configuration or policy.
 pub(crate) const USAGE: u8 = 2;
 /// Storage, network or internal failure.
@@ -49,9 +51,11 @@ pub(crate) fn code_of(error: &anyhow::Error) -> u8 {
             | Error::Model(_)
             | Error::Analysis(_)
             | Error::Memory { .. }
-            | Error::AmbiguousContext { .. },
+            | Error::AmbiguousContext { .. }
+            | Error::Receipt { .. },
         ) => USAGE,
         Some(Error::Import(runlake::importers::ImportError::NothingRecognised { .. })) => NOTHING,
+        Some(Error::Import(runlake::importers::ImportError::NothingReadable { .. })) => REJECTED,
         Some(Error::Import(runlake::importers::ImportError::Mapping { .. })) => USAGE,
         Some(Error::Store(
             runlake::store::StoreError::NoLake { .. }

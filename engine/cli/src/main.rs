@@ -20,6 +20,7 @@ mod note;
 mod output;
 mod progress;
 mod prompt;
+mod receipts;
 mod record;
 mod retention;
 mod run_set;

@@ -14,4 +14,5 @@ mod kill;
 mod object;
 mod overload;
 mod prompt;
+mod receipts;
 mod sql;

@@ -53,9 +53,11 @@ pub(crate) fn code_of(error: &anyhow::Error) -> u8 {
             | Error::GateRun { .. }
             | Error::Analysis(_)
             | Error::Memory { .. }
-            | Error::AmbiguousContext { .. },
+            | Error::AmbiguousContext { .. }
+            | Error::Receipt { .. },
         ) => USAGE,
         Some(Error::Import(runlake::importers::ImportError::NothingRecognised { .. })) => NOTHING,
+        Some(Error::Import(runlake::importers::ImportError::NothingReadable { .. })) => REJECTED,
         Some(Error::Import(runlake::importers::ImportError::Mapping { .. })) => USAGE,
         Some(Error::Store(
             runlake::store::StoreError::NoLake { .. }

@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand, ValueEnum};
+use runlake::analysis::sequential::SpendingFunction;
 use runlake::analysis::{GatePolicy, Ground, MethodChoice, MetricPolicy, Mode, OnInconclusive};
-use runlake::{GateOrigin, GateQuery, Lake};
+use runlake::{GateOrigin, GateQuery, Lake, Selector};
 
 use crate::arguments::Place;
 use crate::exit::UsageError;
@@ -69,6 +70,9 @@ struct AskArguments {
     /// Which look at the same question this is [default: counted from the gates on record]
     #[arg(long)]
     look: Option<u32>,
+    /// Runs of the baseline's recipe that were made again now, to see whether the baseline still holds
+    #[arg(long, value_name = "SELECTOR")]
+    refresh_baseline: Option<String>,
     /// Accept that the arms differ in this: dataset, metric_definition, code, environment or hardware
     #[arg(long, value_name = "GROUND")]
     waive: Vec<String>,
@@ -125,6 +129,18 @@ struct ClaimArguments {
     /// Compare runs in pairs that share this param or tag, such as seed
     #[arg(long, value_name = "KEY", conflicts_with = "policy")]
     pair_by: Option<String>,
+    /// Compare within the values of this param or tag, such as task, each value with equal weight
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["policy", "pair_by"])]
+    strata: Option<String>,
+    /// Count what batches of runs differ by as error: this param or tag says which batch a run is of
+    #[arg(long, value_name = "KEY", conflicts_with = "policy")]
+    batch_by: Option<String>,
+    /// Look at these numbers of runs an arm in place of --looks, such as 5,10,20
+    #[arg(long, value_name = "RUNS,…", value_delimiter = ',', conflicts_with_all = ["policy", "looks"])]
+    look_sizes: Vec<usize>,
+    /// How alpha is spent over --look-sizes
+    #[arg(long, value_enum, default_value_t = Spending::Pocock, requires = "look_sizes")]
+    spending: Spending,
     /// Accept up to this share of failed candidate runs
     #[arg(long, value_name = "SHARE", conflicts_with = "policy")]
     allow_failures: Option<f64>,
@@ -167,6 +183,29 @@ impl From<GateMode> for Mode {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
+enum Spending {
+    /// As easy to pass early as late
+    Pocock,
+    /// Almost nothing early, almost all at the end (O'Brien and Fleming)
+    Obf,
+    /// In proportion to the runs
+    Linear,
+    /// With their square
+    Quadratic,
+}
+
+impl From<Spending> for SpendingFunction {
+    fn from(spending: Spending) -> Self {
+        match spending {
+            Spending::Pocock => Self::Pocock,
+            Spending::Obf => Self::OBrienFleming,
+            Spending::Linear => Self::Linear,
+            Spending::Quadratic => Self::Quadratic,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
 enum Inconclusive {
     #[value(alias = "3")]
     Report,
@@ -203,6 +242,7 @@ async fn ask(place: &Place, arguments: AskArguments) -> anyhow::Result<u8> {
     let (policy, file) = policy(&arguments)?;
     let mut query = GateQuery::new(policy, arguments.candidate.as_deref(), arguments.baseline.as_deref())?;
     query.look = arguments.look;
+    query.refreshed = arguments.refresh_baseline.as_deref().map(Selector::parse).transpose()?;
     let (lake, unrecorded) = open(place, arguments.no_record).await?;
     let judged = judge(&lake, &query, &arguments, unrecorded.is_none() && !arguments.no_record).await;
     lake.close().await;
@@ -337,6 +377,10 @@ fn of_words(arguments: &AskArguments, metric: &str) -> anyhow::Result<GatePolicy
     policy.max_runs = claim.max_runs;
     policy.looks = claim.looks;
     policy.pair_by.clone_from(&claim.pair_by);
+    policy.strata.clone_from(&claim.strata);
+    policy.batch_by.clone_from(&claim.batch_by);
+    policy.look_sizes.clone_from(&claim.look_sizes);
+    policy.spending = claim.spending.into();
     policy.allow_failures = claim.allow_failures;
     policy.deterministic = claim.deterministic;
     policy.staleness.max_age_days = claim.max_age_days;

@@ -11,15 +11,17 @@ use runlake::importers::Mapping;
 use runlake::{ImportOptions, ImportProgress, ImportReport, Lake};
 
 use crate::arguments::Place;
+use crate::receipts::{self, ReceiptArguments};
 use crate::{access, exit};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  runlake import ./runs                 (TensorBoard, W&B, MLflow, CSV and more: found by itself)\n  runlake import log.csv --dry-run      (shows what each column would feed)\n  runlake import log.csv --map run=run,step=step,tag:arm=arm,param:seed=seed\n  runlake import log.csv --map-file map.toml"
+    after_help = "Examples:\n  runlake import ./runs                 (TensorBoard, W&B, MLflow, CSV and more: found by itself)\n  runlake import log.csv --dry-run      (shows what each column would feed)\n  runlake import log.csv --map run=run,step=step,tag:arm=arm,param:seed=seed\n  runlake import log.csv --map-file map.toml\n  runlake import --receipts             (what was imported so far)\n  runlake import --verify 20261122-063000-123456\n\nExit codes: 0 done, 1 --verify found a difference, 5 nothing to import, 6 done but some input was rejected."
 )]
 pub(crate) struct ImportArguments {
     /// A file, a store, or a folder with any of them
-    path: PathBuf,
+    #[arg(required_unless_present_any = ["receipts", "receipt", "verify"])]
+    path: Option<PathBuf>,
     /// Which column feeds what, for tables; columns that are not named and hold numbers are metrics
     #[arg(long, value_name = "ROLE=COLUMN,…")]
     map: Option<String>,
@@ -38,13 +40,16 @@ pub(crate) struct ImportArguments {
     /// Show what would be imported and how, and import nothing
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    receipts: ReceiptArguments,
 }
 
 pub(crate) async fn run(place: &Place, arguments: ImportArguments) -> anyhow::Result<u8> {
     access::lake_only(place, "import")?;
+    let Some(path) = &arguments.path else { return receipts::run(place, &arguments.receipts).await };
     let options = options(&arguments)?;
     if arguments.dry_run {
-        let (detection, plan) = Lake::import_plan(&arguments.path, &options)?;
+        let (detection, plan) = Lake::import_plan(path, &options)?;
         println!("{plan}");
         for left in &detection.unrecognised {
             println!("left: {} ({})", left.path.display(), left.reason);
@@ -52,7 +57,12 @@ pub(crate) async fn run(place: &Place, arguments: ImportArguments) -> anyhow::Re
         return Ok(exit::DONE);
     }
     let lake = access::write(place, "runlake import").await?;
-    let outcome = import(&lake, &arguments.path, options).await;
+    let outcome = async {
+        let report = import(&lake, path, options).await?;
+        arguments.receipts.after_import(&lake, &report).await?;
+        anyhow::Ok(report)
+    };
+    let outcome = outcome.await;
     lake.close().await;
     let report = outcome?;
     Ok(code_of(&report))
@@ -98,10 +108,10 @@ fn options(arguments: &ImportArguments) -> anyhow::Result<ImportOptions> {
 }
 
 fn code_of(report: &ImportReport) -> u8 {
-    if report.kinds.is_empty() {
-        exit::NOTHING
-    } else if report.rejected + report.rejected_before > 0 {
+    if report.rejected + report.rejected_before > 0 {
         exit::REJECTED
+    } else if report.kinds.is_empty() {
+        exit::NOTHING
     } else {
         exit::DONE
     }
@@ -153,13 +163,18 @@ fn print_receipt(report: &ImportReport, seconds: f64) {
             remark.place
         );
     }
+    if let Some((first, last)) = report.times {
+        println!("  times {} to {}", receipts::shown_time(first), receipts::shown_time(last));
+    }
     if report.rejected > 0 {
         println!("  {} records rejected:", report.rejected);
         for rejection in report.rejections.iter().take(20) {
             println!("    {rejection}");
         }
         if report.rejections.len() > 20 {
-            println!("    … and more");
+            let by_code: Vec<String> =
+                report.rejected_by_code.iter().map(|(code, count)| format!("{count} {code}")).collect();
+            println!("    … and more; all by code: {}", by_code.join(", "));
         }
     }
     if report.rejected_before > 0 {
@@ -174,4 +189,5 @@ fn print_receipt(report: &ImportReport, seconds: f64) {
     if report.unrecognised.len() > 20 {
         println!("  … and {} more that were left", report.unrecognised.len() - 20);
     }
+    println!("  receipt {} of {} series", report.receipt, report.receipt_series);
 }

@@ -22,6 +22,7 @@ mod note;
 mod output;
 mod progress;
 mod prompt;
+mod receipts;
 mod record;
 mod retention;
 mod run_set;

@@ -34,6 +34,18 @@ pub(crate) fn form_of(path: &Path, beginning: &[u8], limits: &Limits) -> Option<
     tar.then_some(Form::Tar)
 }
 
+/// What to say of a file whose name is one of an archive, and whose content is not; code and reason.
+pub(crate) fn false_name(name: &str) -> Option<(&'static str, &'static str)> {
+    let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
+    if ends(&[".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".zip"]) {
+        return Some(("archive.damaged", "its name is one of an archive, and it cannot be read as one"));
+    }
+    ends(&[".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".7z", ".rar"]).then_some((
+        "archive.unknown",
+        "archives of this kind are not read; unpack it, or pack it as tar or zip",
+    ))
+}
+
 /// What an archive held.
 pub(crate) struct LaidOut {
     pub(crate) folder: TempDir,
@@ -55,7 +67,7 @@ pub(crate) fn lay_out(path: &Path, form: Form, limits: &Limits) -> Result<LaidOu
     };
     if let Err(error) = outcome {
         let reason = format!("the archive is not read further: {error}");
-        layout.left.push(Unrecognised { path: path.to_owned(), reason });
+        layout.left.push(Unrecognised::faulty(path.to_owned(), "archive.damaged", reason));
     }
     let left = layout.left;
     Ok(LaidOut { folder, left })
@@ -86,7 +98,7 @@ impl Layout<'_> {
                 continue;
             }
             if !(kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse()) {
-                self.leave(&name, "no regular file in the archive, not laid out".to_owned());
+                self.leave(&name);
                 continue;
             }
             let modified = entry.header().mtime().unwrap_or(0);
@@ -108,14 +120,14 @@ impl Layout<'_> {
                 Ok(entry) => entry,
                 // Another entry may be readable: this one is encrypted, or packed in a way that is not known.
                 Err(error) => {
-                    self.leave(Path::new(&format!("entry {index}")), error.to_string());
+                    self.unreadable(index, &error.to_string());
                     continue;
                 }
             };
             let name = match entry.name() {
                 Ok(name) => PathBuf::from(name.into_owned()),
                 Err(error) => {
-                    self.leave(Path::new(&format!("entry {index}")), error.to_string());
+                    self.unreadable(index, &error.to_string());
                     continue;
                 }
             };
@@ -123,7 +135,7 @@ impl Layout<'_> {
                 continue;
             }
             if entry.is_symlink() {
-                self.leave(&name, "no regular file in the archive, not laid out".to_owned());
+                self.leave(&name);
                 continue;
             }
             let modified = entry.last_modified().and_then(seconds_of).unwrap_or(0);
@@ -134,8 +146,14 @@ impl Layout<'_> {
         Ok(())
     }
 
-    fn leave(&mut self, name: &Path, reason: String) {
-        self.left.push(Unrecognised { path: self.folder.join(name), reason });
+    fn leave(&mut self, name: &Path) {
+        let reason = "no regular file in the archive, not laid out";
+        self.left.push(Unrecognised::left(self.folder.join(name), reason));
+    }
+
+    fn unreadable(&mut self, index: usize, reason: &str) {
+        let place = self.folder.join(format!("entry {index}"));
+        self.left.push(Unrecognised::faulty(place, "archive.entry", reason));
     }
 
     /// Writes one file, of at least and at most so many bytes.
@@ -156,12 +174,9 @@ impl Layout<'_> {
             });
         }
         let Some(inner) = safe_path(name, self.limits.depth) else {
-            self.left.push(Unrecognised {
-                path: self.archive.to_owned(),
-                reason: format!(
-                    "the entry {name:?} would leave its folder, or is too deep; it is not laid out"
-                ),
-            });
+            let reason =
+                format!("the entry {name:?} would leave its folder, or is too deep; it is not laid out");
+            self.left.push(Unrecognised::faulty(self.archive.to_owned(), "archive.path", reason));
             return Ok(());
         };
         let target = self.folder.join(inner);
@@ -228,6 +243,15 @@ fn seconds_of(time: zip::DateTime) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_archives_are_known() {
+        for name in ["runs.tar.gz", "a.tgz", "x.tar", "logs.zip"] {
+            assert_eq!(false_name(name).map(|(code, _)| code), Some("archive.damaged"), "{name}");
+        }
+        assert_eq!(false_name("runs.tar.xz").map(|(code, _)| code), Some("archive.unknown"));
+        assert_eq!(false_name("log.csv.gz"), None);
+    }
 
     #[test]
     fn no_path_leaves_the_folder() {

@@ -97,7 +97,8 @@ impl<'a> Finder<'a> {
                 Ok(entry) => entry,
                 Err(error) => {
                     let path = error.path().unwrap_or(self.search.root).to_owned();
-                    self.leave(path, format!("cannot be listed: {error}"));
+                    let reason = format!("cannot be listed: {error}");
+                    self.unrecognised.push(Unrecognised::faulty(path, "folder.unreadable", reason));
                     continue;
                 }
             };
@@ -108,12 +109,13 @@ impl<'a> Finder<'a> {
                 // `.trash` is where MLflow keeps deleted experiments.
                 if hidden && entry.file_name() != ".trash" {
                     let reason = "hidden folder, not scanned; give it as the path to import it";
-                    self.leave(path.to_owned(), reason.to_owned());
+                    self.unrecognised.push(Unrecognised::left(path.to_owned(), reason));
                     entries.skip_current_dir();
                 } else if self.folder(path)? {
                     entries.skip_current_dir();
                 } else if entry.depth() == deepest {
-                    self.leave(path.to_owned(), format!("deeper than {deepest} folders, not scanned"));
+                    let reason = format!("deeper than {deepest} folders, not scanned");
+                    self.unrecognised.push(Unrecognised::faulty(path.to_owned(), "folder.too_deep", reason));
                 }
                 continue;
             }
@@ -123,7 +125,7 @@ impl<'a> Finder<'a> {
                 self.file(&path, false)?;
             } else {
                 let reason = if kind.is_symlink() { "a link, not followed" } else { "not a regular file" };
-                self.leave(path.to_owned(), reason.to_owned());
+                self.unrecognised.push(Unrecognised::left(path.to_owned(), reason));
             }
         }
         Ok(())
@@ -172,7 +174,7 @@ impl<'a> Finder<'a> {
             Ok(opened) => opened,
             Err(error) if given => return Err(error),
             Err(error) => {
-                self.leave(path.to_owned(), error.to_string());
+                self.unrecognised.push(Unrecognised::of_error(path.to_owned(), &error));
                 return Ok(());
             }
         };
@@ -184,14 +186,15 @@ impl<'a> Finder<'a> {
                 return Ok(());
             }
         }
-        let form = archive::form_of(path, &beginning, self.search.limits);
-        match form.filter(|_| self.depth < DEEPEST_ARCHIVE) {
-            Some(form) => self.archive(path, form),
-            None => {
-                self.leave(path.to_owned(), reason_to_leave(&candidate));
-                Ok(())
+        match archive::form_of(path, &beginning, self.search.limits) {
+            Some(form) if self.depth < DEEPEST_ARCHIVE => return self.archive(path, form),
+            Some(_) => {
+                let reason = format!("an archive in {DEEPEST_ARCHIVE} others, not opened");
+                self.unrecognised.push(Unrecognised::faulty(path.to_owned(), "archive.too_deep", reason));
             }
+            None => self.unrecognised.push(unclaimed(&candidate, self.search.limits)),
         }
+        Ok(())
     }
 
     /// Looks into an archive: what is found there has the archive's path in front of its own.
@@ -199,7 +202,7 @@ impl<'a> Finder<'a> {
         let LaidOut { folder, left } = match archive::lay_out(path, form, self.search.limits) {
             Ok(laid_out) => laid_out,
             Err(error) => {
-                self.leave(path.to_owned(), error.to_string());
+                self.unrecognised.push(Unrecognised::of_error(path.to_owned(), &error));
                 return Ok(());
             }
         };
@@ -236,10 +239,6 @@ impl<'a> Finder<'a> {
         Ok(())
     }
 
-    fn leave(&mut self, path: PathBuf, reason: String) {
-        self.unrecognised.push(Unrecognised { path, reason });
-    }
-
     fn finish(mut self) -> (Vec<DetectedSource>, Vec<Unrecognised>) {
         for (source, mut files) in SOURCES.iter().zip(std::mem::take(&mut self.claimed)) {
             files.sort();
@@ -266,28 +265,37 @@ impl<'a> Finder<'a> {
 }
 
 /// Why no source claimed a file.
-fn reason_to_leave(file: &Candidate<'_>) -> String {
+fn unclaimed(file: &Candidate<'_>, limits: &Limits) -> Unrecognised {
+    let path = file.path.to_owned();
     if sqlite::is_database(file.beginning) {
         return match sqlite::table_names(file.path) {
-            Ok(tables) => format!(
-                "a SQLite database of no known tool; its tables are {}",
-                tables.iter().take(8).map(String::as_str).collect::<Vec<_>>().join(", ")
-            ),
-            Err(error) => error.to_string(),
+            Ok(tables) => {
+                let named = tables.iter().take(8).map(String::as_str).collect::<Vec<_>>().join(", ");
+                let reason = format!("a SQLite database of no known tool; its tables are {named}");
+                Unrecognised::left(path, reason)
+            }
+            Err(error) => Unrecognised::of_error(path, &error),
         };
     }
+    if let Some((code, reason)) = archive::false_name(file.name) {
+        return Unrecognised::faulty(path, code, reason);
+    }
     if file.name.ends_with(".json") {
-        return "JSON without runs or a history; give the file itself as the path to read its rows"
-            .to_owned();
+        let reason = "JSON without runs or a history; give the file itself as the path to read its rows";
+        return Unrecognised::left(path, reason);
     }
     if ["-wal", "-shm", "-journal"].iter().any(|ending| file.name.ends_with(ending)) {
-        return "a side file of a SQLite database, read with it where it holds something".to_owned();
+        let reason = "a side file of a SQLite database, read with it where it holds something";
+        return Unrecognised::left(path, reason);
     }
     if file.beginning.is_empty() {
-        return "an empty file".to_owned();
+        return Unrecognised::left(path, "an empty file");
     }
-    match Packing::of(file.beginning) {
-        Packing::Plain => "no known kind of log file".to_owned(),
-        _ => "compressed, and its name tells no known kind of log file".to_owned(),
+    if Packing::of(file.beginning) == Packing::Plain {
+        return Unrecognised::left(path, "no known kind of log file");
+    }
+    match files::unpacked_beginning(file.path, limits, 512) {
+        Ok(_) => Unrecognised::left(path, "compressed, and its name tells no known kind of log file"),
+        Err(error) => Unrecognised::of_error(path, &error),
     }
 }

@@ -49,6 +49,14 @@ pub enum ImportError {
         /// Which kinds are known, or what was found instead.
         hint: String,
     },
+    /// What stands at the path may hold runs, and nothing of it can be read.
+    #[error("{path}: nothing can be imported; {reason}", path = path.display())]
+    NothingReadable {
+        /// The path.
+        path: PathBuf,
+        /// What is wrong with which files.
+        reason: String,
+    },
     /// The content is not what the kind of file asks for.
     #[error("{path}: cannot be read as {kind}: {reason}", path = path.display())]
     Unreadable {
@@ -91,6 +99,7 @@ impl ImportError {
             Self::Io { .. } => "import.io",
             Self::NotRegular { .. } => "import.not_regular",
             Self::NothingRecognised { .. } => "import.nothing_recognised",
+            Self::NothingReadable { .. } => "import.nothing_readable",
             Self::Unreadable { .. } => "import.unreadable",
             Self::TooLarge { .. } => "import.too_large",
             Self::Mapping { .. } => "import.mapping",

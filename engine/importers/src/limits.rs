@@ -46,7 +46,7 @@ impl Default for Limits {
             document_bytes: 256 << 20,
             series: 1_000_000,
             buffered_points: 1 << 18,
-            rejections_shown: 100,
+            rejections_shown: 1_000,
         }
     }
 }

@@ -63,7 +63,7 @@ impl Source for Neptune {
                 found.left.extend(
                     parts
                         .into_values()
-                        .map(|file| Unrecognised { path: file.path, reason: reason.to_owned() }),
+                        .map(|file| Unrecognised::faulty(file.path, "export.unfinished", reason)),
                 );
                 continue;
             }

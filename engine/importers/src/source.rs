@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use crate::error::Result;
+use crate::error::{ImportError, Result};
 use crate::files;
 use crate::limits::Limits;
 use crate::report::Reporter;
@@ -390,6 +390,29 @@ pub struct Unrecognised {
     pub path: PathBuf,
     /// Why it is left.
     pub reason: String,
+    /// The stable code of what is wrong with it, such as `archive.damaged`; `None` for what was never to be imported, such
+    /// as a file of no known kind.
+    pub fault: Option<&'static str>,
+}
+
+impl Unrecognised {
+    /// Something that is of no known kind, or which nobody asked for.
+    pub fn left(path: PathBuf, reason: impl Into<String>) -> Self {
+        Self { path, reason: reason.into(), fault: None }
+    }
+
+    /// Something that may hold runs and cannot be read.
+    pub(crate) fn faulty(path: PathBuf, code: &'static str, reason: impl Into<String>) -> Self {
+        Self { path, reason: reason.into(), fault: Some(code) }
+    }
+
+    /// What an error says of a file. Links and devices are never read: that is no fault.
+    pub(crate) fn of_error(path: PathBuf, error: &ImportError) -> Self {
+        match error {
+            ImportError::NotRegular { .. } => Self::left(path, error.to_string()),
+            _ => Self::faulty(path, error.code(), error.to_string()),
+        }
+    }
 }
 
 /// The name of a path below a root, with `/` between its parts; the name of the root itself for the root.

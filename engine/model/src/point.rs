@@ -16,6 +16,26 @@ pub struct Point {
     pub value: f64,
 }
 
+impl Point {
+    /// Mixes a point into 64 bits. The wrapping sum over the points of a series is its fingerprint, the same in
+    /// whatever order and parts the points come.
+    ///
+    /// The words are step, fraction (all ones when there is none), time and the bits of the value; each is mixed in
+    /// by the finaliser of splitmix64 (Steele, Lea & Flood 2014).
+    pub fn fingerprint(&self) -> u64 {
+        let fraction = self.step_fraction.map_or(u64::MAX, |f| f as u64);
+        [self.step as u64, fraction, self.time as u64, self.value.to_bits()].into_iter().fold(
+            0,
+            |state, word| {
+                let mut z = (state ^ word).wrapping_add(0x9e37_79b9_7f4a_7c15);
+                z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+                z ^ (z >> 31)
+            },
+        )
+    }
+}
+
 /// The points of one series as columns of equal length, in order of arrival.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PointColumns {

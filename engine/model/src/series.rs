@@ -72,7 +72,7 @@ impl SeriesStatistics {
             max: finite.then_some((point.value, point.step)),
             sum: if finite { point.value } else { 0.0 },
             compensation: 0.0,
-            fingerprint: fingerprint(point),
+            fingerprint: point.fingerprint(),
         }
     }
 
@@ -83,7 +83,7 @@ impl SeriesStatistics {
         self.last_step = self.last_step.max(point.step);
         self.first_time = self.first_time.min(point.time);
         self.last_time = self.last_time.max(point.time);
-        self.fingerprint = self.fingerprint.wrapping_add(fingerprint(point));
+        self.fingerprint = self.fingerprint.wrapping_add(point.fingerprint());
         if is_later(&point, &self.last) {
             self.last = point;
         }
@@ -173,21 +173,6 @@ fn is_later(a: &Point, b: &Point) -> bool {
     let by_place =
         (a.step, a.step_fraction.unwrap_or(0), a.time).cmp(&(b.step, b.step_fraction.unwrap_or(0), b.time));
     by_place.then_with(|| a.value.total_cmp(&b.value)).is_gt()
-}
-
-/// Mixes a point into 64 bits; sums of these are the fingerprint of a series.
-fn fingerprint(point: Point) -> u64 {
-    let fraction = point.step_fraction.map_or(u64::MAX, |f| f as u64);
-    [point.step as u64, fraction, point.time as u64, point.value.to_bits()].into_iter().fold(
-        0,
-        |state, word| {
-            // The finaliser of splitmix64 (Steele, Lea & Flood 2014) after each word.
-            let mut z = (state ^ word).wrapping_add(0x9e37_79b9_7f4a_7c15);
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            z ^ (z >> 31)
-        },
-    )
 }
 
 #[cfg(test)]

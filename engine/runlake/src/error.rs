@@ -30,6 +30,14 @@ pub enum Error {
     /// Files cannot be imported.
     #[error(transparent)]
     Import(#[from] importers::ImportError),
+    /// A receipt cannot be found, read or written.
+    #[error("receipt {receipt}: {reason}")]
+    Receipt {
+        /// Its id, or its file.
+        receipt: String,
+        /// Why not, and what to do.
+        reason: String,
+    },
     /// A selector is not understood.
     #[error("selector {text:?}: {reason}")]
     Selector {
@@ -98,6 +106,7 @@ impl Error {
             Self::Store(error) => error.code(),
             Self::Query(error) => error.code(),
             Self::Import(error) => error.code(),
+            Self::Receipt { .. } => "receipt",
             Self::Selector { .. } => "selector.malformed",
             Self::AmbiguousContext { .. } => "metric.ambiguous_context",
             Self::Analysis(error) => error.code(),

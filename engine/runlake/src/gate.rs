@@ -5,15 +5,15 @@ mod looks;
 mod recording;
 mod replay;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use analysis::{
-    ChainStep, Circumstances, DecisionReport, GatePolicy, GateReport, GateRun, MetricRuns, Verdict, Warning,
-    judge,
+    ChainStep, Circumstances, DecisionReport, GatePolicy, GateReport, GateRun, MetricRuns, RunKeys, Verdict,
+    Warning, judge,
 };
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use model::{MetricName, Record, RunId, RunStatus};
+use model::{MetricName, Record, RunStatus, SEED_KEYS};
 use store::{RunRow, Snapshot};
 
 use crate::baseline;
@@ -39,6 +39,8 @@ pub struct GateQuery {
     pub policy: GatePolicy,
     /// Which look at the same question this is; `None` to count those on record.
     pub look: Option<u32>,
+    /// Runs of the baseline's recipe that were made again now: whether the baseline still holds.
+    pub refreshed: Option<Selector>,
     /// The moment by which a baseline is old, microseconds since 1970 UTC.
     pub time: i64,
     /// The runs of candidate and baseline, in place of those that the selectors take now.
@@ -63,7 +65,15 @@ impl GateQuery {
         };
         let candidate = arm(candidate, &mut policy.candidate, "candidate")?;
         let baseline = arm(baseline, &mut policy.baseline, "baseline")?;
-        Ok(Self { candidate, baseline, policy, look: None, time: now_micros(), exactly: None })
+        Ok(Self {
+            candidate,
+            baseline,
+            policy,
+            look: None,
+            refreshed: None,
+            time: now_micros(),
+            exactly: None,
+        })
     }
 }
 
@@ -126,12 +136,16 @@ impl Lake {
                 .iter()
                 .map(|metric| MetricName::new(&metric.name))
                 .collect::<Result<_, _>>()?;
-            let runs = arms.of_metrics(&snapshot, &metrics, policy.pair_by.as_deref())?;
+            let runs = arms.of_metrics(&snapshot, &metrics, policy)?;
             let question = Question::of(query, &arms);
             let keys: Vec<MetricKey> =
                 policy.metrics.iter().zip(&runs).map(|(metric, runs)| question.key(metric, runs)).collect();
             let look = query.look.unwrap_or_else(|| looks::next(&snapshot, &question, &keys, policy));
-            let circumstances = circumstances(query, &arms, named.as_ref(), &keys, look);
+            let mut circumstances = circumstances(query, &arms, named.as_ref(), &keys, look);
+            if let Some(refreshed) = &query.refreshed {
+                let again = refreshed.runs(self, &snapshot).await?;
+                circumstances.refreshed = values_again(&snapshot, &metrics, &again)?;
+            }
             let mut report = judge(policy, &runs, circumstances)?;
             if let Some(named) = &named {
                 report.warnings.extend(baseline_warnings(named, &report));
@@ -163,13 +177,21 @@ impl Arms<'_> {
         &self,
         snapshot: &Snapshot,
         metrics: &[MetricName],
-        pair_by: Option<&str>,
+        policy: &GatePolicy,
     ) -> Result<Vec<MetricRuns>> {
         let baseline = last_values(snapshot, metrics, &self.baseline)?;
         let candidate = last_values(snapshot, metrics, &self.candidate)?;
-        let of_metric = |(baseline, candidate)| MetricRuns {
-            baseline: gate_runs(&self.baseline, &baseline, pair_by),
-            candidate: gate_runs(&self.candidate, &candidate, pair_by),
+        let known = [&self.baseline, &self.candidate].map(|runs| gate_runs(runs, policy));
+        let of_metric = |(baseline, candidate)| {
+            let [mut before, mut after] = known.clone();
+            for (runs, arm, last) in
+                [(&self.baseline, &mut before, baseline), (&self.candidate, &mut after, candidate)]
+            {
+                for (run, of_metric) in runs.iter().zip(arm) {
+                    of_metric.value = HashMap::get(&last, &run.id()).copied();
+                }
+            }
+            MetricRuns { baseline: before, candidate: after }
         };
         Ok(baseline.into_iter().zip(candidate).map(of_metric).collect())
     }
@@ -179,20 +201,36 @@ impl Arms<'_> {
     }
 }
 
-fn gate_runs(runs: &[RunRow<'_>], last: &HashMap<RunId, f64>, pair_by: Option<&str>) -> Vec<GateRun> {
+/// What is known of runs before their values.
+fn gate_runs(runs: &[RunRow<'_>], policy: &GatePolicy) -> Vec<GateRun> {
     runs.iter()
         .map(|run| GateRun {
             id: run.id().to_string(),
-            value: last.get(&run.id()).copied(),
+            value: None,
             failed: matches!(run.status(), RunStatus::Failed | RunStatus::Killed),
-            pair: pair_by.and_then(|key| pair_value(*run, key)),
-            keys: Default::default(),
+            pair: policy.pair_by.as_deref().and_then(|key| key_value(*run, key)),
+            keys: RunKeys::new(keys_of(*run, policy)),
         })
         .collect()
 }
 
-/// The value of the pairing key: a param, else a tag; `seed` also as the registry reads it.
-fn pair_value(run: RunRow<'_>, key: &str) -> Option<String> {
+/// What a run ran with: params, and tags where no param has the name. Left out is what tells runs apart and not recipes;
+/// what the policy names is there by that name.
+fn keys_of(run: RunRow<'_>, policy: &GatePolicy) -> BTreeMap<String, String> {
+    let own = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+    let is_setting = |(key, _): &(&str, &str)| !SEED_KEYS.contains(key) && !changes::is_of_tracker(key);
+    let mut keys: BTreeMap<String, String> = run.tags().filter(is_setting).map(own).collect();
+    keys.extend(run.params().filter(is_setting).map(own));
+    for key in [&policy.strata, &policy.batch_by].into_iter().flatten() {
+        if let Some(value) = key_value(run, key) {
+            keys.insert(key.clone(), value);
+        }
+    }
+    keys
+}
+
+/// The value of a key that a policy names: a param, else a tag; `seed` also as the registry reads it.
+fn key_value(run: RunRow<'_>, key: &str) -> Option<String> {
     if key == "seed"
         && let Some(seed) = run.seed()
     {
@@ -226,7 +264,28 @@ fn circumstances(
             .collect(),
         snapshot: Some(looks::data_of_all(keys)),
         look,
+        refreshed: BTreeMap::new(),
     }
+}
+
+/// The values of runs that were made again, by metric; NaN for those that failed.
+fn values_again(
+    snapshot: &Snapshot,
+    metrics: &[MetricName],
+    runs: &[RunRow<'_>],
+) -> Result<BTreeMap<String, Vec<f64>>> {
+    let values = last_values(snapshot, metrics, runs)?;
+    let failed = |run: &RunRow<'_>| matches!(run.status(), RunStatus::Failed | RunStatus::Killed);
+    let of_metric = |(metric, last): (&MetricName, HashMap<_, f64>)| {
+        let value = |run: &RunRow<'_>| match last.get(&run.id()) {
+            Some(value) if !failed(run) => *value,
+            _ => f64::NAN,
+        };
+        let mut values: Vec<f64> = runs.iter().map(value).collect();
+        values.sort_unstable_by(f64::total_cmp);
+        (metric.to_string(), values)
+    };
+    Ok(metrics.iter().zip(values).map(of_metric).collect())
 }
 
 /// What the record of a named baseline says against using it as it is.

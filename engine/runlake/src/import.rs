@@ -3,9 +3,13 @@
 //! A unit (a file or a run folder) whose content is the one of its last import is left unread. Any other unit is read
 //! and each series is compared with what the lake holds of it, point for point, so that a source that grew adds only
 //! what is new, and an import that was killed half-way is completed by the next one.
+//!
+//! A unit is left unread only when a receipt tells of it too, so that the receipt of each import tells of everything that
+//! stands at the path.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use importers::{
     Decision, Detection, ImportedRun, Limits, Plan, Rejection, Remark, RunFacts, Sink, SinkError, Unit,
@@ -20,6 +24,9 @@ use tokio::runtime::Handle;
 
 use crate::error::{Error, Result};
 use crate::lake::{Lake, now_micros};
+use crate::receipt::{
+    self, KeptReceipts, Receipt, ReceiptContent, ReceiptLeft, ReceiptRejection, ReceiptWriter,
+};
 use crate::repeated::KnownPoints;
 
 /// Points that are gathered before they are written: a batch that costs one sync.
@@ -27,7 +34,10 @@ const BATCH_POINTS: usize = 200_000;
 /// Commands that are gathered before they are written.
 const BATCH_COMMANDS: usize = 2_000;
 /// Rejections that are kept with their place; all are counted.
-const REJECTIONS_KEPT: usize = 100;
+const REJECTIONS_KEPT: usize = 5_000;
+/// How long an import goes on before its receipt so far is kept, for the next one to go on from if this one is killed; more
+/// when that takes long.
+const RECEIPT_PAUSE: Duration = Duration::from_secs(10);
 
 /// How an import is done.
 #[derive(Debug, Clone, Default)]
@@ -90,8 +100,12 @@ pub struct ImportReport {
     pub infinite: u64,
     /// Smallest and largest step.
     pub steps: Option<(i64, i64)>,
-    /// Records that were rejected.
+    /// Earliest and latest time, microseconds since 1970 UTC.
+    pub times: Option<(i64, i64)>,
+    /// Records that were rejected, and files that could not be read.
     pub rejected: u64,
+    /// The same by code.
+    pub rejected_by_code: BTreeMap<&'static str, u64>,
     /// Records of unchanged units that were rejected when these were imported, and still are not in the lake.
     pub rejected_before: u64,
     /// The first of the records rejected now, with file and place.
@@ -100,6 +114,10 @@ pub struct ImportReport {
     pub remarks: Vec<Remark>,
     /// Files that are of no known kind.
     pub unrecognised: Vec<Unrecognised>,
+    /// The receipt in the lake: the one of this import, or the one of an earlier import that tells the same.
+    pub receipt: String,
+    /// Series that the receipt lists.
+    pub receipt_series: u64,
 }
 
 impl Lake {
@@ -119,6 +137,16 @@ impl Lake {
             leave_tables_beside_trackers(&mut detection);
         }
         if detection.sources.is_empty() {
+            let faulty: Vec<_> = detection.unrecognised.iter().filter(|left| left.fault.is_some()).collect();
+            if let Some(first) = faulty.first() {
+                let reason = format!(
+                    "{} files or folders cannot be read, such as {} ({})",
+                    faulty.len(),
+                    first.path.display(),
+                    first.reason
+                );
+                return Err(importers::ImportError::NothingReadable { path: detection.root, reason }.into());
+            }
             let hint = if detection.unrecognised.is_empty() {
                 "the folder holds no files".to_owned()
             } else {
@@ -177,12 +205,12 @@ fn leave_tables_beside_trackers(detection: &mut Detection) {
         });
         source.units = kept;
         let left: Vec<Unit> = left;
-        detection.unrecognised.extend(left.into_iter().map(|unit| Unrecognised {
-            path: unit.location,
-            reason: format!(
+        detection.unrecognised.extend(left.into_iter().map(|unit| {
+            let reason = format!(
                 "a {} file beside the runs of a tracker; give its own path, or --tables, to import it",
                 unit.kind
-            ),
+            );
+            Unrecognised::left(unit.location, reason)
         }));
     }
     detection.sources.retain(|source| !source.units.is_empty());
@@ -197,8 +225,19 @@ fn import(
 ) -> Result<ImportReport> {
     let (detection, plan) = Lake::import_plan(path, options)?;
     let bytes_total = detection.sources.iter().map(|source| source.bytes).sum();
+    let (faulty, unrecognised): (Vec<_>, Vec<_>) =
+        detection.unrecognised.into_iter().partition(|left| left.fault.is_some());
+    let snapshot = store.snapshot();
+    // Only what the lake remembers can be left unread.
+    let units = plan.sources.iter().flat_map(|source| &source.units);
+    let remembered = units
+        .map(|unit| (unit.kind.as_str().to_owned(), unit.location.to_string_lossy().into_owned()))
+        .filter(|(kind, location)| snapshot.registry().import(kind, location).is_some())
+        .collect();
+    let find = KeptReceipts::find(snapshot.catalog().clone(), &detection.root, remembered);
+    let kept = handle.block_on(find)?;
     let mut sink = LakeSink {
-        snapshot: store.snapshot(),
+        snapshot,
         store,
         handle,
         project: options.project.clone(),
@@ -210,18 +249,57 @@ fn import(
         known: HashMap::new(),
         params: HashMap::new(),
         hashes: HashMap::new(),
-        report: ImportReport {
-            root: detection.root.clone(),
-            unrecognised: detection.unrecognised.clone(),
-            ..ImportReport::default()
-        },
+        ended_runs: HashSet::new(),
+        unit_runs: Vec::new(),
+        is_current: false,
+        kept,
+        receipt: ReceiptWriter::new()?,
+        receipt_head: new_receipt(&detection.root, now_micros()),
+        receipt_due: Instant::now() + RECEIPT_PAUSE,
+        report: ImportReport { root: detection.root, unrecognised, ..ImportReport::default() },
         progress,
         state: ImportProgress { bytes_done: 0, bytes_total, points: 0, unit: String::new() },
     };
+    for Unrecognised { path, reason, fault } in faulty {
+        let code = fault.unwrap_or("import.unreadable");
+        let rejection =
+            Rejection { file: path, place: importers::Place::File, code, message: reason, count: 1 };
+        sink.note_rejection(rejection, None);
+    }
     let summary = importers::import(&plan, &mut sink)?;
     sink.report.remarks = summary.remarks;
     sink.write().map_err(importers::ImportError::from)?;
+    sink.finish_receipt()?;
     Ok(sink.report)
+}
+
+/// A receipt without anything in it yet.
+fn new_receipt(root: &Path, time: i64) -> Receipt {
+    let second = chrono::DateTime::from_timestamp_micros(time).unwrap_or_default();
+    // Only to tell receipts of one second apart; whoever runs two imports at once has two lakes.
+    let id = format!("{}-{:06}", second.format("%Y%m%d-%H%M%S"), time.rem_euclid(1_000_000));
+    Receipt {
+        receipt: receipt::FORMAT,
+        id,
+        created_by: concat!("runlake ", env!("CARGO_PKG_VERSION")).to_owned(),
+        time,
+        complete: false,
+        root: root.to_string_lossy().into_owned(),
+        runs: 0,
+        series_count: 0,
+        points: 0,
+        new_points: 0,
+        nan: 0,
+        infinite: 0,
+        steps: None,
+        times: None,
+        rejected: 0,
+        rejected_by_code: BTreeMap::new(),
+        rejections: Vec::new(),
+        remarks: Vec::new(),
+        left: Vec::new(),
+        units: Vec::new(),
+    }
 }
 
 /// Takes what the importers read into a store.
@@ -238,12 +316,24 @@ struct LakeSink {
     records: Vec<Command>,
     points: Vec<SeriesPoints>,
     point_count: usize,
-    /// Points of series that were in the lake before.
+    /// Points that the lake held before of the series of this unit.
     known: HashMap<SeriesKey, KnownPoints>,
     /// Params of runs that this import has handed over.
     params: HashMap<RunId, BTreeMap<Key, ParamValue>>,
     /// Content hashes of the units being read, by location.
     hashes: HashMap<PathBuf, String>,
+    /// Runs of the units that were read to their end.
+    ended_runs: HashSet<RunId>,
+    /// Runs of the unit being read.
+    unit_runs: Vec<RunId>,
+    /// Whether the snapshot holds everything that units before this one brought in.
+    is_current: bool,
+    kept: KeptReceipts,
+    receipt: ReceiptWriter,
+    /// What the receipt says beside its units and series.
+    receipt_head: Receipt,
+    /// When the receipt so far is kept next.
+    receipt_due: Instant,
     report: ImportReport,
     progress: Box<dyn FnMut(ImportProgress) + Send>,
     state: ImportProgress,
@@ -267,6 +357,93 @@ impl LakeSink {
             let records = std::mem::take(&mut self.records);
             self.handle.block_on(self.store.apply(records, None)).map_err(SinkError::new)?;
         }
+        Ok(())
+    }
+
+    /// Counts a rejection, and keeps the first ones.
+    fn note_rejection(&mut self, rejection: Rejection, unit: Option<u32>) {
+        self.report.rejected += rejection.count;
+        *self.report.rejected_by_code.entry(rejection.code).or_default() += rejection.count;
+        if self.report.rejections.len() < REJECTIONS_KEPT {
+            self.receipt_head.rejections.push(ReceiptRejection {
+                unit,
+                file: rejection.file.to_string_lossy().into_owned(),
+                place: rejection.place.to_string(),
+                code: rejection.code.to_owned(),
+                message: rejection.message.clone(),
+                count: rejection.count,
+            });
+            self.report.rejections.push(rejection);
+        }
+    }
+
+    /// Keeps the receipt so far, when it is time.
+    fn keep_receipt_when_due(&mut self) -> Result<(), SinkError> {
+        let begun = Instant::now();
+        if begun < self.receipt_due {
+            return Ok(());
+        }
+        self.write()?;
+        self.put_receipt(false).map_err(SinkError::new)?;
+        self.receipt_due = Instant::now() + RECEIPT_PAUSE.max(begun.elapsed() * 20);
+        Ok(())
+    }
+
+    /// Keeps the receipt of an import that came to its end; that of an earlier one stands where nothing was read.
+    fn finish_receipt(&mut self) -> Result<()> {
+        if let Some(newest) = self.kept.newest.take().filter(|newest| newest.complete)
+            && newest
+                .rejections
+                .iter()
+                .filter(|rejection| rejection.unit.is_none())
+                .eq(&self.receipt_head.rejections)
+            && self.receipt.is_all_of(&newest)
+        {
+            (self.report.receipt, self.report.receipt_series) = (newest.id, newest.series_count);
+            return Ok(());
+        }
+        self.put_receipt(true)?;
+        for unfinished in &self.kept.unfinished {
+            let removed = self.kept.catalog().remove_receipt(unfinished);
+            self.handle.block_on(removed).map_err(store::StoreError::from)?;
+        }
+        Ok(())
+    }
+
+    fn put_receipt(&mut self, complete: bool) -> Result<()> {
+        let report = &self.report;
+        let mut head = Receipt {
+            complete,
+            new_points: report.new_points,
+            rejected: report.rejected + report.rejected_before,
+            rejected_by_code: report
+                .rejected_by_code
+                .iter()
+                .map(|(code, n)| ((*code).to_owned(), *n))
+                .collect(),
+            ..self.receipt_head.clone()
+        };
+        head.remarks.extend(report.remarks.iter().map(|remark| ReceiptRejection {
+            unit: None,
+            file: remark.file.to_string_lossy().into_owned(),
+            place: remark.place.to_string(),
+            code: remark.code.to_owned(),
+            message: remark.message.clone(),
+            count: remark.count,
+        }));
+        head.left.extend(report.unrecognised.iter().map(|left| ReceiptLeft {
+            path: left.path.to_string_lossy().into_owned(),
+            reason: left.reason.clone(),
+        }));
+        let mut carried: Vec<ReceiptContent> = Vec::new();
+        for id in self.receipt.carried() {
+            carried.push(self.handle.block_on(self.kept.read(id))?);
+        }
+        let snapshot = self.store.snapshot();
+        let (head, file) = self.receipt.finish(head, &carried, &snapshot)?;
+        let stored = snapshot.catalog().put_receipt(&head.id, file);
+        self.handle.block_on(stored).map_err(store::StoreError::from)?;
+        (self.report.receipt, self.report.receipt_series) = (head.id, head.series_count);
         Ok(())
     }
 
@@ -342,23 +519,41 @@ impl Sink for LakeSink {
     ) -> Result<Decision, SinkError> {
         self.state.unit = unit.name.clone();
         (self.progress)(self.state.clone());
+        self.keep_receipt_when_due()?;
         let kind = self.report.kinds.entry(unit.kind.as_str()).or_default();
-        // A file that cannot be hashed cannot be read either; the importer says so.
-        let Ok(hash) = content_hash() else { return Ok(Decision::Import) };
-        let hash = format!("{hash}{}", self.mapping);
         let location = unit.location.to_string_lossy();
+        // A file that cannot be hashed cannot be read either; the importer says so.
+        let Ok(hash) = content_hash() else {
+            self.receipt.begin(unit.kind.as_str(), &location, "");
+            return Ok(Decision::Import);
+        };
+        let hash = format!("{hash}{}", self.mapping);
         let before = self.snapshot.registry().import(unit.kind.as_str(), &location);
-        if let Some(before) = before.filter(|record| record.content_hash == hash) {
+        let covered = self.kept.covered(unit.kind.as_str(), &location);
+        if let (Some(before), Some(covered)) = (before, covered)
+            && before.content_hash == hash
+            && covered.content_hash == hash
+        {
             kind.unchanged += 1;
             self.report.rejected_before += before.rejected;
+            self.receipt.carry(unit.kind.as_str(), &location, covered);
             return Ok(Decision::Skip);
         }
+        self.receipt.begin(unit.kind.as_str(), &location, &hash);
         self.hashes.insert(unit.location.clone(), hash);
         Ok(Decision::Import)
     }
 
     fn run(&mut self, run: ImportedRun) -> Result<(), SinkError> {
         self.report.runs += 1;
+        self.unit_runs.push(run.id);
+        // What another file of the same run brought in counts as there: the points of a file are new or not whether the
+        // import of both was one or two.
+        if self.ended_runs.contains(&run.id) && !self.is_current {
+            self.write()?;
+            self.snapshot = self.store.snapshot();
+            self.is_current = true;
+        }
         let before = self.snapshot.registry().run(run.id).map(RunRow::to_run);
         // A run stays where it is when it comes again, also when the second import names another experiment.
         let (project, experiment) = match &before {
@@ -412,18 +607,21 @@ impl Sink for LakeSink {
     ) -> Result<(), SinkError> {
         self.state.points += points.len() as u64;
         let key = SeriesKey { run, metric: metric.clone(), context: context.cloned() };
-        let new = if self.snapshot.series_entry(&key).is_some() {
-            if !self.known.contains_key(&key) {
+        self.receipt.observe(&key, &points);
+        if !self.known.contains_key(&key) {
+            // What this unit itself brings in is not known before: a later snapshot must not be asked for it.
+            let known = if self.snapshot.series_entry(&key).is_some() {
                 let present =
                     self.handle.block_on(self.snapshot.series_points(&key)).map_err(SinkError::new)?;
-                self.known.insert(key.clone(), KnownPoints::new(&present));
-            }
-            match self.known.get_mut(&key) {
-                Some(known) => known.new_ones(&points),
-                None => points,
-            }
-        } else {
-            points
+                KnownPoints::new(&present)
+            } else {
+                KnownPoints::default()
+            };
+            self.known.insert(key.clone(), known);
+        }
+        let new = match self.known.get_mut(&key) {
+            Some(known) => known.new_ones(points),
+            None => points,
         };
         if new.is_empty() {
             return Ok(());
@@ -454,10 +652,8 @@ impl Sink for LakeSink {
     }
 
     fn reject(&mut self, rejection: Rejection) -> Result<(), SinkError> {
-        self.report.rejected += rejection.count;
-        if self.report.rejections.len() < REJECTIONS_KEPT {
-            self.report.rejections.push(rejection);
-        }
+        let unit = self.receipt.unit();
+        self.note_rejection(rejection, unit);
         Ok(())
     }
 
@@ -479,11 +675,18 @@ impl Sink for LakeSink {
         report.points += outcome.points;
         report.nan += outcome.nan;
         report.infinite += outcome.infinite;
-        report.steps = match (report.steps, outcome.steps) {
-            (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
-            (a, b) => a.or(b),
-        };
+        for (range, of_unit) in [(&mut report.steps, outcome.steps), (&mut report.times, outcome.times)] {
+            *range = match (*range, of_unit) {
+                (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
+                (a, b) => a.or(b),
+            };
+        }
         self.known.clear();
+        // The snapshot that is taken when one of its runs comes again knows its params and points.
+        self.params.clear();
+        self.is_current = false;
+        self.ended_runs.extend(self.unit_runs.drain(..));
+        self.receipt.end(outcome.runs, outcome.rejected).map_err(SinkError::new)?;
         if let Some(content_hash) = self.hashes.remove(&unit.location) {
             self.records.push(Command::RecordImport(ImportRecord {
                 kind: unit.kind.as_str().to_owned(),

@@ -25,6 +25,7 @@ mod import;
 mod lake;
 mod memory;
 mod questions;
+mod receipt;
 mod record;
 mod repeated;
 mod run;
@@ -41,6 +42,10 @@ pub use memory::MemoryPlan;
 pub use questions::{
     ClusterCurvesQuestion, ClusterRunsQuestion, ImportanceQuestion, OutliersQuestion, RunSet,
     SimilarRunsQuestion,
+};
+pub use receipt::{
+    Held, Receipt, ReceiptCheck, ReceiptContent, ReceiptLeft, ReceiptRejection, ReceiptSeries, ReceiptSource,
+    ReceiptUnit, SeriesDifference,
 };
 pub use record::new_record_id;
 pub use run::{ActiveRun, RunOptions};

@@ -21,7 +21,10 @@ impl KnownPoints {
     }
 
     /// The points that are not there yet. Each one that is there is used up.
-    pub(crate) fn new_ones(&mut self, points: &PointColumns) -> PointColumns {
+    pub(crate) fn new_ones(&mut self, points: PointColumns) -> PointColumns {
+        if self.counts.is_empty() {
+            return points;
+        }
         let mut new = PointColumns::default();
         for point in points.iter() {
             match self.counts.get_mut(&identity(point)) {
@@ -53,9 +56,10 @@ mod tests {
     fn twins_are_counted_and_nan_is_equal_to_itself() {
         let source = columns(&[(1, 0.5), (1, 0.5), (2, f64::NAN), (3, -0.0)]);
         let mut known = KnownPoints::new(&source);
-        assert!(known.new_ones(&source).is_empty());
+        assert!(known.new_ones(source.clone()).is_empty());
         let mut known = KnownPoints::new(&source);
         let grown = columns(&[(1, 0.5), (1, 0.5), (1, 0.5), (2, f64::NAN), (3, 0.0)]);
-        assert_eq!(known.new_ones(&grown).steps, [1, 3]);
+        assert_eq!(known.new_ones(grown).steps, [1, 3]);
+        assert_eq!(KnownPoints::default().new_ones(source).len(), 4);
     }
 }

@@ -36,7 +36,7 @@ pub(crate) fn detect_folder(folder: &Path, limits: &Limits) -> Option<Found> {
         Err(error) => {
             // A damaged `meta.yaml` in a folder that has runs below it: the runs are still there.
             let mut found = experiment_runs(folder, parent, limits);
-            found.left.push(Unrecognised { path: file, reason: error.to_string() });
+            found.left.push(Unrecognised::of_error(file, &error));
             Some(found)
         }
     }
@@ -51,13 +51,13 @@ fn experiment_runs(folder: &Path, store: &Path, limits: &Limits) -> Found {
     // `.trash` holds the deleted experiments of the store above it.
     let root = if is_trash(store) { store.parent().unwrap_or(store) } else { store };
     let mut found = Found::default();
-    let mut leave = |path: PathBuf, reason: String| found.left.push(Unrecognised { path, reason });
     let entries = WalkDir::new(folder).min_depth(1).max_depth(1).follow_links(false).sort_by_file_name();
     for entry in entries {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
-                leave(folder.to_owned(), format!("cannot be listed: {error}"));
+                let reason = format!("cannot be listed: {error}");
+                found.left.push(Unrecognised::faulty(folder.to_owned(), "folder.unreadable", reason));
                 continue;
             }
         };
@@ -68,7 +68,7 @@ fn experiment_runs(folder: &Path, store: &Path, limits: &Limits) -> Found {
         match read_meta(&file, limits) {
             Ok(Meta::Run(_)) => found.units.push(run_unit(entry.path(), root)),
             Ok(_) => {}
-            Err(error) => leave(file, error.to_string()),
+            Err(error) => found.left.push(Unrecognised::of_error(file, &error)),
         }
     }
     found

@@ -102,7 +102,7 @@ pub(crate) fn between(
     (grounds.into_values().collect(), changed)
 }
 
-fn is_of_tracker(key: &str) -> bool {
+pub(super) fn is_of_tracker(key: &str) -> bool {
     TRACKER_PREFIXES.iter().any(|prefix| key.starts_with(prefix))
 }
 

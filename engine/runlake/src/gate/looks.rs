@@ -148,7 +148,7 @@ pub(super) fn next(snapshot: &Snapshot, question: &Question, keys: &[MetricKey],
     }
     let of_metric = |(key, metric): (&MetricKey, &MetricPolicy)| {
         let earlier = looks.get(key.look_key.as_str()).map_or(&[][..], Vec::as_slice);
-        number(earlier, &key.data, metric.alpha.unwrap_or(policy.alpha), policy.looks)
+        number(earlier, &key.data, metric.alpha.unwrap_or(policy.alpha), policy.planned_looks())
     };
     keys.iter().zip(&policy.metrics).map(of_metric).max().unwrap_or(1)
 }

@@ -125,7 +125,7 @@ fn of_all(outcome: &GateOutcome, origin: &GateOrigin) -> Result<RecordFields> {
     row.0.put("exit_code", FieldValue::Integer(i64::from(report.exit_code)))?;
     row.text("sentence", Some(&report.sentence))?;
     row.integer("look", i64::from(report.circumstances.look.max(1)))?;
-    row.integer("looks", i64::from(report.policy.looks))?;
+    row.integer("looks", i64::from(report.policy.planned_looks()))?;
     // The bits of the seed: a column of whole numbers has a sign.
     row.integer("seed", report.policy.seed.cast_signed())?;
     row.text("data", report.circumstances.snapshot.as_deref())?;

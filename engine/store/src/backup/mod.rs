@@ -23,6 +23,7 @@ use crate::disk::{Access, Disk, DiskFile, sync_names};
 use crate::error::{Result, StoreError};
 use crate::lake_file::LakeFile;
 use crate::layout::Layout;
+use crate::receipt_files;
 use crate::verify::{Meter, ProgressSink};
 use crate::wal::{self, WalError};
 use manifest::{BackupFile, BackupTable, Manifest};
@@ -194,6 +195,12 @@ impl Copy<'_> {
         if report.last_seq < newest {
             let reason = format!("the log ends at record {}, tables hold up to {newest}", report.last_seq);
             return Err(refuse(&self.layout.wal(), reason));
+        }
+        for id in self.catalog.receipts().await? {
+            // An import may put another one in its place meanwhile, or remove it.
+            if let Some(receipt) = self.catalog.receipt(&id).await? {
+                self.copy_bytes(&receipt_files::path_in_lake(&id), &receipt, &mut files)?;
+            }
         }
         let lake_file = self.lake_file.to_bytes();
         self.copy_bytes("runlake.json", &lake_file, &mut files)?;

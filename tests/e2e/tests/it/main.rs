@@ -16,4 +16,5 @@ mod kill;
 mod object;
 mod overload;
 mod prompt;
+mod receipts;
 mod sql;

@@ -53,6 +53,9 @@ pub(crate) fn code_of(error: &anyhow::Error) -> u8 {
         ) => USAGE,
         Some(Error::Import(runlake::importers::ImportError::NothingRecognised { .. })) => NOTHING,
         Some(Error::Import(runlake::importers::ImportError::Mapping { .. })) => USAGE,
+        Some(Error::Export(
+            runlake::exporters::ExportError::Target { .. } | runlake::exporters::ExportError::Options { .. },
+        )) => USAGE,
         Some(Error::Store(
             runlake::store::StoreError::NoLake { .. }
             | runlake::store::StoreError::Location(_)

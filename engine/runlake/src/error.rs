@@ -30,6 +30,9 @@ pub enum Error {
     /// Files cannot be imported.
     #[error(transparent)]
     Import(#[from] importers::ImportError),
+    /// Runs cannot be exported.
+    #[error(transparent)]
+    Export(#[from] exporters::ExportError),
     /// A selector is not understood.
     #[error("selector {text:?}: {reason}")]
     Selector {
@@ -79,6 +82,7 @@ impl Error {
             Self::Store(error) => error.code(),
             Self::Query(error) => error.code(),
             Self::Import(error) => error.code(),
+            Self::Export(error) => error.code(),
             Self::Selector { .. } => "selector.malformed",
             Self::AmbiguousContext { .. } => "metric.ambiguous_context",
             Self::Analysis(error) => error.code(),

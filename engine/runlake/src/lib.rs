@@ -18,10 +18,12 @@
 
 mod compare;
 mod error;
+mod export;
 mod gate;
 mod import;
 mod lake;
 mod memory;
+mod metric_glob;
 mod questions;
 mod record;
 mod repeated;
@@ -30,10 +32,12 @@ mod samples;
 mod selector;
 
 pub use error::{Error, Result};
+pub use export::{ExportOptions, ExportProgress, ExportReport};
 pub use gate::{GateOutcome, GateQuery};
 pub use import::{ImportOptions, ImportProgress, ImportReport, KindReport};
 pub use lake::{Lake, LakeOptions};
 pub use memory::MemoryPlan;
+pub use metric_glob::MetricGlob;
 pub use questions::{
     ClusterCurvesQuestion, ClusterRunsQuestion, ImportanceQuestion, OutliersQuestion, RunSet,
     SimilarRunsQuestion,
@@ -43,4 +47,4 @@ pub use run::{ActiveRun, RunOptions};
 pub use selector::Selector;
 pub use store::{Location, LocationError};
 
-pub use {analysis, importers, model, query, store};
+pub use {analysis, exporters, importers, model, query, store};

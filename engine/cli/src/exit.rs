@@ -59,6 +59,9 @@ pub(crate) fn code_of(error: &anyhow::Error) -> u8 {
         Some(Error::Import(runlake::importers::ImportError::NothingRecognised { .. })) => NOTHING,
         Some(Error::Import(runlake::importers::ImportError::NothingReadable { .. })) => REJECTED,
         Some(Error::Import(runlake::importers::ImportError::Mapping { .. })) => USAGE,
+        Some(Error::Export(
+            runlake::exporters::ExportError::Target { .. } | runlake::exporters::ExportError::Options { .. },
+        )) => USAGE,
         Some(Error::Store(
             runlake::store::StoreError::NoLake { .. }
             | runlake::store::StoreError::Location(_)

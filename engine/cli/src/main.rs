@@ -13,6 +13,7 @@ mod decide;
 mod delete;
 mod demo;
 mod exit;
+mod export;
 mod flush;
 mod functions;
 mod gate;
@@ -78,6 +79,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<u8> {
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Serve(arguments) => serve::run(place, arguments).await,
         Command::Import(arguments) => import::run(place, arguments).await,
+        Command::Export(arguments) => export::run(place, arguments).await,
         Command::Sql(arguments) => sql::run(place, arguments).await,
         Command::Runs(arguments) => runs::run(place, arguments).await,
         Command::Show(arguments) => show::run(place, arguments).await,

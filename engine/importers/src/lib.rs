@@ -16,6 +16,7 @@ mod configuration;
 mod detect;
 mod dvclive;
 mod error;
+pub mod exported;
 mod files;
 mod huggingface;
 mod import;

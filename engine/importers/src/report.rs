@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use model::{
     Context, ExperimentName, Key, MetricName, ParamValue, Point, PointColumns, ProjectName, RunId, RunStatus,
-    TagValue,
+    SeriesKey, TagValue,
 };
 
 use crate::error::{ImportError, Result};
@@ -103,8 +103,8 @@ impl<'a> Reporter<'a> {
             start_time: None,
             end_time: None,
             parent: None,
-            source: kind.as_str(),
-            source_run_id,
+            source: Some(kind.as_str().to_owned()),
+            source_run_id: Some(source_run_id),
             git_commit: None,
             deleted: false,
             params: BTreeMap::new(),
@@ -240,6 +240,24 @@ impl<'a> Reporter<'a> {
             self.sink.points(series.run, &series.metric, series.context.as_ref(), points)?;
         }
         self.buffered = 0;
+        self.progress();
+        Ok(())
+    }
+
+    /// Hands on points of one series past the buffer, for sources that have them by series; `is_new` for the first of
+    /// a series.
+    pub(crate) fn hand_on(
+        &mut self,
+        key: &SeriesKey,
+        attempt: u32,
+        points: PointColumns,
+        is_new: bool,
+    ) -> Result<()> {
+        for point in points.iter() {
+            self.outcome.count(&point);
+        }
+        self.outcome.series = self.outcome.series.saturating_add(u64::from(is_new));
+        self.sink.points_of_attempt(key.run, &key.metric, key.context.as_ref(), attempt, points)?;
         self.progress();
         Ok(())
     }

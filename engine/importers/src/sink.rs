@@ -57,10 +57,10 @@ pub struct ImportedRun {
     pub end_time: Option<i64>,
     /// The run that this one is nested in.
     pub parent: Option<RunId>,
-    /// The kind of source, such as `tensorboard`.
-    pub source: &'static str,
+    /// The kind of source, such as `tensorboard`; `None` for a run that was logged to Runlake itself.
+    pub source: Option<String>,
     /// The identity of the run there: its id, or the absolute path and the run's key in the file.
-    pub source_run_id: String,
+    pub source_run_id: Option<String>,
     /// The commit of the training code.
     pub git_commit: Option<String>,
     /// Whether the source holds the run as deleted.
@@ -180,7 +180,8 @@ pub struct UnitOutcome {
 }
 
 /// Receives what an import reads. Calls come in this order for each unit: `begin`, then for each run one `run` before
-/// its first `points`, any number of `points` and `reject`, at most one `facts` for each run, `end`.
+/// its first `points`, any number of `points` (or `points_of_attempt`) and `reject`, at most one `facts` for each run,
+/// `end`.
 ///
 /// An error ends the import at once; what was handed over stays.
 pub trait Sink {
@@ -214,6 +215,21 @@ pub trait Sink {
         context: Option<&Context>,
         points: PointColumns,
     ) -> Result<(), SinkError>;
+
+    /// As [`Self::points`], from a source that knows in which attempt of the run they were logged.
+    ///
+    /// # Errors
+    /// Ends the import.
+    fn points_of_attempt(
+        &mut self,
+        run: RunId,
+        metric: &MetricName,
+        context: Option<&Context>,
+        _attempt: u32,
+        points: PointColumns,
+    ) -> Result<(), SinkError> {
+        self.points(run, metric, context, points)
+    }
 
     /// What became known of a run while its points were read.
     ///

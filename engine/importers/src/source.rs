@@ -18,13 +18,15 @@ use crate::sqlite;
 use crate::table::TablePlan;
 use crate::table::mapping::Mapping;
 use crate::{
-    dvclive, huggingface, lightning, mlflow, mlperf, neptune, optuna, ray, sacred, table, tensorboard,
-    trackio, wandb,
+    dvclive, exported, huggingface, lightning, mlflow, mlperf, neptune, optuna, ray, sacred, table,
+    tensorboard, trackio, wandb,
 };
 
 /// The kinds of files that can be imported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SourceKind {
+    /// Tables that `runlake export` wrote.
+    Runlake,
     /// TensorBoard event files; each folder with event files is a run.
     TensorBoard,
     /// An MLflow store: a folder (`mlruns`) or a SQLite file.
@@ -65,6 +67,7 @@ impl SourceKind {
     /// The word for this kind, which is also the `source` of its runs.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Runlake => "runlake",
             Self::TensorBoard => "tensorboard",
             Self::Mlflow => "mlflow",
             Self::HuggingFace => "huggingface",
@@ -345,7 +348,8 @@ pub(crate) trait Source: Sync {
 }
 
 /// All sources. Tools come before the formats that they write: a Lightning log is a CSV file too.
-pub(crate) static SOURCES: [&dyn Source; 17] = [
+pub(crate) static SOURCES: [&dyn Source; 18] = [
+    &exported::Exported,
     &tensorboard::TensorBoard,
     &mlflow::Mlflow,
     &huggingface::HuggingFace,

@@ -38,6 +38,9 @@ pub enum Error {
         /// Why not, and what to do.
         reason: String,
     },
+    /// Runs cannot be exported.
+    #[error(transparent)]
+    Export(#[from] exporters::ExportError),
     /// A selector is not understood.
     #[error("selector {text:?}: {reason}")]
     Selector {
@@ -107,6 +110,7 @@ impl Error {
             Self::Query(error) => error.code(),
             Self::Import(error) => error.code(),
             Self::Receipt { .. } => "receipt",
+            Self::Export(error) => error.code(),
             Self::Selector { .. } => "selector.malformed",
             Self::AmbiguousContext { .. } => "metric.ambiguous_context",
             Self::Analysis(error) => error.code(),

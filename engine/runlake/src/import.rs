@@ -583,8 +583,8 @@ impl Sink for LakeSink {
                 start_time: run.start_time,
                 end_time: run.end_time,
                 parent: run.parent,
-                source: Some(run.source.to_owned()),
-                source_run_id: Some(run.source_run_id.clone()),
+                source: run.source.clone(),
+                source_run_id: run.source_run_id.clone(),
                 git_commit: run.git_commit.clone(),
                 deleted: run.deleted,
                 time: run.start_time.unwrap_or_else(now_micros),
@@ -603,6 +603,17 @@ impl Sink for LakeSink {
         run: RunId,
         metric: &MetricName,
         context: Option<&Context>,
+        points: PointColumns,
+    ) -> Result<(), SinkError> {
+        self.points_of_attempt(run, metric, context, 0, points)
+    }
+
+    fn points_of_attempt(
+        &mut self,
+        run: RunId,
+        metric: &MetricName,
+        context: Option<&Context>,
+        attempt: u32,
         points: PointColumns,
     ) -> Result<(), SinkError> {
         self.state.points += points.len() as u64;
@@ -632,7 +643,7 @@ impl Sink for LakeSink {
             run,
             metric: metric.clone(),
             context: context.cloned(),
-            attempt: 0,
+            attempt,
             points: new,
         });
         self.write_when_full()

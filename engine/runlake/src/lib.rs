@@ -20,10 +20,12 @@ mod arms_compared;
 mod baseline;
 mod compare;
 mod error;
+mod export;
 mod gate;
 mod import;
 mod lake;
 mod memory;
+mod metric_glob;
 mod questions;
 mod receipt;
 mod record;
@@ -35,10 +37,12 @@ mod selector;
 pub use arms_compared::{ArmsCompared, ComparisonQuery, MetricCompared};
 pub use baseline::{BaselineHistory, BaselineQuery, BaselineVersion, runs_of as baseline_runs};
 pub use error::{Error, Result};
+pub use export::{ExportOptions, ExportProgress, ExportReport};
 pub use gate::{GateOrigin, GateOutcome, GateQuery, GateReplay};
 pub use import::{ImportOptions, ImportProgress, ImportReport, KindReport};
 pub use lake::{Lake, LakeOptions};
 pub use memory::MemoryPlan;
+pub use metric_glob::MetricGlob;
 pub use questions::{
     ClusterCurvesQuestion, ClusterRunsQuestion, ImportanceQuestion, OutliersQuestion, RunSet,
     SimilarRunsQuestion,
@@ -52,4 +56,4 @@ pub use run::{ActiveRun, RunOptions};
 pub use selector::Selector;
 pub use store::{Location, LocationError};
 
-pub use {analysis, importers, model, query, store};
+pub use {analysis, exporters, importers, model, query, store};

@@ -29,6 +29,7 @@ mod quarantine;
 #[cfg(any(test, feature = "testing"))]
 pub mod random;
 mod reach;
+mod read_series;
 mod receipt_files;
 mod recover;
 mod registry;

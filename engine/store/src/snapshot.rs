@@ -4,13 +4,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use futures::FutureExt as _;
-use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use model::schema::Table;
-use model::{Point, PointColumns, RunId, SeriesKey};
+use model::{PointColumns, RunId, SeriesKey};
 use object_store::path::Path;
 
 use crate::catalog::{Catalog, DataFile};
@@ -20,12 +17,9 @@ use crate::live;
 use crate::memory_scan;
 use crate::memtable::Memtable;
 use crate::registry::Registry;
-use crate::segment::points::{Contents, Reader, ReaderCache, Scan, SeriesSelection, SortedSeries};
+use crate::segment::points::{Contents, Reader, ReaderCache, SortedSeries};
 use crate::series_index::{SeriesEntry, SeriesIndex};
 use crate::state::State;
-
-/// Step, fraction, time and value in the schema of `points`.
-const POINT_COLUMNS: [usize; 4] = [5, 6, 7, 8];
 
 /// The lake at one moment.
 #[derive(Clone)]
@@ -172,63 +166,14 @@ impl Snapshot {
     /// When a segment is missing or damaged.
     pub fn series_points<'a>(&'a self, key: &'a SeriesKey) -> BoxFuture<'a, Result<PointColumns>> {
         async move {
-            let mut points = PointColumns::default();
-            for file in self.point_files() {
-                if !self.holds(file, key.run)
-                    || self.contents_of(file).is_some_and(|contents| !contents.may_hold(key.run))
-                {
-                    continue;
-                }
-                let reader = self.open_segment(file).await?;
-                let context = key.context.as_ref().map(|context| context.as_str());
-                let positions = reader.series().of_runs(std::iter::once(key.run), |series| {
-                    series.metric == key.metric.as_str() && series.context == context
-                });
-                if positions.is_empty() {
-                    continue;
-                }
-                let scan = Scan {
-                    selection: SeriesSelection::Positions(positions),
-                    projection: POINT_COLUMNS.to_vec(),
-                    ..Scan::all()
-                };
-                let (mut batches, _) = reader.scan(&scan)?;
-                while let Some(batch) = batches.try_next().await? {
-                    append_rows(&mut points, &batch);
-                }
-            }
-            let ordinal = self.series_entry(key).map(|entry| entry.ordinal);
-            for series in self.memtable_series(|entry| Some(entry.ordinal) == ordinal) {
-                points.extend_from(&series.points);
-            }
-            let Some(run) = self.registry().run(key.run) else { return Ok(points) };
-            let attempts = vec![0; points.len()];
-            let (project, experiment) = (run.project().clone(), run.experiment().clone());
-            Ok(SortedSeries::from_arrival(project, experiment, key.clone(), points, attempts).points)
+            let found = self.read_series(std::slice::from_ref(key)).await?;
+            Ok(found.into_iter().next().map(|series| series.points).unwrap_or_default())
         }
         .boxed()
     }
 
     fn memtables(&self) -> Vec<&Memtable> {
         self.state.frozen.iter().map(Arc::as_ref).chain(std::iter::once(&self.state.active)).collect()
-    }
-}
-
-/// Appends the rows of a batch with [`POINT_COLUMNS`].
-fn append_rows(points: &mut PointColumns, batch: &RecordBatch) {
-    let (steps, times) = (
-        batch.column(0).as_primitive::<Int64Type>(),
-        batch.column(2).as_primitive::<TimestampMicrosecondType>(),
-    );
-    let (fractions, values) =
-        (batch.column(1).as_primitive::<Int32Type>(), batch.column(3).as_primitive::<Float64Type>());
-    for row in 0..batch.num_rows() {
-        points.push(Point {
-            step: steps.value(row),
-            step_fraction: fractions.is_valid(row).then(|| fractions.value(row)),
-            time: times.value(row),
-            value: values.value(row),
-        });
     }
 }
 

@@ -6,11 +6,13 @@
 mod binary;
 mod expected;
 mod moto;
+mod python;
 mod server;
 mod shared;
 
 pub use binary::{Done, LakePlace, binary, command, done, run, sql, sql_texts};
 pub use expected::{ExpectedPoint, expected_document, expected_points};
 pub use moto::Moto;
+pub use python::python;
 pub use server::Server;
 pub use shared::{data, shared};

@@ -4,7 +4,7 @@
 //! `tensorboard/plugins/hparams/plugin_data.proto`. Texts are taken as bytes: they are checked where they are used, and
 //! share the buffer of the record.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
@@ -150,8 +150,8 @@ pub struct HparamsPluginData {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct SessionStartInfo {
     /// The hyperparameters.
-    #[prost(map = "string, message", tag = "1")]
-    pub hparams: HashMap<String, HparamValue>,
+    #[prost(btree_map = "string, message", tag = "1")]
+    pub hparams: BTreeMap<String, HparamValue>,
     /// The name of the group of sessions with equal hyperparameters.
     #[prost(string, tag = "4")]
     pub group_name: String,

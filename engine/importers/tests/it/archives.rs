@@ -111,7 +111,8 @@ fn zip_tar_and_an_archive_in_an_archive() {
     assert_eq!(names, ["logs.tar/inner.tar/deep", "logs.tar/y", "logs.zip/a/x"]);
     let run = found.run_named("logs.tar/y");
     assert_eq!(run.start_time, Some(1_750_000_000_000_000));
-    assert!(run.source_run_id.ends_with("/logs.tar/y.csv"), "{}", run.source_run_id);
+    let source = run.source_run_id.as_deref().unwrap();
+    assert!(source.ends_with("/logs.tar/y.csv"), "{source}");
     let left = detect(folder.path()).unrecognised;
     assert_eq!(left.len(), 1, "{left:?}");
     assert!(left[0].path.ends_with("logs.zip/link.csv") && left[0].reason.contains("no regular file"));

@@ -58,7 +58,7 @@ fn hyperparameters_with_tags_are_refused_and_the_points_taken() {
     assert_eq!(found.codes().into_iter().collect::<Vec<_>>(), [("import.unreadable", 1)]);
     assert!(found.rejections[0].message.contains("tags"), "{:?}", found.rejections);
     let run = found.run_named("logs/version_3");
-    assert_eq!((run.source, run.params.len()), ("lightning", 0));
+    assert_eq!((run.source.as_deref(), run.params.len()), (Some("lightning"), 0));
     assert_eq!(found.series_of(run.id)["loss"].steps, [1, 3]);
     let detection = detect(folder.path());
     assert!(detection.unrecognised.is_empty(), "{:?}", detection.unrecognised);

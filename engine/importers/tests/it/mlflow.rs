@@ -26,7 +26,7 @@ fn check_store(store: &str, found: &Collector) {
         let Some(id) = key.strip_prefix(store).and_then(|rest| rest.strip_prefix(':')) else { continue };
         runs += 1;
         let run = &found.runs[&id.parse().unwrap()];
-        assert_eq!(run.source_run_id, id);
+        assert_eq!(run.source_run_id.as_deref(), Some(id));
         assert_eq!(run.name, wanted["name"].as_str().unwrap(), "{key}");
         assert_eq!(run.experiment.as_str(), wanted["experiment"].as_str().unwrap(), "{key}");
         assert_eq!(run.status.as_str(), wanted["status"].as_str().unwrap(), "{key}");

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use e2e::{Server, run};
+use e2e::{Server, python, run};
 use serde_json::{Value, json};
 
 /// A lake with two runs of three points each.
@@ -16,17 +16,6 @@ fn small_lake(folder: &Path) -> PathBuf {
     let mapping = "run=run,step=step,tag:arm=arm,param:seed=seed";
     run(&lake, ["import", table.to_str().unwrap(), "--map", mapping, "--experiment", "trial"]).expect(0);
     lake
-}
-
-/// A Python that has a module: `RUNLAKE_PYTHON`, else `python3`.
-fn python(module: &str) -> Option<Command> {
-    let program = std::env::var_os("RUNLAKE_PYTHON").unwrap_or_else(|| "python3".into());
-    let works = Command::new(&program).args(["-c", &format!("import {module}")]).output();
-    if works.is_ok_and(|output| output.status.success()) {
-        return Some(Command::new(program));
-    }
-    println!("skipped: no Python with {module}; name one in RUNLAKE_PYTHON");
-    None
 }
 
 fn answer(mut python: Command, script: &str, url: &str) -> Value {

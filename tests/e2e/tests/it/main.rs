@@ -7,6 +7,7 @@ mod clients;
 mod cookbook;
 mod delta;
 mod expected;
+mod export;
 mod gate;
 mod gate_pipeline;
 mod gate_records;

@@ -237,3 +237,32 @@ fn two_arms_are_compared_over_all_their_metrics() {
     let nobody = run(&lab.lake(), ["compare", "--candidate", "tag:arm=x", "--baseline", "tag:arm=main"]);
     assert!(nobody.expect(2).stderr.contains("takes no run"));
 }
+
+#[test]
+fn strata_planned_looks_and_a_baseline_that_was_run_again_reach_the_gate() {
+    let mut lab = Lab::new();
+    lab.add("main", "0.1", 0, &NOISE);
+    lab.add("new", "0.3", 0, &NOISE.map(|value| value + 5.0));
+    lab.add("again", "0.1", 0, &NOISE.map(|value| value + 0.1));
+    lab.add("drifted", "0.1", 0, &NOISE.map(|value| value + 4.0));
+    let planned = report(&lab.gate(&["--look-sizes", "6,12,20"]).expect(0));
+    let look = &planned["look"];
+    assert_eq!((&look["planned"], &look["current"]), (&3.into(), &1.into()));
+    assert!(
+        look["alpha_used"].as_f64().unwrap() < 0.05 && look["alpha_left"].as_f64().unwrap() > 0.0,
+        "{look}"
+    );
+    assert!(
+        lab.gate(&["--look-sizes", "6,12", "--looks", "2"]).expect(2).stderr.contains("cannot be used with")
+    );
+    let strata = report(&lab.gate(&["--strata", "seed"]).expect(0));
+    assert_eq!(strata["strata"]["strata"].as_array().map(Vec::len), Some(6), "{strata}");
+    // The arms ran at other learning rates altogether: no stratum has runs of both.
+    let apart = report(&lab.gate(&["--strata", "lr"]).expect(5));
+    assert_eq!(apart["reason"], "pairing_mismatch", "{apart}");
+    let fresh = ["--mode", "not-worse", "--margin", "2.5", "--refresh-baseline"];
+    let with = |arm: &'static str| fresh.iter().copied().chain([arm]).collect::<Vec<_>>();
+    lab.gate(&with("tag:arm=again")).expect(0);
+    let drifted = report(&lab.gate(&with("tag:arm=drifted")).expect(3));
+    assert_eq!(drifted["reason"], "baseline_drift", "{drifted}");
+}

@@ -26,12 +26,18 @@ pub struct Plan {
     pub real: u32,
 }
 
+/// Gates without and with the effect, and all methods, at one number of runs.
+type OneLook = (Vec<GateCounts>, Vec<(Method, MethodCounts)>);
+
+/// What a table shows of each cell.
+type Column = fn(&GateCounts) -> Share;
+
 /// What came of one world.
 #[derive(Debug, Clone, PartialEq)]
 struct Row {
     world: World,
     /// For each number of runs of [`ONE_LOOK`]: without a difference, with the effect of that number, methods.
-    one_look: Vec<(Vec<GateCounts>, Vec<(Method, MethodCounts)>)>,
+    one_look: Vec<OneLook>,
     /// Without a difference and with the effect.
     ten_looks: Vec<GateCounts>,
 }
@@ -184,7 +190,7 @@ impl Page {
     fn gate_tables(&self, text: &mut String) -> Result<()> {
         text.push_str(GATE);
         let sizes: Vec<String> = ONE_LOOK.iter().map(|runs| format!("n = {runs}")).collect();
-        let tables: [(&str, fn(&GateCounts) -> Share); 3] = [
+        let tables: [(&str, Column); 3] = [
             ("False passes, % (95 % interval)", |counts| counts.passed),
             ("False fails, %", |counts| counts.failed),
             ("Undecided, and coverage of the last interval printed, %", |counts| counts.covered),

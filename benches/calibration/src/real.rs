@@ -127,11 +127,11 @@ fn nanogpt(folder: &Path) -> Result<Vec<Run>> {
             let mut hasher = DefaultHasher::new();
             bytes.hash(&mut hasher);
             let text = String::from_utf8_lossy(&bytes);
-            let losses = text.lines().filter_map(|line| {
+            let mut losses = text.lines().filter_map(|line| {
                 let rest = line.strip_prefix("step:")?.split_once("val_loss:")?.1;
                 rest.split_whitespace().next()?.parse::<f64>().ok()
             });
-            if let Some(value) = losses.last()
+            if let Some(value) = losses.next_back()
                 && value.is_finite()
                 && seen.insert(hasher.finish())
             {

@@ -4,6 +4,8 @@ mod annotations;
 mod interval;
 mod junit;
 mod markdown;
+mod picture;
+mod png;
 mod sarif;
 mod svg;
 mod terminal;

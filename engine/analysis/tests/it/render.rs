@@ -94,6 +94,20 @@ fn svg() {
 }
 
 #[test]
+fn png() {
+    let bytes = decision().to_png().unwrap();
+    assert_eq!(bytes, decision().to_png().unwrap());
+    assert_eq!(&bytes[..8], b"\x89PNG\r\n\x1a\n");
+    let size = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+    assert_eq!((size(16), size(20)), (1_360, 312));
+    // Lines and few colours: it compresses well.
+    assert!(bytes.len() < 20_000, "{}", bytes.len());
+    if let Some(folder) = std::env::var_os("RUNLAKE_SEE") {
+        std::fs::write(std::path::Path::new(&folder).join("decision.png"), &bytes).unwrap();
+    }
+}
+
+#[test]
 fn sarif() {
     let log = decision().to_sarif("gates/nightly.toml");
     assert_eq!(log["version"], "2.1.0");

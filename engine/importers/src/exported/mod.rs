@@ -223,7 +223,7 @@ impl Source for Exported {
         let manifest = match Manifest::read(path, search.limits) {
             Ok(manifest) => manifest,
             Err(error) => {
-                let left = vec![Unrecognised { path: path.to_owned(), reason: error.to_string() }];
+                let left = vec![Unrecognised::of_error(path.to_owned(), &error)];
                 return Some(Found { left, ..Found::default() });
             }
         };

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::output::Format;
 use crate::{
     backup, baseline, bench, cluster, compact, compare, decide, delete, demo, export, flush, functions, gate,
-    import, importance, note, record, retention, runs, serve, show, sql, vacuum, verify,
+    import, importance, note, record, retention, runs, serve, show, sql, tail, vacuum, verify,
 };
 
 /// Every training run a team ever made, in one place, one SQL query away, with the statistics to say what was learned.
@@ -58,6 +58,8 @@ pub(crate) enum Command {
     Serve(serve::ServeArguments),
     /// Take in runs of other tools: TensorBoard, MLflow, CSV, JSON, Parquet, Hugging Face
     Import(import::ImportArguments),
+    /// Follow live logs: add what TensorBoard, W&B offline runs, CSV and JSON lines gain, as it is written
+    Tail(tail::TailArguments),
     /// Write runs with all their points as Parquet, CSV, JSON lines, TensorBoard event files or an MLflow file store
     Export(export::ExportArguments),
     /// Run SQL: one statement, a file, standard input, or a prompt with history

@@ -1,6 +1,6 @@
 //! `runlake import`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context;
@@ -12,7 +12,7 @@ use runlake::{ImportOptions, ImportProgress, ImportReport, Lake};
 
 use crate::arguments::Place;
 use crate::receipts::{self, ReceiptArguments};
-use crate::{access, exit};
+use crate::{access, exit, tail};
 
 #[derive(Debug, Args)]
 #[command(
@@ -37,6 +37,9 @@ pub(crate) struct ImportArguments {
     /// Also take tables that stand beside or above the runs of a tracker
     #[arg(long)]
     tables: bool,
+    /// Go on and add what comes, until Ctrl-C; the same as `runlake tail`
+    #[arg(long, conflicts_with = "dry_run")]
+    follow: bool,
     /// Show what would be imported and how, and import nothing
     #[arg(long)]
     dry_run: bool,
@@ -47,7 +50,11 @@ pub(crate) struct ImportArguments {
 pub(crate) async fn run(place: &Place, arguments: ImportArguments) -> anyhow::Result<u8> {
     access::lake_only(place, "import")?;
     let Some(path) = &arguments.path else { return receipts::run(place, &arguments.receipts).await };
-    let options = options(&arguments)?;
+    let ImportArguments { map, map_file, experiment, project, tables, .. } = &arguments;
+    let options = options(map.as_deref(), map_file.as_deref(), experiment.as_deref(), project, *tables)?;
+    if arguments.follow {
+        return tail::follow(place, path, options).await;
+    }
     if arguments.dry_run {
         let (detection, plan) = Lake::import_plan(path, &options)?;
         println!("{plan}");
@@ -69,11 +76,7 @@ pub(crate) async fn run(place: &Place, arguments: ImportArguments) -> anyhow::Re
 }
 
 /// Imports with a progress bar and prints the receipt.
-pub(crate) async fn import(
-    lake: &Lake,
-    path: &std::path::Path,
-    options: ImportOptions,
-) -> anyhow::Result<ImportReport> {
+pub(crate) async fn import(lake: &Lake, path: &Path, options: ImportOptions) -> anyhow::Result<ImportReport> {
     let start = Instant::now();
     let bar = progress_bar();
     let shown = bar.clone();
@@ -84,8 +87,15 @@ pub(crate) async fn import(
     Ok(report)
 }
 
-fn options(arguments: &ImportArguments) -> anyhow::Result<ImportOptions> {
-    let mapping = match (&arguments.map, &arguments.map_file) {
+/// How an import is done, from what the command line says.
+pub(crate) fn options(
+    map: Option<&str>,
+    map_file: Option<&Path>,
+    experiment: Option<&str>,
+    project: &str,
+    tables: bool,
+) -> anyhow::Result<ImportOptions> {
+    let mapping = match (map, map_file) {
         (Some(text), _) => Some(Mapping::parse(text).map_err(runlake::Error::from)?),
         (None, Some(file)) => {
             let text =
@@ -95,14 +105,9 @@ fn options(arguments: &ImportArguments) -> anyhow::Result<ImportOptions> {
         (None, None) => None,
     };
     Ok(ImportOptions {
-        project: ProjectName::new(&arguments.project).map_err(runlake::Error::from)?,
-        experiment: arguments
-            .experiment
-            .as_ref()
-            .map(ExperimentName::new)
-            .transpose()
-            .map_err(runlake::Error::from)?,
-        tables_beside_trackers: arguments.tables,
+        project: ProjectName::new(project).map_err(runlake::Error::from)?,
+        experiment: experiment.map(ExperimentName::new).transpose().map_err(runlake::Error::from)?,
+        tables_beside_trackers: tables,
         mapping,
     })
 }

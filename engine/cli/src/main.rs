@@ -32,6 +32,7 @@ mod serve;
 mod show;
 mod size;
 mod sql;
+mod tail;
 mod vacuum;
 mod verify;
 
@@ -79,6 +80,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<u8> {
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Serve(arguments) => serve::run(place, arguments).await,
         Command::Import(arguments) => import::run(place, arguments).await,
+        Command::Tail(arguments) => tail::run(place, arguments).await,
         Command::Export(arguments) => export::run(place, arguments).await,
         Command::Sql(arguments) => sql::run(place, arguments).await,
         Command::Runs(arguments) => runs::run(place, arguments).await,

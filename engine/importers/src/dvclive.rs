@@ -124,7 +124,7 @@ struct Reading {
 
 impl Reading {
     fn table(&mut self, file: &Path, metric: &str, reporter: &mut Reporter<'_>) -> Result<()> {
-        let mut unpacked = files::open_unpacked(file, reporter.limits, &reporter.bytes.clone())?;
+        let mut unpacked = files::open_lines(file, reporter.limits, &reporter.bytes.clone())?;
         let mut rows = Records::new(&mut unpacked.reader, b'\t', reporter.limits);
         let last = metric.rsplit('/').next().unwrap_or(metric);
         let mut columns: Option<(usize, usize, Option<usize>)> = None;

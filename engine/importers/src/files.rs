@@ -1,7 +1,7 @@
 //! Opening files of strangers: regular files only, links not followed, sizes checked, compressed data expanded under a limit.
 
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -204,13 +204,30 @@ pub(crate) struct Unpacked {
 
 /// Opens a file and unpacks it by its first bytes, whatever its name is.
 pub(crate) fn open_unpacked(path: &Path, limits: &Limits, count: &ByteCount) -> Result<Unpacked> {
+    open(path, limits, count, false)
+}
+
+/// As [`open_unpacked`], for files of lines: of one that is being written, a last line without its end is not read yet.
+pub(crate) fn open_lines(path: &Path, limits: &Limits, count: &ByteCount) -> Result<Unpacked> {
+    open(path, limits, count, limits.growing)
+}
+
+fn open(path: &Path, limits: &Limits, count: &ByteCount, whole_lines: bool) -> Result<Unpacked> {
     let (mut file, metadata) = open_regular(path, limits)?;
     let mut beginning = Vec::with_capacity(4);
     (&mut file).take(4).read_to_end(&mut beginning).map_err(ImportError::io(path, "reading"))?;
     let packing = Packing::of(&beginning);
+    let length = if whole_lines && packing == Packing::Plain {
+        let behind = beginning.len() as u64;
+        length_of_lines(&mut file, metadata.len())
+            .and_then(|length| file.seek(SeekFrom::Start(behind)).map(|_| length))
+            .map_err(ImportError::io(path, "looking for the last line"))?
+    } else {
+        u64::MAX
+    };
     let total = Arc::new(AtomicU64::new(0));
     let raw = Counted {
-        inner: std::io::Cursor::new(beginning).chain(file),
+        inner: std::io::Cursor::new(beginning).chain(file).take(length),
         count: count.clone(),
         total: Arc::clone(&total),
     };
@@ -237,9 +254,35 @@ pub(crate) fn open_unpacked(path: &Path, limits: &Limits, count: &ByteCount) -> 
     Ok(Unpacked { reader, metadata })
 }
 
+/// Where the last line of a file ends that has its end.
+fn length_of_lines(file: &mut File, length: u64) -> std::io::Result<u64> {
+    const CHUNK: u64 = 1 << 16;
+    let mut end = length;
+    let mut chunk = Vec::new();
+    while end > 0 {
+        let start = end.saturating_sub(CHUNK);
+        file.seek(SeekFrom::Start(start))?;
+        chunk.clear();
+        Read::take(&mut *file, end.saturating_sub(start)).read_to_end(&mut chunk)?;
+        if let Some(place) = chunk.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(start.saturating_add(place as u64).saturating_add(1));
+        }
+        end = start;
+    }
+    Ok(0)
+}
+
 /// The first bytes of a file after unpacking; used where a plan must not read a file whole.
 pub(crate) fn unpacked_beginning(path: &Path, limits: &Limits, count: usize) -> Result<Vec<u8>> {
-    let mut unpacked = open_unpacked(path, limits, &ByteCount::default())?;
+    beginning_of(path, open_unpacked(path, limits, &ByteCount::default())?, count)
+}
+
+/// As [`unpacked_beginning`], of what [`open_lines`] reads.
+pub(crate) fn lines_beginning(path: &Path, limits: &Limits, count: usize) -> Result<Vec<u8>> {
+    beginning_of(path, open_lines(path, limits, &ByteCount::default())?, count)
+}
+
+fn beginning_of(path: &Path, mut unpacked: Unpacked, count: usize) -> Result<Vec<u8>> {
     let (prefix, fault) = read_prefix(&mut unpacked.reader, count);
     match fault {
         Some(fault) if prefix.is_empty() => Err(ImportError::io(path, "reading")(fault)),

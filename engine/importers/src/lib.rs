@@ -36,6 +36,7 @@ mod series;
 mod sink;
 mod source;
 mod sqlite;
+mod survey;
 pub mod table;
 pub mod tensorboard;
 pub mod time;
@@ -53,4 +54,5 @@ pub use sink::{
     DatasetInput, Decision, ImportedRun, Place, Rejection, RunFacts, Sink, TimeSource, UnitOutcome,
 };
 pub use source::{DetectedSource, SourceKind, Unit, Unrecognised};
+pub use survey::Survey;
 pub use table::mapping::Mapping;

@@ -29,6 +29,8 @@ pub struct Limits {
     pub buffered_points: usize,
     /// Rejections that are handed on one by one, for each file and reason; the rest is only counted.
     pub rejections_shown: u64,
+    /// Whether the files are being written: an end that is not whole yet is left for the next time, and is no rejection.
+    pub growing: bool,
 }
 
 impl Default for Limits {
@@ -47,6 +49,7 @@ impl Default for Limits {
             series: 1_000_000,
             buffered_points: 1 << 18,
             rejections_shown: 1_000,
+            growing: false,
         }
     }
 }

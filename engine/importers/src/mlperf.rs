@@ -52,7 +52,7 @@ type Object<'v, 'j> = &'v [(std::borrow::Cow<'j, str>, JsonValue<'j>)];
 
 fn read(unit: &Unit, reporter: &mut Reporter<'_>) -> Result<()> {
     let file = unit.path.as_path();
-    let mut unpacked = files::open_unpacked(file, reporter.limits, &reporter.bytes.clone())?;
+    let mut unpacked = files::open_lines(file, reporter.limits, &reporter.bytes.clone())?;
     let mut run = reporter.blank_run(unit.kind, unit.location.to_string_lossy().into_owned(), &unit.name);
     run.status = RunStatus::Running;
     let id = run.id;

@@ -53,6 +53,13 @@ pub struct Plan {
     pub(crate) belonging: Belonging,
 }
 
+impl Plan {
+    /// Whether its files are read as files that are being written ([`Limits::growing`]).
+    pub fn is_growing(&self) -> bool {
+        self.limits.growing
+    }
+}
+
 /// Decides how sources are read. Table files are opened, and their beginnings looked at.
 ///
 /// # Errors

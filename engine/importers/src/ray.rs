@@ -68,7 +68,7 @@ impl Source for Ray {
 
 fn read(unit: &Unit, reporter: &mut Reporter<'_>) -> Result<()> {
     let file = unit.path.join("result.json");
-    let mut unpacked = files::open_unpacked(&file, reporter.limits, &reporter.bytes.clone())?;
+    let mut unpacked = files::open_lines(&file, reporter.limits, &reporter.bytes.clone())?;
     let mut run = reporter.blank_run(unit.kind, unit.location.to_string_lossy().into_owned(), &unit.name);
     let params = unit.path.join("params.json");
     for (key, value) in params_in_file(&params, reporter)? {

@@ -190,7 +190,7 @@ impl Lake {
 
 /// Leaves tables in whose folder, or below it, a tracker logged runs: exports and summaries of the same data, such as the
 /// CSV files beside the event files of a run.
-fn leave_tables_beside_trackers(detection: &mut Detection) {
+pub(crate) fn leave_tables_beside_trackers(detection: &mut Detection) {
     let trackers: Vec<PathBuf> = detection
         .sources
         .iter()
@@ -224,9 +224,21 @@ fn import(
     progress: Box<dyn FnMut(ImportProgress) + Send>,
 ) -> Result<ImportReport> {
     let (detection, plan) = Lake::import_plan(path, options)?;
+    import_planned(&detection, &plan, options, store, handle, progress)
+}
+
+/// Reads what was planned. Of files that are being written it is not remembered that they were imported.
+pub(crate) fn import_planned(
+    detection: &Detection,
+    plan: &Plan,
+    options: &ImportOptions,
+    store: Store,
+    handle: Handle,
+    progress: Box<dyn FnMut(ImportProgress) + Send>,
+) -> Result<ImportReport> {
     let bytes_total = detection.sources.iter().map(|source| source.bytes).sum();
     let (faulty, unrecognised): (Vec<_>, Vec<_>) =
-        detection.unrecognised.into_iter().partition(|left| left.fault.is_some());
+        detection.unrecognised.iter().cloned().partition(|left| left.fault.is_some());
     let snapshot = store.snapshot();
     // Only what the lake remembers can be left unread.
     let units = plan.sources.iter().flat_map(|source| &source.units);
@@ -249,6 +261,7 @@ fn import(
         known: HashMap::new(),
         params: HashMap::new(),
         hashes: HashMap::new(),
+        growing: plan.is_growing(),
         ended_runs: HashSet::new(),
         unit_runs: Vec::new(),
         is_current: false,
@@ -256,7 +269,7 @@ fn import(
         receipt: ReceiptWriter::new()?,
         receipt_head: new_receipt(&detection.root, now_micros()),
         receipt_due: Instant::now() + RECEIPT_PAUSE,
-        report: ImportReport { root: detection.root, unrecognised, ..ImportReport::default() },
+        report: ImportReport { root: detection.root.clone(), unrecognised, ..ImportReport::default() },
         progress,
         state: ImportProgress { bytes_done: 0, bytes_total, points: 0, unit: String::new() },
     };
@@ -266,10 +279,12 @@ fn import(
             Rejection { file: path, place: importers::Place::File, code, message: reason, count: 1 };
         sink.note_rejection(rejection, None);
     }
-    let summary = importers::import(&plan, &mut sink)?;
+    let summary = importers::import(plan, &mut sink)?;
     sink.report.remarks = summary.remarks;
     sink.write().map_err(importers::ImportError::from)?;
-    sink.finish_receipt()?;
+    if !sink.growing {
+        sink.finish_receipt()?;
+    }
     Ok(sink.report)
 }
 
@@ -322,6 +337,8 @@ struct LakeSink {
     params: HashMap<RunId, BTreeMap<Key, ParamValue>>,
     /// Content hashes of the units being read, by location.
     hashes: HashMap<PathBuf, String>,
+    /// Whether the files are being written: nothing is kept of what was read of them but their runs and points.
+    growing: bool,
     /// Runs of the units that were read to their end.
     ended_runs: HashSet<RunId>,
     /// Runs of the unit being read.
@@ -519,8 +536,14 @@ impl Sink for LakeSink {
     ) -> Result<Decision, SinkError> {
         self.state.unit = unit.name.clone();
         (self.progress)(self.state.clone());
-        self.keep_receipt_when_due()?;
+        if !self.growing {
+            self.keep_receipt_when_due()?;
+        }
         let kind = self.report.kinds.entry(unit.kind.as_str()).or_default();
+        if self.growing {
+            self.receipt.begin(unit.kind.as_str(), &unit.location.to_string_lossy(), "");
+            return Ok(Decision::Import);
+        }
         let location = unit.location.to_string_lossy();
         // A file that cannot be hashed cannot be read either; the importer says so.
         let Ok(hash) = content_hash() else {

@@ -267,7 +267,7 @@ fn dataset_of_input(
 }
 
 fn metric_file(file: &Path, run: RunId, metric: MetricName, reporter: &mut Reporter<'_>) -> Result<()> {
-    let mut unpacked = files::open_unpacked(file, reporter.limits, &reporter.bytes.clone())?;
+    let mut unpacked = files::open_lines(file, reporter.limits, &reporter.bytes.clone())?;
     let mut lines = crate::table::lines::Lines::new(&mut unpacked.reader, reporter.limits.line_bytes);
     let series = reporter.series(file, run, metric, None)?;
     let mut with_dataset = 0_u64;

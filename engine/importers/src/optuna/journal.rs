@@ -240,7 +240,7 @@ fn take_attributes(
 
 pub(super) fn read(unit: &Unit, reporter: &mut Reporter<'_>) -> Result<()> {
     let file = unit.path.as_path();
-    let mut unpacked = files::open_unpacked(file, reporter.limits, &reporter.bytes.clone())?;
+    let mut unpacked = files::open_lines(file, reporter.limits, &reporter.bytes.clone())?;
     let modified = files::modified_micros(&unpacked.metadata);
     let mut lines = Lines::new(&mut unpacked.reader, reporter.limits.line_bytes);
     let mut journal = Journal::default();

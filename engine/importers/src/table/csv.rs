@@ -53,7 +53,7 @@ const SAMPLE_BYTES: usize = 1 << 20;
 const SAMPLE_ROWS: usize = 1_000;
 
 pub(crate) fn plan(path: &Path, mapping: Option<&Mapping>, limits: &Limits) -> Result<TablePlan> {
-    let beginning = files::unpacked_beginning(path, limits, SAMPLE_BYTES)?;
+    let beginning = files::lines_beginning(path, limits, SAMPLE_BYTES)?;
     let whole = beginning.len() < SAMPLE_BYTES;
     let (encoding, mark) = text::encoding_of(&beginning)
         .map_err(|reason| ImportError::unreadable(path, "delimited text", reason))?;
@@ -113,7 +113,7 @@ pub(crate) fn import(unit: &Unit, plan: &TablePlan, reporter: &mut Reporter<'_>)
     let Some(dialect) = plan.dialect else { return Ok(()) };
     let file = unit.path.as_path();
     let bytes = reporter.bytes.clone();
-    let unpacked = files::open_unpacked(file, reporter.limits, &bytes)?;
+    let unpacked = files::open_lines(file, reporter.limits, &bytes)?;
     let mut stream = text::Utf8Reader::new(unpacked.reader, dialect.encoding, dialect.mark);
     let modified = files::modified_micros(&unpacked.metadata);
     let numbers = if dialect.decimal_comma { TextNumbers::DecimalComma } else { TextNumbers::Decimal };

@@ -22,7 +22,7 @@ const SAMPLE_BYTES: usize = 1 << 20;
 const SAMPLE_LINES: usize = 1_000;
 
 pub(crate) fn plan(path: &Path, mapping: Option<&Mapping>, limits: &Limits) -> Result<TablePlan> {
-    let beginning = files::unpacked_beginning(path, limits, SAMPLE_BYTES)?;
+    let beginning = files::lines_beginning(path, limits, SAMPLE_BYTES)?;
     let unreadable = |reason| ImportError::unreadable(path, "JSON lines", reason);
     let (encoding, mark) = text::encoding_of(&beginning).map_err(unreadable)?;
     let text = text::decoded(&beginning, encoding, mark);
@@ -135,11 +135,11 @@ impl Keys {
 
 pub(crate) fn import(unit: &Unit, plan: &TablePlan, reporter: &mut Reporter<'_>) -> Result<()> {
     let file = unit.path.as_path();
-    let beginning = files::unpacked_beginning(file, reporter.limits, SAMPLE_BYTES)?;
+    let beginning = files::lines_beginning(file, reporter.limits, SAMPLE_BYTES)?;
     let (encoding, mark) = text::encoding_of(&beginning)
         .map_err(|reason| ImportError::unreadable(file, "JSON lines", reason))?;
     let bytes = reporter.bytes.clone();
-    let unpacked = files::open_unpacked(file, reporter.limits, &bytes)?;
+    let unpacked = files::open_lines(file, reporter.limits, &bytes)?;
     let modified = files::modified_micros(&unpacked.metadata);
     let mut stream = text::Utf8Reader::new(unpacked.reader, encoding, mark);
     let mut rows = Rows::new(unit, plan, TextNumbers::NonFinite, modified);

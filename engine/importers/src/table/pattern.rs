@@ -69,7 +69,7 @@ pub(super) fn check(text: &str) -> Result<()> {
 pub(super) fn plan(path: &Path, mapping: Option<&Mapping>, limits: &Limits) -> Result<TablePlan> {
     let Some(text) = mapping.and_then(Mapping::lines) else { return Ok(TablePlan::empty()) };
     let mut pattern = Pattern::new(text)?;
-    let beginning = files::unpacked_beginning(path, limits, SAMPLE_BYTES)?;
+    let beginning = files::lines_beginning(path, limits, SAMPLE_BYTES)?;
     let mut sample = Sample::default();
     for name in pattern.names() {
         sample.column(name);
@@ -96,7 +96,7 @@ pub(super) fn import(unit: &Unit, plan: &TablePlan, reporter: &mut Reporter<'_>)
     let Some(text) = &plan.lines else { return Ok(()) };
     let file = unit.path.as_path();
     let mut pattern = Pattern::new(text)?;
-    let mut unpacked = files::open_unpacked(file, reporter.limits, &reporter.bytes.clone())?;
+    let mut unpacked = files::open_lines(file, reporter.limits, &reporter.bytes.clone())?;
     let modified = files::modified_micros(&unpacked.metadata);
     let mut rows = Rows::new(unit, plan, TextNumbers::Decimal, modified);
     let mut lines = Lines::new(&mut unpacked.reader, reporter.limits.line_bytes);

@@ -32,6 +32,7 @@ fn the_help_of_each_command() {
         "demo",
         "serve",
         "import",
+        "tail",
         "export",
         "sql",
         "runs",

@@ -4,7 +4,7 @@ mod outputs;
 mod plan;
 mod policy_file;
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -249,7 +249,7 @@ async fn ask(place: &Place, arguments: AskArguments) -> anyhow::Result<u8> {
     let (outcome, gate_run) = judged?;
     let shown = outputs::Shown { outcome: &outcome, policy_file: file.as_deref() };
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-    println!("{}", shown.text_of(arguments.format, colour)?.trim_end());
+    std::io::stdout().write_all(&shown.bytes_of(arguments.format, colour)?)?;
     for output in &outputs {
         shown.write(output)?;
     }
@@ -396,7 +396,7 @@ async fn replay(place: &Place, gate_run: &str) -> anyhow::Result<u8> {
     let lake = access::read(place).await?;
     let replay = lake.replay_gate(gate_run).await?;
     let shown = outputs::Shown { outcome: &replay.outcome, policy_file: None };
-    println!("{}", shown.text_of(OutputFormat::Text, false)?.trim_end());
+    std::io::stdout().write_all(&shown.bytes_of(OutputFormat::Text, false)?)?;
     if replay.is_same() {
         println!("same bytes as on record");
         return Ok(exit::DONE);

@@ -29,6 +29,8 @@ pub(super) enum OutputFormat {
     Annotations,
     /// A picture of the intervals
     Svg,
+    /// The same in pixels
+    Png,
 }
 
 /// A file that gets a verdict.
@@ -65,10 +67,11 @@ pub(super) struct Shown<'a> {
 }
 
 impl Shown<'_> {
-    /// The verdict as text of a form.
-    pub(super) fn text_of(&self, format: OutputFormat, colour: bool) -> anyhow::Result<String> {
+    /// The verdict in a form; text ends with a line end.
+    pub(super) fn bytes_of(&self, format: OutputFormat, colour: bool) -> anyhow::Result<Vec<u8>> {
         let report = &self.outcome.report;
-        Ok(match format {
+        let mut text = match format {
+            OutputFormat::Png => return Ok(report.to_png().map_err(runlake::Error::from)?),
             OutputFormat::Text => self.for_terminal(colour),
             OutputFormat::Json => serde_json::to_string_pretty(&self.json()?)?,
             OutputFormat::Junit => report.to_junit(),
@@ -80,26 +83,27 @@ impl Shown<'_> {
             OutputFormat::Markdown => report.to_markdown(),
             OutputFormat::Annotations => report.to_annotations(),
             OutputFormat::Svg => report.to_svg(),
-        })
+        };
+        if !text.is_empty() && !text.ends_with('\n') {
+            text.push('\n');
+        }
+        Ok(text.into_bytes())
     }
 
     /// Writes the verdict into a file, whole or not at all.
     pub(super) fn write(&self, output: &Output) -> anyhow::Result<()> {
-        let text = self.text_of(output.format, false)?;
+        let bytes = self.bytes_of(output.format, false)?;
         let shown = output.file.display();
         let folder = output.file.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or_else(|| Path::new("."));
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder of {shown}"))?;
         // A device or a pipe cannot be replaced.
         if output.file.exists() && !output.file.is_file() {
-            return std::fs::write(&output.file, text).with_context(|| format!("cannot write {shown}"));
+            return std::fs::write(&output.file, bytes).with_context(|| format!("cannot write {shown}"));
         }
         let mut file =
             tempfile::NamedTempFile::new_in(folder).with_context(|| format!("cannot write {shown}"))?;
-        file.write_all(text.as_bytes()).with_context(|| format!("cannot write {shown}"))?;
-        if !text.ends_with('\n') {
-            file.write_all(b"\n").with_context(|| format!("cannot write {shown}"))?;
-        }
+        file.write_all(&bytes).with_context(|| format!("cannot write {shown}"))?;
         make_readable(file.as_file()).with_context(|| format!("cannot write {shown}"))?;
         file.persist(&output.file).with_context(|| format!("cannot write {shown}"))?;
         Ok(())

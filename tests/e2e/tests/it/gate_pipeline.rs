@@ -37,6 +37,7 @@ fn a_policy_is_judged_and_reported_in_every_form() {
         ("sarif", "r/g.sarif"),
         ("markdown", "r/g.md"),
         ("svg", "r/g.svg"),
+        ("png", "r/g.png"),
     ];
     let outputs: Vec<String> = forms
         .iter()
@@ -56,6 +57,7 @@ fn a_policy_is_judged_and_reported_in_every_form() {
     assert!(sarif.pointer(place).unwrap().as_str().unwrap().ends_with("policy.toml"), "{sarif}");
     assert!(read("r/g.xml").contains("tests=\"1\" failures=\"0\"") && read("r/g.svg").starts_with("<svg"));
     assert!(read("r/g.md").contains("nightly"));
+    assert!(std::fs::read(lab.path("r/g.png")).unwrap().starts_with(b"\x89PNG\r\n\x1a\n"));
 
     let with = |more: &[&str]| run(&lab.lake(), ["gate", "--policy", policy].iter().chain(more));
     with(&["--candidate", "tag:arm=worse"]).expect(1);

@@ -13,6 +13,9 @@ const LABEL_WIDTH: f64 = 260.0;
 const PLOT_WIDTH: f64 = 420.0;
 const ROW_HEIGHT: f64 = 26.0;
 
+/// Letters of a name that fit left of the intervals, also where each is eight wide.
+const LABEL_LETTERS: usize = 31;
+
 /// Colours as `#rrggbb`.
 pub(super) type Colour = &'static str;
 
@@ -64,7 +67,7 @@ impl Picture {
                 Verdict::Inconclusive => "#9a6700",
                 Verdict::Error => "#6e7781",
             };
-            marks.push(text(8.0, y + 4.0, metric.report.metric.chars().take(36).collect(), INK));
+            marks.push(text(8.0, y + 4.0, metric.report.metric.chars().take(LABEL_LETTERS).collect(), INK));
             let Some(scale) = IntervalScale::of(metric) else {
                 let reason = metric.reason.unwrap_or("no interval").to_owned();
                 marks.push(text(LABEL_WIDTH, y + 4.0, reason, colour));

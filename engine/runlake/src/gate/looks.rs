@@ -148,18 +148,21 @@ pub(super) fn next(snapshot: &Snapshot, question: &Question, keys: &[MetricKey],
     }
     let of_metric = |(key, metric): (&MetricKey, &MetricPolicy)| {
         let earlier = looks.get(key.look_key.as_str()).map_or(&[][..], Vec::as_slice);
-        number(earlier, &key.data, metric.alpha.unwrap_or(policy.alpha), policy.planned_looks())
+        number(earlier, &key.data, metric.alpha.unwrap_or(policy.alpha), policy)
     };
     keys.iter().zip(&policy.metrics).map(of_metric).max().unwrap_or(1)
 }
 
-fn number(earlier: &[Look], data: &str, alpha: f64, planned: u32) -> u32 {
+fn number(earlier: &[Look], data: &str, alpha: f64, policy: &GatePolicy) -> u32 {
     if let Some(same) = earlier.iter().find(|look| look.data == data) {
         return same.number;
     }
     let spent: BTreeMap<u32, f64> = earlier.iter().map(|look| (look.number, look.alpha)).collect();
     let next = spent.keys().last().map_or(1, |last| last.saturating_add(1));
-    let wanted = spent.values().sum::<f64>() + alpha / f64::from(planned.max(1));
+    let planned = policy.planned_looks();
+    // Looks at planned sizes spend what their plan says of what is left; others each an equal part.
+    let part = if policy.look_sizes.is_empty() { alpha / f64::from(planned.max(1)) } else { alpha * 1e-6 };
+    let wanted = spent.values().sum::<f64>() + part;
     if wanted > alpha * (1.0 + 1e-9) { next.max(planned.saturating_add(1)) } else { next }
 }
 
@@ -204,6 +207,8 @@ fn arms_of<'a>(batch: &'a RecordBatch, wanted: &HashSet<&str>) -> Vec<(&'a str, 
 
 #[cfg(test)]
 mod tests {
+    use analysis::Direction;
+
     use super::*;
 
     fn look(number: u32, alpha: f64, data: &str) -> Look {
@@ -212,15 +217,21 @@ mod tests {
 
     #[test]
     fn looks_are_counted_by_what_they_saw_and_end_with_alpha() {
-        assert_eq!(number(&[], "a", 0.05, 2), 1);
+        let mut policy = GatePolicy::new(vec![MetricPolicy::new("m", Direction::Up)]);
+        assert_eq!(number(&[], "a", 0.05, &policy), 1);
         let first = [look(1, 0.025, "a")];
-        assert_eq!(number(&first, "a", 0.05, 2), 1, "the same data are the same look");
-        assert_eq!(number(&first, "b", 0.05, 2), 2);
+        assert_eq!(number(&first, "a", 0.05, &policy), 1, "the same data are the same look");
+        assert_eq!(number(&first, "b", 0.05, &policy), 2);
         let both = [look(1, 0.025, "a"), look(2, 0.025, "b"), look(2, 0.025, "b")];
-        assert_eq!(number(&both, "c", 0.05, 2), 3);
+        assert_eq!(number(&both, "c", 0.05, &policy), 3);
         // All of alpha at once leaves none for a second look, also when two are planned by then.
-        assert_eq!(number(&[look(1, 0.05, "a")], "b", 0.05, 1), 2);
-        assert_eq!(number(&[look(1, 0.05, "a")], "b", 0.05, 2), 3);
+        assert_eq!(number(&[look(1, 0.05, "a")], "b", 0.05, &policy), 3);
+        // A plan of sizes may spend most of alpha early.
+        policy.look_sizes = vec![5, 6];
+        assert_eq!(number(&[look(1, 0.04, "a")], "b", 0.05, &policy), 2);
+        assert_eq!(number(&[look(1, 0.05, "a")], "b", 0.05, &policy), 3);
+        (policy.look_sizes, policy.looks) = (Vec::new(), 1);
+        assert_eq!(number(&[look(1, 0.05, "a")], "b", 0.05, &policy), 2);
     }
 
     #[test]

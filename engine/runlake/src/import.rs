@@ -60,6 +60,35 @@ pub struct ImportOptions {
     pub guess: bool,
 }
 
+impl ImportOptions {
+    /// The same with the mappings that the lake keeps, where they are asked for.
+    pub(crate) async fn with_kept_mappings(mut self, store: &Store) -> Result<Self> {
+        self.kept_mappings = match self.mapping.is_none() && !self.guess {
+            true => mappings::all(store.snapshot().catalog()).await?,
+            false => Vec::new(),
+        };
+        Ok(self)
+    }
+
+    /// Whether text is taken apart line by line, as the mapping of a path says.
+    pub(crate) fn reads_lines(&self, path: &Path) -> bool {
+        if let Some(mapping) = &self.mapping {
+            return mapping.lines().is_some();
+        }
+        let absolute = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let remembered = self.remembered();
+        let fitting = remembered.iter().filter(|(path, _)| absolute.starts_with(path));
+        let nearest = fitting.max_by_key(|(path, _)| path.components().count());
+        nearest.is_some_and(|(_, mapping)| mapping.lines().is_some())
+    }
+
+    /// Mappings by path, for a plan.
+    pub(crate) fn remembered(&self) -> Vec<(PathBuf, importers::Mapping)> {
+        let kept = if self.guess { &[] } else { self.kept_mappings.as_slice() };
+        kept.iter().map(|kept| (kept.path.clone(), kept.mapping.clone())).collect()
+    }
+}
+
 /// How far an import is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImportProgress {
@@ -136,15 +165,7 @@ impl Lake {
     /// When the path cannot be read, or a mapping does not fit.
     pub fn import_plan(path: &Path, options: &ImportOptions) -> Result<(Detection, Plan)> {
         let limits = Limits::default();
-        let kept = if options.guess { &[] } else { options.kept_mappings.as_slice() };
-        let absolute = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let nearest =
-            kept.iter().filter(|kept| absolute.starts_with(&kept.path)).max_by_key(|kept| &kept.path);
-        let by_lines = match &options.mapping {
-            Some(mapping) => mapping.lines().is_some(),
-            None => nearest.is_some_and(|kept| kept.mapping.lines().is_some()),
-        };
-        let mut detection = if by_lines {
+        let mut detection = if options.reads_lines(path) {
             importers::detect_lines(path, &limits)?
         } else {
             importers::detect(path, &limits)?
@@ -175,7 +196,7 @@ impl Lake {
         }
         let plan_options = importers::Options {
             mapping: options.mapping.clone(),
-            remembered: kept.iter().map(|kept| (kept.path.clone(), kept.mapping.clone())).collect(),
+            remembered: options.remembered(),
             experiment: options.experiment.clone(),
             project: None,
             limits,
@@ -198,11 +219,7 @@ impl Lake {
         let store = self.store()?.clone();
         let handle = Handle::current();
         let path = path.to_owned();
-        let mut options = options;
-        options.kept_mappings = match options.mapping.is_none() && !options.guess {
-            true => mappings::all(store.snapshot().catalog()).await?,
-            false => Vec::new(),
-        };
+        let options = options.with_kept_mappings(&store).await?;
         // Reading files is blocking work; it must not hold up the threads that drive the network.
         let work =
             tokio::task::spawn_blocking(move || import(&path, &options, store, handle, Box::new(progress)));
@@ -265,10 +282,13 @@ pub(crate) fn import_planned(
     let catalog = snapshot.catalog();
     // Kept before the first row is read: an import that is killed goes on with the same mapping.
     let given = HashMap::from_iter(given_mappings(plan));
-    if let Some(mapping) = options.mapping.as_ref().filter(|_| !given.is_empty()) {
+    let growing = plan.is_growing();
+    // Files that are being written are looked at again and again: the import afterwards keeps what there is to keep.
+    let to_keep = options.mapping.as_ref().filter(|_| !growing && !given.is_empty());
+    if let Some(mapping) = to_keep {
         let kept = KeptMapping { path: detection.root.clone(), mapping: mapping.clone(), time: now_micros() };
         handle.block_on(mappings::keep(catalog, &kept))?;
-    } else if options.guess {
+    } else if options.guess && !growing {
         handle.block_on(mappings::forget(catalog, &detection.root))?;
     }
     let is_used = |kept: &&KeptMapping| given.keys().any(|unit: &PathBuf| unit.starts_with(&kept.path));
@@ -294,14 +314,14 @@ pub(crate) fn import_planned(
         known: HashMap::new(),
         params: HashMap::new(),
         hashes: HashMap::new(),
-        growing: plan.is_growing(),
+        growing,
         ended_runs: HashSet::new(),
         unit_runs: Vec::new(),
         is_current: false,
         kept,
         receipt: ReceiptWriter::new()?,
         receipt_head: new_receipt(&detection.root, now_micros()),
-        receipt_pause: options.receipt_pause.unwrap_or(RECEIPT_PAUSE),
+        receipt_pause: options.receipt_pause,
         receipt_due: Instant::now() + options.receipt_pause.unwrap_or(RECEIPT_PAUSE),
         report: ImportReport {
             root: detection.root.clone(),
@@ -400,7 +420,7 @@ struct LakeSink {
     /// What the receipt says beside its units and series.
     receipt_head: Receipt,
     /// How long it is between two of these.
-    receipt_pause: Duration,
+    receipt_pause: Option<Duration>,
     /// When the receipt so far is kept next.
     receipt_due: Instant,
     report: ImportReport,
@@ -454,7 +474,8 @@ impl LakeSink {
         }
         self.write()?;
         self.put_receipt(false).map_err(SinkError::new)?;
-        self.receipt_due = Instant::now() + self.receipt_pause.max(begun.elapsed() * 20);
+        let pause = self.receipt_pause.unwrap_or_else(|| RECEIPT_PAUSE.max(begun.elapsed() * 20));
+        self.receipt_due = Instant::now() + pause;
         Ok(())
     }
 
@@ -586,11 +607,11 @@ impl Sink for LakeSink {
         unit: &Unit,
         content_hash: &mut dyn FnMut() -> importers::Result<String>,
     ) -> Result<Decision, SinkError> {
-        self.state.unit = unit.name.clone();
-        (self.progress)(self.state.clone());
         if !self.growing {
             self.keep_receipt_when_due()?;
         }
+        self.state.unit = unit.name.clone();
+        (self.progress)(self.state.clone());
         let kind = self.report.kinds.entry(unit.kind.as_str()).or_default();
         if self.growing {
             self.receipt.begin(unit.kind.as_str(), &unit.location.to_string_lossy(), "");

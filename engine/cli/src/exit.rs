@@ -94,6 +94,11 @@ fn code_of_client(error: &ClientError) -> u8 {
     }
 }
 
+/// Whether there is no lake yet.
+pub(crate) fn is_no_lake(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<Error>(), Some(Error::Store(runlake::store::StoreError::NoLake { .. })))
+}
+
 /// Whether the reader of our output went away, as `head` does: no error for a command in a pipe.
 pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {

@@ -55,4 +55,4 @@ pub use sink::{
 };
 pub use source::{DetectedSource, SourceKind, Unit, Unrecognised};
 pub use survey::Survey;
-pub use table::mapping::Mapping;
+pub use table::mapping::{ColumnType, Mapping, Role};

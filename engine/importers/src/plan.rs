@@ -1,7 +1,7 @@
 //! What will be read and how: made before anything is imported, to be shown to the user.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use model::{ExperimentName, ProjectName};
 
@@ -17,12 +17,28 @@ use crate::table::mapping::Mapping;
 pub struct Options {
     /// The meaning of columns; guessed where absent.
     pub mapping: Option<Mapping>,
+    /// Mappings of tables at and below some paths, for where [`Self::mapping`] is absent; the one of the longest path counts.
+    pub remembered: Vec<(PathBuf, Mapping)>,
     /// The experiment of all runs, whatever the source says.
     pub experiment: Option<ExperimentName>,
     /// The project of all runs.
     pub project: Option<ProjectName>,
     /// How much is read.
     pub limits: Limits,
+}
+
+impl Options {
+    /// The mapping of a unit, and the path that it was remembered for.
+    fn mapping_of(&self, unit: &Unit) -> (Option<&Mapping>, Option<&Path>) {
+        if self.mapping.is_some() {
+            return (self.mapping.as_ref(), None);
+        }
+        let fitting = self.remembered.iter().filter(|(path, _)| unit.location.starts_with(path));
+        match fitting.max_by_key(|(path, _)| path.components().count()) {
+            Some((path, mapping)) => (Some(mapping), Some(path)),
+            None => (None, None),
+        }
+    }
 }
 
 /// A table file with its columns' meanings.
@@ -80,10 +96,19 @@ pub fn plan(sources: &[DetectedSource], options: &Options) -> Result<Plan> {
     for source in sources {
         let mut tables = Vec::new();
         for unit in &source.units {
-            tables.push(match source_of(source.kind).plan(unit, options.mapping.as_ref(), &limits) {
+            let (mapping, place) = options.mapping_of(unit);
+            tables.push(match source_of(source.kind).plan(unit, mapping, &limits) {
                 Ok(table) => Ok(table),
                 // With one file the mapping is wrong; of several files one may be of another shape.
-                Err(error @ ImportError::Mapping { .. }) if single => return Err(error),
+                Err(ImportError::Mapping { text, reason }) if single => {
+                    let hint = place.map(|place| {
+                        let place = place.display();
+                        format!(
+                            "; this mapping was kept when {place} was imported: give another one, or have the columns guessed"
+                        )
+                    });
+                    return Err(ImportError::Mapping { text, reason: reason + &hint.unwrap_or_default() });
+                }
                 Err(error) => Err(error.to_string()),
             });
         }

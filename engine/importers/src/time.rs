@@ -29,6 +29,23 @@ pub fn micros_from_integer(number: i64) -> Option<i64> {
     }
 }
 
+/// Microseconds from a whole number in a unit of which a second has so many, to the nearest.
+pub fn micros_of_integer(number: i64, per_second: i64) -> Option<i64> {
+    const MICROS: i64 = 1_000_000;
+    if per_second <= MICROS {
+        return number.checked_mul(MICROS / per_second.max(1));
+    }
+    let per_micro = per_second / MICROS;
+    number.checked_add(per_micro / 2).map(|number| number.div_euclid(per_micro))
+}
+
+/// The same from any number.
+pub fn micros_of_number(number: f64, per_second: i64) -> Option<i64> {
+    let per_second = per_second as f64;
+    // One exact factor, so that rounding happens once.
+    round_to_i64(if per_second <= 1e6 { number * (1e6 / per_second) } else { number / (per_second / 1e6) })
+}
+
 /// Microseconds from seconds, to the nearest.
 pub fn micros_from_seconds(seconds: f64) -> Option<i64> {
     round_to_i64(seconds * 1e6)
@@ -88,6 +105,22 @@ mod tests {
         assert_eq!(micros_from_integer(i64::MAX), None);
         assert_eq!(micros_from_number(f64::NAN), None);
         assert_eq!(micros_from_number(1e300), None);
+    }
+
+    #[test]
+    fn a_unit_that_is_said_counts_whatever_the_size() {
+        for (number, per_second, micros) in [
+            (12, 1, 12_000_000),
+            (12, 1_000, 12_000),
+            (-12, 1_000_000, -12),
+            (12_499, 1_000_000_000, 12),
+            (12_500, 1_000_000_000, 13),
+        ] {
+            assert_eq!(micros_of_integer(number, per_second), Some(micros), "{number} {per_second}");
+            assert_eq!(micros_of_number(number as f64, per_second), Some(micros), "{number} {per_second}");
+        }
+        assert_eq!(micros_of_integer(i64::MAX, 1), None);
+        assert_eq!(micros_of_number(f64::INFINITY, 1_000), None);
     }
 
     #[test]

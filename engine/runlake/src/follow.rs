@@ -66,6 +66,7 @@ impl Lake {
         mut told: impl FnMut(&FollowRound),
     ) -> Result<FollowReport> {
         let store = self.store()?.clone();
+        let options = options.with_kept_mappings(&store).await?;
         let mut following = Following::new(path, options);
         let mut stop = std::pin::pin!(stop);
         loop {
@@ -146,8 +147,8 @@ impl Following {
     }
 
     fn detect(&self) -> Result<Detection> {
-        let by_lines = self.options.mapping.as_ref().is_some_and(|mapping| mapping.lines().is_some());
-        let detect = if by_lines { importers::detect_lines } else { importers::detect };
+        let detect =
+            if self.options.reads_lines(&self.path) { importers::detect_lines } else { importers::detect };
         let mut detection = detect(&self.path, &self.limits)?;
         if !self.options.tables_beside_trackers {
             leave_tables_beside_trackers(&mut detection);
@@ -172,6 +173,7 @@ impl Following {
         of_unit.sources.retain(|source| !source.units.is_empty());
         let options = importers::Options {
             mapping: self.options.mapping.clone(),
+            remembered: self.options.remembered(),
             experiment: self.options.experiment.clone(),
             project: None,
             limits: self.limits.clone(),

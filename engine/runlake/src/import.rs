@@ -19,11 +19,12 @@ use model::{
     Command, Context, ExperimentName, ImportRecord, Key, MetricName, NewRun, Note, ParamValue, PointBatch,
     PointColumns, ProjectName, RunId, RunUpdate, SeriesKey, SeriesPoints,
 };
-use store::{RunRow, Snapshot, Store};
+use store::{KeptFiles, RunRow, Snapshot, Store};
 use tokio::runtime::Handle;
 
 use crate::error::{Error, Result};
 use crate::lake::{Lake, now_micros};
+use crate::mappings::{self, KeptMapping};
 use crate::receipt::{
     self, KeptReceipts, Receipt, ReceiptContent, ReceiptLeft, ReceiptRejection, ReceiptWriter,
 };
@@ -35,8 +36,7 @@ const BATCH_POINTS: usize = 200_000;
 const BATCH_COMMANDS: usize = 2_000;
 /// Rejections that are kept with their place; all are counted.
 const REJECTIONS_KEPT: usize = 5_000;
-/// How long an import goes on before its receipt so far is kept, for the next one to go on from if this one is killed; more
-/// when that takes long.
+/// See [`ImportOptions::receipt_pause`].
 const RECEIPT_PAUSE: Duration = Duration::from_secs(10);
 
 /// How an import is done.
@@ -49,8 +49,44 @@ pub struct ImportOptions {
     /// Take tables also where they stand beside or above the runs of a tracker; they are left otherwise, because there
     /// they mostly hold what the tracker's own files hold.
     pub tables_beside_trackers: bool,
-    /// Which column feeds what, for tables; guessed when not given.
+    /// Which column feeds what, for tables; as at the last import of the path, or guessed, when not given.
     pub mapping: Option<importers::Mapping>,
+    /// Mappings of earlier imports, for [`Lake::import_plan`]; an import itself takes those that the lake keeps.
+    pub kept_mappings: Vec<KeptMapping>,
+    /// How long the import goes on before its receipt so far is kept, for the next one to go on from if this one is killed;
+    /// ten seconds when not given, and more when keeping it takes long.
+    pub receipt_pause: Option<Duration>,
+    /// Guess what columns mean also where a mapping is kept for the path, and let go of that one.
+    pub guess: bool,
+}
+
+impl ImportOptions {
+    /// The same with the mappings that the lake keeps, where they are asked for.
+    pub(crate) async fn with_kept_mappings(mut self, store: &Store) -> Result<Self> {
+        self.kept_mappings = match self.mapping.is_none() && !self.guess {
+            true => mappings::all(store.snapshot().catalog()).await?,
+            false => Vec::new(),
+        };
+        Ok(self)
+    }
+
+    /// Whether text is taken apart line by line, as the mapping of a path says.
+    pub(crate) fn reads_lines(&self, path: &Path) -> bool {
+        if let Some(mapping) = &self.mapping {
+            return mapping.lines().is_some();
+        }
+        let absolute = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let remembered = self.remembered();
+        let fitting = remembered.iter().filter(|(path, _)| absolute.starts_with(path));
+        let nearest = fitting.max_by_key(|(path, _)| path.components().count());
+        nearest.is_some_and(|(_, mapping)| mapping.lines().is_some())
+    }
+
+    /// Mappings by path, for a plan.
+    pub(crate) fn remembered(&self) -> Vec<(PathBuf, importers::Mapping)> {
+        let kept = if self.guess { &[] } else { self.kept_mappings.as_slice() };
+        kept.iter().map(|kept| (kept.path.clone(), kept.mapping.clone())).collect()
+    }
 }
 
 /// How far an import is.
@@ -82,6 +118,8 @@ pub struct KindReport {
 pub struct ImportReport {
     /// The path as it was resolved.
     pub root: PathBuf,
+    /// The paths whose kept mappings were used.
+    pub mappings_used: Vec<PathBuf>,
     /// By kind of source.
     pub kinds: BTreeMap<&'static str, KindReport>,
     /// Runs that were read.
@@ -127,8 +165,7 @@ impl Lake {
     /// When the path cannot be read, or a mapping does not fit.
     pub fn import_plan(path: &Path, options: &ImportOptions) -> Result<(Detection, Plan)> {
         let limits = Limits::default();
-        let by_lines = options.mapping.as_ref().is_some_and(|mapping| mapping.lines().is_some());
-        let mut detection = if by_lines {
+        let mut detection = if options.reads_lines(path) {
             importers::detect_lines(path, &limits)?
         } else {
             importers::detect(path, &limits)?
@@ -159,6 +196,7 @@ impl Lake {
         }
         let plan_options = importers::Options {
             mapping: options.mapping.clone(),
+            remembered: options.remembered(),
             experiment: options.experiment.clone(),
             project: None,
             limits,
@@ -181,6 +219,7 @@ impl Lake {
         let store = self.store()?.clone();
         let handle = Handle::current();
         let path = path.to_owned();
+        let options = options.with_kept_mappings(&store).await?;
         // Reading files is blocking work; it must not hold up the threads that drive the network.
         let work =
             tokio::task::spawn_blocking(move || import(&path, &options, store, handle, Box::new(progress)));
@@ -240,20 +279,34 @@ pub(crate) fn import_planned(
     let (faulty, unrecognised): (Vec<_>, Vec<_>) =
         detection.unrecognised.iter().cloned().partition(|left| left.fault.is_some());
     let snapshot = store.snapshot();
+    let catalog = snapshot.catalog();
+    // Kept before the first row is read: an import that is killed goes on with the same mapping.
+    let given = HashMap::from_iter(given_mappings(plan));
+    let growing = plan.is_growing();
+    // Files that are being written are looked at again and again: the import afterwards keeps what there is to keep.
+    let to_keep = options.mapping.as_ref().filter(|_| !growing && !given.is_empty());
+    if let Some(mapping) = to_keep {
+        let kept = KeptMapping { path: detection.root.clone(), mapping: mapping.clone(), time: now_micros() };
+        handle.block_on(mappings::keep(catalog, &kept))?;
+    } else if options.guess && !growing {
+        handle.block_on(mappings::forget(catalog, &detection.root))?;
+    }
+    let is_used = |kept: &&KeptMapping| given.keys().any(|unit: &PathBuf| unit.starts_with(&kept.path));
+    let mappings_used = options.kept_mappings.iter().filter(is_used).map(|kept| kept.path.clone()).collect();
     // Only what the lake remembers can be left unread.
     let units = plan.sources.iter().flat_map(|source| &source.units);
     let remembered = units
         .map(|unit| (unit.kind.as_str().to_owned(), unit.location.to_string_lossy().into_owned()))
         .filter(|(kind, location)| snapshot.registry().import(kind, location).is_some())
         .collect();
-    let find = KeptReceipts::find(snapshot.catalog().clone(), &detection.root, remembered);
+    let find = KeptReceipts::find(catalog.clone(), &detection.root, remembered);
     let kept = handle.block_on(find)?;
     let mut sink = LakeSink {
         snapshot,
         store,
         handle,
         project: options.project.clone(),
-        mapping: options.mapping.as_ref().map(|mapping| format!(" {mapping:?}")).unwrap_or_default(),
+        mappings: given,
         commands: Vec::new(),
         records: Vec::new(),
         points: Vec::new(),
@@ -261,15 +314,21 @@ pub(crate) fn import_planned(
         known: HashMap::new(),
         params: HashMap::new(),
         hashes: HashMap::new(),
-        growing: plan.is_growing(),
+        growing,
         ended_runs: HashSet::new(),
         unit_runs: Vec::new(),
         is_current: false,
         kept,
         receipt: ReceiptWriter::new()?,
         receipt_head: new_receipt(&detection.root, now_micros()),
-        receipt_due: Instant::now() + RECEIPT_PAUSE,
-        report: ImportReport { root: detection.root.clone(), unrecognised, ..ImportReport::default() },
+        receipt_pause: options.receipt_pause,
+        receipt_due: Instant::now() + options.receipt_pause.unwrap_or(RECEIPT_PAUSE),
+        report: ImportReport {
+            root: detection.root.clone(),
+            mappings_used,
+            unrecognised,
+            ..ImportReport::default()
+        },
         progress,
         state: ImportProgress { bytes_done: 0, bytes_total, points: 0, unit: String::new() },
     };
@@ -286,6 +345,17 @@ pub(crate) fn import_planned(
         sink.finish_receipt()?;
     }
     Ok(sink.report)
+}
+
+/// The tables of a plan that have a mapping, by location.
+fn given_mappings(plan: &Plan) -> Vec<(PathBuf, String)> {
+    let tables = plan.sources.iter().flat_map(|source| source.units.iter().zip(&source.tables));
+    let given = tables.filter_map(|(unit, table)| {
+        let mapping = table.as_ref().ok()?.as_ref()?.given.as_ref()?;
+        let lines = mapping.lines().map(|lines| format!(" lines={lines:?}")).unwrap_or_default();
+        Some((unit.location.clone(), format!("{mapping}{lines}")))
+    });
+    given.collect()
 }
 
 /// A receipt without anything in it yet.
@@ -324,8 +394,8 @@ struct LakeSink {
     /// The lake before this import: its points are what "new" is measured against.
     snapshot: Snapshot,
     project: ProjectName,
-    /// How columns were mapped: the same file with another mapping is another import.
-    mapping: String,
+    /// How columns are mapped by location: the same file with another mapping is another import.
+    mappings: HashMap<PathBuf, String>,
     commands: Vec<Command>,
     /// What to remember of units that were read to their end.
     records: Vec<Command>,
@@ -349,6 +419,8 @@ struct LakeSink {
     receipt: ReceiptWriter,
     /// What the receipt says beside its units and series.
     receipt_head: Receipt,
+    /// How long it is between two of these.
+    receipt_pause: Option<Duration>,
     /// When the receipt so far is kept next.
     receipt_due: Instant,
     report: ImportReport,
@@ -402,7 +474,8 @@ impl LakeSink {
         }
         self.write()?;
         self.put_receipt(false).map_err(SinkError::new)?;
-        self.receipt_due = Instant::now() + RECEIPT_PAUSE.max(begun.elapsed() * 20);
+        let pause = self.receipt_pause.unwrap_or_else(|| RECEIPT_PAUSE.max(begun.elapsed() * 20));
+        self.receipt_due = Instant::now() + pause;
         Ok(())
     }
 
@@ -421,7 +494,7 @@ impl LakeSink {
         }
         self.put_receipt(true)?;
         for unfinished in &self.kept.unfinished {
-            let removed = self.kept.catalog().remove_receipt(unfinished);
+            let removed = self.kept.catalog().remove_kept(KeptFiles::Receipts, unfinished);
             self.handle.block_on(removed).map_err(store::StoreError::from)?;
         }
         Ok(())
@@ -458,7 +531,7 @@ impl LakeSink {
         }
         let snapshot = self.store.snapshot();
         let (head, file) = self.receipt.finish(head, &carried, &snapshot)?;
-        let stored = snapshot.catalog().put_receipt(&head.id, file);
+        let stored = snapshot.catalog().keep_file(KeptFiles::Receipts, &head.id, file);
         self.handle.block_on(stored).map_err(store::StoreError::from)?;
         (self.report.receipt, self.report.receipt_series) = (head.id, head.series_count);
         Ok(())
@@ -534,11 +607,11 @@ impl Sink for LakeSink {
         unit: &Unit,
         content_hash: &mut dyn FnMut() -> importers::Result<String>,
     ) -> Result<Decision, SinkError> {
-        self.state.unit = unit.name.clone();
-        (self.progress)(self.state.clone());
         if !self.growing {
             self.keep_receipt_when_due()?;
         }
+        self.state.unit = unit.name.clone();
+        (self.progress)(self.state.clone());
         let kind = self.report.kinds.entry(unit.kind.as_str()).or_default();
         if self.growing {
             self.receipt.begin(unit.kind.as_str(), &unit.location.to_string_lossy(), "");
@@ -550,7 +623,10 @@ impl Sink for LakeSink {
             self.receipt.begin(unit.kind.as_str(), &location, "");
             return Ok(Decision::Import);
         };
-        let hash = format!("{hash}{}", self.mapping);
+        let hash = match self.mappings.get(&unit.location) {
+            Some(mapping) => format!("{hash} {mapping}"),
+            None => hash,
+        };
         let before = self.snapshot.registry().import(unit.kind.as_str(), &location);
         let covered = self.kept.covered(unit.kind.as_str(), &location);
         if let (Some(before), Some(covered)) = (before, covered)
@@ -732,5 +808,51 @@ impl Sink for LakeSink {
             }));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::receipt::ReceiptSource;
+
+    /// Imports and dies before unit number `at`, as a process that is killed there.
+    async fn import_until(lake: &Lake, logs: &Path, at: usize) {
+        let mut begun = HashSet::new();
+        let options = ImportOptions { receipt_pause: Some(Duration::ZERO), ..ImportOptions::default() };
+        let outcome = lake.import(logs, options, move |progress| {
+            begun.insert(progress.unit);
+            assert!(begun.len() <= at, "the import ends here");
+        });
+        outcome.await.unwrap_err();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_import_goes_on_from_the_receipt_of_one_that_was_killed() {
+        let folder = tempfile::tempdir().unwrap();
+        let logs = folder.path().join("logs");
+        std::fs::create_dir(&logs).unwrap();
+        for file in 0..6 {
+            std::fs::write(logs.join(format!("{file}.csv")), "step,loss\n0,1\n0,1\n1,nan\n").unwrap();
+        }
+        let lake = Lake::open(folder.path().join("lake").to_str().unwrap()).await.unwrap();
+        // The receipt that is kept before the third file tells of two, the one before the fifth of four.
+        for (at, told) in [(2, 2), (4, 4)] {
+            import_until(&lake, &logs, at).await;
+            let kept = lake.receipts().await.unwrap();
+            let newest = kept.last().unwrap();
+            assert_eq!((newest.complete, newest.units.len()), (false, told));
+        }
+        let report = lake.import(&logs, ImportOptions::default(), |_| {}).await.unwrap();
+        let csv = &report.kinds["csv"];
+        assert_eq!((csv.unchanged, csv.units), (4, 2));
+        let kept = lake.receipts().await.unwrap();
+        let [receipt] = kept.as_slice() else { panic!("{kept:?}") };
+        assert_eq!((receipt.complete, receipt.points, receipt.nan, receipt.units.len()), (true, 18, 6, 6));
+        assert_eq!(receipt.id, report.receipt);
+        let content = lake.receipt(&ReceiptSource::Id(report.receipt)).await.unwrap();
+        let check = lake.verify_receipt(&content).await.unwrap();
+        assert_eq!((check.is_equal(), check.series, check.points), (true, 6, 18));
+        lake.close().await;
     }
 }

@@ -25,6 +25,7 @@ mod follow;
 mod gate;
 mod import;
 mod lake;
+mod mappings;
 mod memory;
 mod metric_glob;
 mod questions;
@@ -43,6 +44,7 @@ pub use follow::{FollowReport, FollowRound};
 pub use gate::{GateOrigin, GateOutcome, GateQuery, GateReplay};
 pub use import::{ImportOptions, ImportProgress, ImportReport, KindReport};
 pub use lake::{Lake, LakeOptions};
+pub use mappings::KeptMapping;
 pub use memory::MemoryPlan;
 pub use metric_glob::MetricGlob;
 pub use questions::{

@@ -106,7 +106,7 @@ pub(crate) fn plan(path: &Path, mapping: Option<&Mapping>, limits: &Limits) -> R
     }
     let (form, columns) = guess::decide(path, &sample, mapping)?;
     let dialect = Dialect { delimiter, decimal_comma, has_header, encoding, mark };
-    Ok(TablePlan { form, columns, dialect: Some(dialect), lines: None })
+    Ok(TablePlan { form, columns, dialect: Some(dialect), ..TablePlan::empty() })
 }
 
 pub(crate) fn import(unit: &Unit, plan: &TablePlan, reporter: &mut Reporter<'_>) -> Result<()> {

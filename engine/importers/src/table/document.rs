@@ -94,13 +94,13 @@ pub(crate) fn plan(path: &Path, mapping: Option<&Mapping>, limits: &Limits) -> R
     }
     let (form, mut columns) = guess::decide(path, &sample, mapping)?;
     if !histories {
-        return Ok(TablePlan { form, columns, dialect: None, lines: None });
+        return Ok(TablePlan { form, columns, ..TablePlan::empty() });
     }
     // The run of a point is the entry that it stands in.
     for column in &mut columns {
         column.roles.retain(|role| *role != super::mapping::Role::Run);
     }
-    Ok(TablePlan { form: Form::Histories, columns, dialect: None, lines: None })
+    Ok(TablePlan { form: Form::Histories, columns, ..TablePlan::empty() })
 }
 
 pub(crate) fn import(unit: &Unit, plan: &TablePlan, reporter: &mut Reporter<'_>) -> Result<()> {

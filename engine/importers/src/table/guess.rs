@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::mapping::{Mapping, Role};
+use super::mapping::{ColumnType, Mapping, Role};
 use super::{Cell, Content, Form, PlannedColumn};
 use crate::error::{ImportError, Result};
 use crate::report::shortened;
@@ -185,29 +185,79 @@ pub(crate) fn decide(
                 .take(SHOWN)
                 .map(|value| value.as_deref().map(|text| shortened(text, 20)).unwrap_or_default())
                 .collect(),
+            column_type: None,
         })
         .collect();
     let form = match mapping {
-        Some(mapping) => apply(path, mapping, &mut columns)?,
-        None => guess(sample, &mut columns),
+        Some(mapping) if mapping.has_roles() => apply(path, mapping, &mut columns)?,
+        _ => {
+            let form = guess(sample, &mut columns);
+            for (_, name) in mapping.map(Mapping::entries).unwrap_or_default() {
+                find(path, &Role::Drop, name, &mut columns)?.roles = vec![Role::Drop];
+            }
+            form
+        }
     };
+    columns.iter_mut().for_each(|column| column.roles.sort());
     Ok((form, columns))
+}
+
+/// The column of a name.
+fn find<'c>(
+    path: &Path,
+    what: &dyn std::fmt::Display,
+    name: &str,
+    columns: &'c mut [PlannedColumn],
+) -> Result<&'c mut PlannedColumn> {
+    let Some(index) = columns.iter().position(|column| column.name == name) else {
+        let known: Vec<&str> = columns.iter().map(|column| column.name.as_str()).take(30).collect();
+        return Err(ImportError::Mapping {
+            text: format!("{what}={name}"),
+            reason: format!("{} has no such column; it has {}", path.display(), known.join(", ")),
+        });
+    };
+    // The index was found in it.
+    columns.get_mut(index).ok_or_else(|| ImportError::Mapping {
+        text: name.to_owned(),
+        reason: "the column is not there".to_owned(),
+    })
+}
+
+/// Gives columns the types that the user named, and checks that what is renamed is there.
+pub(crate) fn give_types(
+    path: &Path,
+    mapping: &Mapping,
+    form: Form,
+    columns: &mut [PlannedColumn],
+) -> Result<()> {
+    for (kind, name) in mapping.types() {
+        let column = find(path, &format_args!("type:{}", kind.as_str()), name, columns)?;
+        column.column_type = Some(*kind);
+        column.content = match kind {
+            ColumnType::Text => Content::Other,
+            _ => Content::Numbers,
+        };
+    }
+    for (new, old) in mapping.renames() {
+        // In the long form it is a value of a column, which may come later.
+        if matches!(form, Form::Wide | Form::Histories) {
+            find(path, &format_args!("rename:{new}"), old, columns)?;
+        }
+    }
+    Ok(())
 }
 
 /// Gives columns the roles that the user named; nothing is guessed then.
 fn apply(path: &Path, mapping: &Mapping, columns: &mut [PlannedColumn]) -> Result<Form> {
     for (role, name) in mapping.entries() {
-        let Some(column) = columns.iter_mut().find(|column| column.name == *name) else {
-            let known: Vec<&str> = columns.iter().map(|column| column.name.as_str()).take(30).collect();
-            return Err(ImportError::Mapping {
-                text: format!("{role}={name}"),
-                reason: format!("{} has no such column; it has {}", path.display(), known.join(", ")),
-            });
-        };
-        column.roles.push(role.clone());
+        find(path, role, name, columns)?.roles.push(role.clone());
     }
     let long = columns.iter().any(|column| column.roles.contains(&Role::Metric));
-    Ok(if long { Form::Long } else { Form::Wide })
+    Ok(match (mapping.is_of_runs(), long) {
+        (true, _) => Form::Runs,
+        (false, true) => Form::Long,
+        (false, false) => Form::Wide,
+    })
 }
 
 fn guess(sample: &Sample, columns: &mut [PlannedColumn]) -> Form {

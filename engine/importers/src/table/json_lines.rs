@@ -47,7 +47,7 @@ pub(crate) fn plan(path: &Path, mapping: Option<&Mapping>, limits: &Limits) -> R
         _ => {}
     }
     let (form, columns) = guess::decide(path, &sample, mapping)?;
-    Ok(TablePlan { form, columns, dialect: None, lines: None })
+    Ok(TablePlan { form, columns, ..TablePlan::empty() })
 }
 
 /// Adds an object to a sample; what is too deep or too wide is left out.

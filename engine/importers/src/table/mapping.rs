@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Deserialize;
+use model::ParamValue;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{ImportError, Result};
 
 /// The meaning of a column.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// Tells runs apart; several such columns do it together.
     Run,
@@ -55,7 +56,46 @@ impl fmt::Display for Role {
     }
 }
 
-/// Roles of columns. A column may have several roles; columns that are not named and hold numbers are metrics.
+/// What the cells of a column are, whatever they look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ColumnType {
+    /// Numbers: other texts in it are rejections.
+    Number,
+    /// Texts, also where they look like numbers: never a metric.
+    Text,
+    /// Truth values, which as a metric are 1 and 0.
+    Boolean,
+    /// Times in seconds since 1970 UTC.
+    Seconds,
+    /// Times in milliseconds since 1970 UTC.
+    Milliseconds,
+    /// Times in microseconds since 1970 UTC.
+    Microseconds,
+    /// Times in nanoseconds since 1970 UTC.
+    Nanoseconds,
+}
+
+impl ColumnType {
+    const ALL: [(&'static str, Self); 7] = [
+        ("number", Self::Number),
+        ("text", Self::Text),
+        ("boolean", Self::Boolean),
+        ("seconds", Self::Seconds),
+        ("milliseconds", Self::Milliseconds),
+        ("microseconds", Self::Microseconds),
+        ("nanoseconds", Self::Nanoseconds),
+    ];
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(_, kind)| *kind == self).map_or("number", |(word, _)| word)
+    }
+}
+
+/// Roles of columns. A column may have several roles; columns that are not named and hold numbers are metrics. Beside
+/// roles a mapping may rename metrics, say what type a column has, and give constants for all rows; where it gives no
+/// role, they are guessed.
 ///
 /// ```
 /// # use importers::Mapping;
@@ -67,10 +107,16 @@ impl fmt::Display for Role {
 pub struct Mapping {
     entries: Vec<(Role, String)>,
     lines: Option<String>,
+    /// New name and old name.
+    renames: Vec<(String, String)>,
+    types: Vec<(ColumnType, String)>,
+    /// What all rows have: name, experiment, project, params, tags, context.
+    constants: Vec<(Role, String)>,
+    runs: bool,
 }
 
-const WORDS: &str =
-    "run, name, step, time, metric, value, experiment, project, param:KEY, tag:KEY, context:KEY, drop";
+const WORDS: &str = "run, name, step, time, metric, value, experiment, project, param:KEY, tag:KEY, context:KEY, drop, \
+     rename:METRIC, type:TYPE, constant:ROLE, form";
 
 impl Mapping {
     /// Reads `role=column` pairs with commas between them. A comma, `=` or `\` in a column's name is written with a `\`
@@ -79,7 +125,7 @@ impl Mapping {
     /// # Errors
     /// Names the pair that is wrong and the known roles.
     pub fn parse(text: &str) -> Result<Self> {
-        let mut entries = Vec::new();
+        let mut mapping = Self::default();
         for pair in split_unescaped(text, ',') {
             if pair.trim().is_empty() {
                 continue;
@@ -88,16 +134,44 @@ impl Mapping {
             let [role, column] = sides.as_slice() else {
                 return Err(wrong(&pair, "write it as role=column".to_owned()));
             };
-            let role = parse_role(&unescaped(role.trim()))
-                .ok_or_else(|| wrong(&pair, format!("the role is none of {WORDS}")))?;
-            entries.push((role, unescaped(column.trim())));
+            mapping
+                .add(&unescaped(role.trim()), unescaped(column.trim()))
+                .map_err(|reason| wrong(&pair, reason))?;
         }
-        Self::checked(text, entries)
+        mapping.checked(text)
+    }
+
+    /// Takes in what stands on both sides of an `=`.
+    fn add(&mut self, role: &str, column: String) -> std::result::Result<(), String> {
+        let unknown = || format!("the role is none of {WORDS}");
+        match role.split_once(':').filter(|(_, rest)| !rest.is_empty()) {
+            Some(("rename", name)) => self.renames.push((name.to_owned(), column)),
+            Some(("type", word)) => {
+                let known = ColumnType::ALL.iter().find(|(name, _)| *name == word);
+                let (_, kind) = known.ok_or_else(|| {
+                    format!("the type is none of {}", ColumnType::ALL.map(|(name, _)| name).join(", "))
+                })?;
+                self.types.push((*kind, column));
+            }
+            Some(("constant", role)) => {
+                self.constants.push((parse_role(role).ok_or_else(unknown)?, column));
+            }
+            _ if role == "form" => {
+                if column != "runs" {
+                    return Err("the form can be given as runs only: a row for each run".to_owned());
+                }
+                self.runs = true;
+            }
+            _ => self.entries.push((parse_role(role).ok_or_else(unknown)?, column)),
+        }
+        Ok(())
     }
 
     /// Reads the same from TOML: `run = "column"`, or a list of columns; `name`, `step`, `time`, `metric`, `value`,
-    /// `experiment`, `project` = a column; `drop` = a list; tables `param`, `tag`, `context` of `key = "column"`. And for
-    /// logs of free text `lines` = a regular expression whose named groups are the columns.
+    /// `experiment`, `project` = a column; `drop` = a list; tables `param`, `tag`, `context` of `key = "column"`, `rename` of
+    /// `new = "old"`, `type` of `column = "type"`; `constant` with `name`, `experiment`, `project` and tables `param`, `tag`,
+    /// `context` of values. `form = "runs"` where each row is a run. And for logs of free text `lines` = a regular expression
+    /// whose named groups are the columns.
     ///
     /// # Errors
     /// Says what TOML, or the mapping, does not allow.
@@ -133,14 +207,67 @@ impl Mapping {
             }
         }
         add(&Role::Drop, file.drop);
-        let mapping = Self::checked("TOML", entries)?;
-        if let Some(lines) = &file.lines {
+        let mut mapping = Self { entries, lines: file.lines, ..Self::default() };
+        mapping.renames.extend(file.rename);
+        mapping.types.extend(file.types.into_iter().map(|(column, kind)| (kind, column)));
+        for (role, value) in file.constant.into_entries() {
+            mapping.constants.push((role, value));
+        }
+        if let Some(form) = file.form {
+            mapping.add("form", form).map_err(|reason| wrong("TOML", reason))?;
+        }
+        if let Some(lines) = &mapping.lines {
             super::pattern::check(lines)?;
         }
-        Ok(Self { lines: file.lines, ..mapping })
+        mapping.checked("TOML")
     }
 
-    fn checked(text: &str, entries: Vec<(Role, String)>) -> Result<Self> {
+    /// The same as TOML that [`Self::parse_toml`] reads.
+    ///
+    /// # Errors
+    /// When a key stands there twice, which TOML cannot say.
+    pub fn to_toml(&self) -> Result<String> {
+        let mut file = File { lines: self.lines.clone(), ..File::default() };
+        for (role, column) in &self.entries {
+            let column = column.clone();
+            let twice = match role {
+                Role::Run => {
+                    file.run.push(column);
+                    false
+                }
+                Role::Drop => {
+                    file.drop.push(column);
+                    false
+                }
+                Role::Name => file.name.replace(column).is_some(),
+                Role::Step => file.step.replace(column).is_some(),
+                Role::Time => file.time.replace(column).is_some(),
+                Role::Metric => file.metric.replace(column).is_some(),
+                Role::Value => file.value.replace(column).is_some(),
+                Role::Experiment => file.experiment.replace(column).is_some(),
+                Role::Project => file.project.replace(column).is_some(),
+                Role::Param(key) => file.param.insert(key.clone(), column).is_some(),
+                Role::Tag(key) => file.tag.insert(key.clone(), column).is_some(),
+                Role::Context(key) => file.context.insert(key.clone(), column).is_some(),
+            };
+            if twice {
+                return Err(wrong(&role.to_string(), "it is given to more than one column".to_owned()));
+            }
+        }
+        file.rename = self.renames.iter().cloned().collect();
+        file.types = self.types.iter().map(|(kind, column)| (column.clone(), *kind)).collect();
+        file.constant = Constants::of(&self.constants);
+        file.form = self.runs.then(|| "runs".to_owned());
+        toml::to_string(&file).map_err(|error| wrong("TOML", error.to_string()))
+    }
+
+    /// The roles of columns that a plan found out, with what was given beside them.
+    pub(super) fn of_plan(entries: Vec<(Role, String)>, runs: bool, given: Option<&Self>) -> Self {
+        Self { entries, runs, ..given.cloned().unwrap_or_default() }
+    }
+
+    fn checked(self, text: &str) -> Result<Self> {
+        let Self { entries, .. } = &self;
         for single in
             [Role::Name, Role::Step, Role::Time, Role::Metric, Role::Value, Role::Experiment, Role::Project]
         {
@@ -155,7 +282,59 @@ impl Mapping {
                 "metric and value belong together: a table in long form has both".to_owned(),
             ));
         }
-        Ok(Self { entries, lines: None })
+        for (role, _) in &self.constants {
+            let fits = matches!(
+                role,
+                Role::Name
+                    | Role::Experiment
+                    | Role::Project
+                    | Role::Param(_)
+                    | Role::Tag(_)
+                    | Role::Context(_)
+            );
+            if !fits {
+                return Err(wrong(text, format!("{role} cannot be a constant")));
+            }
+            if has(role) || self.constants.iter().filter(|(other, _)| other == role).count() > 1 {
+                return Err(wrong(text, format!("{role} is given twice")));
+            }
+        }
+        for (position, (_, old)) in self.renames.iter().enumerate() {
+            if self.renames.iter().skip(position + 1).any(|(_, other)| other == old) {
+                return Err(wrong(text, format!("{old} is renamed twice")));
+            }
+        }
+        for (position, (_, column)) in self.types.iter().enumerate() {
+            if self.types.iter().skip(position + 1).any(|(_, other)| other == column) {
+                return Err(wrong(text, format!("the type of {column} is given twice")));
+            }
+        }
+        Ok(self)
+    }
+
+    /// Whether it says what columns mean; else that is guessed.
+    pub(super) fn has_roles(&self) -> bool {
+        self.runs || self.entries.iter().any(|(role, _)| *role != Role::Drop)
+    }
+
+    /// Whether each row is a run.
+    pub(super) fn is_of_runs(&self) -> bool {
+        self.runs
+    }
+
+    /// New and old names of metrics.
+    pub fn renames(&self) -> &[(String, String)] {
+        &self.renames
+    }
+
+    /// Types and the columns that have them.
+    pub fn types(&self) -> &[(ColumnType, String)] {
+        &self.types
+    }
+
+    /// What all rows have.
+    pub fn constants(&self) -> &[(Role, String)] {
+        &self.constants
     }
 
     /// The expression that takes lines of text apart.
@@ -171,44 +350,163 @@ impl Mapping {
 
 impl fmt::Display for Mapping {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (role, column)) in self.entries.iter().enumerate() {
+        let roles = self.entries.iter().map(|(role, column)| (role.to_string(), column.as_str()));
+        let renames = self.renames.iter().map(|(new, old)| (format!("rename:{new}"), old.as_str()));
+        let types =
+            self.types.iter().map(|(kind, column)| (format!("type:{}", kind.as_str()), column.as_str()));
+        let constants =
+            self.constants.iter().map(|(role, value)| (format!("constant:{role}"), value.as_str()));
+        let form = self.runs.then(|| ("form".to_owned(), "runs"));
+        for (index, (role, column)) in
+            roles.chain(renames).chain(types).chain(constants).chain(form).enumerate()
+        {
             let comma = if index > 0 { "," } else { "" };
-            write!(f, "{comma}{}={}", escaped(&role.to_string()), escaped(column))?;
+            write!(f, "{comma}{}={}", escaped(&role), escaped(column))?;
         }
         Ok(())
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Deserialize, Serialize, Default)]
+#[serde(deny_unknown_fields, default)]
 struct File {
+    #[serde(skip_serializing_if = "Option::is_none")]
     lines: Option<String>,
-    #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    form: Option<String>,
+    #[serde(skip_serializing_if = "Columns::is_none")]
     run: Columns,
+    #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     step: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     metric: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     experiment: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     project: Option<String>,
-    #[serde(default)]
-    param: BTreeMap<String, String>,
-    #[serde(default)]
-    tag: BTreeMap<String, String>,
-    #[serde(default)]
-    context: BTreeMap<String, String>,
-    #[serde(default)]
+    #[serde(skip_serializing_if = "Columns::is_none")]
     drop: Columns,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    param: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    tag: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    context: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    rename: BTreeMap<String, String>,
+    #[serde(rename = "type", skip_serializing_if = "BTreeMap::is_empty")]
+    types: BTreeMap<String, ColumnType>,
+    #[serde(skip_serializing_if = "Constants::is_empty")]
+    constant: Constants,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Serialize, Default, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+struct Constants {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<Scalar>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    experiment: Option<Scalar>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    project: Option<Scalar>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    param: BTreeMap<String, Scalar>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    tag: BTreeMap<String, Scalar>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    context: BTreeMap<String, Scalar>,
+}
+
+impl Constants {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn into_entries(self) -> Vec<(Role, String)> {
+        let single =
+            [(Role::Name, self.name), (Role::Experiment, self.experiment), (Role::Project, self.project)];
+        let mut entries: Vec<(Role, String)> =
+            single.into_iter().filter_map(|(role, value)| Some((role, value?.into_text()))).collect();
+        for (make, values) in [
+            (Role::Param as fn(String) -> Role, self.param),
+            (Role::Tag, self.tag),
+            (Role::Context, self.context),
+        ] {
+            entries.extend(values.into_iter().map(|(key, value)| (make(key), value.into_text())));
+        }
+        entries
+    }
+
+    fn of(entries: &[(Role, String)]) -> Self {
+        let mut constants = Self::default();
+        for (role, value) in entries {
+            let value = Scalar::Text(value.clone());
+            match role {
+                Role::Name => constants.name = Some(value),
+                Role::Experiment => constants.experiment = Some(value),
+                Role::Project => constants.project = Some(value),
+                Role::Param(key) => drop(constants.param.insert(key.clone(), value)),
+                Role::Tag(key) => drop(constants.tag.insert(key.clone(), value)),
+                Role::Context(key) => drop(constants.context.insert(key.clone(), value)),
+                // No other role can be a constant: the mapping was checked.
+                _ => {}
+            }
+        }
+        constants
+    }
+}
+
+/// A value of a constant: what TOML writes without quotes is taken for its text.
+#[derive(Deserialize, Serialize, PartialEq)]
+#[serde(untagged)]
+enum Scalar {
+    Text(String),
+    Integer(i64),
+    Boolean(bool),
+    Number(f64),
+}
+
+impl Scalar {
+    fn into_text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Integer(integer) => integer.to_string(),
+            Self::Boolean(truth) => truth.to_string(),
+            Self::Number(number) => ParamValue::from_f64(number).to_string(),
+        }
+    }
+}
+
+#[derive(Deserialize, Serialize, Default)]
 #[serde(untagged)]
 enum Columns {
     #[default]
     None,
     One(String),
     Many(Vec<String>),
+}
+
+impl Columns {
+    fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    fn push(&mut self, column: String) {
+        *self = match std::mem::take(self) {
+            Self::None => Self::One(column),
+            Self::One(first) => Self::Many(vec![first, column]),
+            Self::Many(mut columns) => {
+                columns.push(column);
+                Self::Many(columns)
+            }
+        };
+    }
 }
 
 fn wrong(text: &str, reason: String) -> ImportError {
@@ -291,7 +589,38 @@ mod tests {
     }
 
     #[test]
+    fn renames_types_and_constants_are_written_as_they_are_read() {
+        let line = Mapping::parse(
+            "step=it,rename:val/loss=vl,type:boolean=ok,type:seconds=t,constant:project=vision,constant:tag:team=a\\,b,\
+             constant:param:lr=0.1,form=runs",
+        )
+        .unwrap();
+        assert_eq!(Mapping::parse(&line.to_string()).unwrap(), line);
+        let toml = "form = 'runs'\nstep = 'it'\n[rename]\n'val/loss' = 'vl'\n[type]\nok = 'boolean'\nt = 'seconds'\n[constant]\n\
+                    project = 'vision'\n[constant.param]\nlr = 0.1\n[constant.tag]\nteam = 'a,b'\n";
+        let read = Mapping::parse_toml(toml).unwrap();
+        assert_eq!(
+            (read.entries(), read.renames(), read.types()),
+            (line.entries(), line.renames(), line.types())
+        );
+        assert_eq!(Mapping::parse_toml(&read.to_toml().unwrap()).unwrap(), read);
+        assert_eq!(Mapping::parse_toml(&line.to_toml().unwrap()).unwrap(), read);
+        assert!(!Mapping::parse("rename:a=b,drop=c").unwrap().has_roles() && line.has_roles());
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
+        for text in [
+            "type:colour=x",
+            "constant:step=1",
+            "constant:tag:a=1,tag:a=b",
+            "constant:project=a,constant:project=b",
+            "rename:a=x,rename:b=x",
+            "type:text=x,type:number=x",
+            "form=wide",
+        ] {
+            assert_eq!(Mapping::parse(text).unwrap_err().code(), "import.mapping", "{text}");
+        }
         for text in ["run", "run=a=b", "steps=x", "param:=x", "step=a,step=b", "metric=m", "tags:a=b"] {
             assert_eq!(Mapping::parse(text).unwrap_err().code(), "import.mapping", "{text}");
         }

@@ -16,7 +16,7 @@ mod text;
 
 use std::fmt;
 
-use self::mapping::{Mapping, Role};
+use self::mapping::{ColumnType, Mapping, Role};
 use crate::error::Result;
 use crate::files::{self, Packing};
 use crate::limits::Limits;
@@ -63,6 +63,8 @@ pub struct PlannedColumn {
     pub content: Content,
     /// The values of the first rows, shortened; empty where there is none.
     pub first: Vec<String>,
+    /// The type that the mapping gives it.
+    pub column_type: Option<ColumnType>,
 }
 
 /// How a table file is read.
@@ -76,11 +78,27 @@ pub struct TablePlan {
     pub dialect: Option<Dialect>,
     /// For lines of text: the expression that takes them apart.
     pub lines: Option<String>,
+    /// The mapping that was given; `None` where everything was guessed.
+    pub given: Option<Mapping>,
 }
 
 impl TablePlan {
     fn empty() -> Self {
-        Self { form: Form::Empty, columns: Vec::new(), dialect: None, lines: None }
+        Self { form: Form::Empty, columns: Vec::new(), dialect: None, lines: None, given: None }
+    }
+
+    /// The mapping that gives the same plan.
+    pub fn mapping(&self) -> Mapping {
+        let roles = |column: &PlannedColumn| {
+            column.roles.iter().map(|role| (role.clone(), column.name.clone())).collect()
+        };
+        let entries: Vec<Vec<(Role, String)>> = self.columns.iter().map(roles).collect();
+        Mapping::of_plan(entries.concat(), self.form == Form::Runs, self.given.as_ref())
+    }
+
+    fn given(&self) -> &Mapping {
+        static NONE: std::sync::OnceLock<Mapping> = std::sync::OnceLock::new();
+        self.given.as_ref().unwrap_or_else(|| NONE.get_or_init(Mapping::default))
     }
 }
 
@@ -102,6 +120,9 @@ impl fmt::Display for TablePlan {
             write!(f, "; lines that match {lines}")?;
         }
         writeln!(f)?;
+        for (role, value) in self.given().constants() {
+            writeln!(f, "    {value:?} in all rows -> {role}")?;
+        }
         for column in self.columns.iter().take(SHOWN) {
             write!(f, "    {:?} -> ", column.name)?;
             if column.roles.is_empty() {
@@ -111,6 +132,12 @@ impl fmt::Display for TablePlan {
                     (_, Content::Other) => "not imported (no numbers)",
                     _ => "metric",
                 })?;
+                if let Some((new, _)) = self.given().renames().iter().find(|(_, old)| *old == column.name) {
+                    write!(f, " {new:?}")?;
+                }
+            }
+            if let Some(column_type) = column.column_type {
+                write!(f, " as {}", column_type.as_str())?;
             }
             for (index, role) in column.roles.iter().enumerate() {
                 write!(f, "{}{role}", if index > 0 { ", " } else { "" })?;
@@ -173,7 +200,12 @@ impl Source for Table {
             SourceKind::Lines => pattern::plan,
             _ => csv::plan,
         };
-        plan(&unit.path, mapping, limits).map(Some)
+        let mut plan = plan(&unit.path, mapping, limits)?;
+        if let Some(mapping) = mapping.filter(|_| plan.form != Form::Empty) {
+            guess::give_types(&unit.path, mapping, plan.form, &mut plan.columns)?;
+            plan.given = Some(mapping.clone());
+        }
+        Ok(Some(plan))
     }
 
     fn read(&self, unit: &Unit, plan: Option<&TablePlan>, reporter: &mut Reporter<'_>) -> Result<()> {

@@ -62,7 +62,7 @@ pub(crate) fn plan(path: &Path, mapping: Option<&Mapping>, limits: &Limits) -> R
         }
     }
     let (form, columns) = guess::decide(path, &sample, mapping)?;
-    Ok(TablePlan { form, columns, dialect: None, lines: None })
+    Ok(TablePlan { form, columns, ..TablePlan::empty() })
 }
 
 pub(crate) fn import(unit: &Unit, plan: &TablePlan, reporter: &mut Reporter<'_>) -> Result<()> {

@@ -86,10 +86,8 @@ pub(super) fn plan(path: &Path, mapping: Option<&Mapping>, limits: &Limits) -> R
             break;
         }
     }
-    // Roles that the user did not give are guessed from the groups' names.
-    let given = mapping.filter(|mapping| !mapping.entries().is_empty());
-    let (form, columns) = guess::decide(path, &sample, given)?;
-    Ok(TablePlan { form, columns, dialect: None, lines: Some(text.to_owned()) })
+    let (form, columns) = guess::decide(path, &sample, mapping)?;
+    Ok(TablePlan { form, columns, lines: Some(text.to_owned()), ..TablePlan::empty() })
 }
 
 pub(super) fn import(unit: &Unit, plan: &TablePlan, reporter: &mut Reporter<'_>) -> Result<()> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use indexmap::IndexMap;
 use model::{Context, Key, MetricName, ParamValue, Point, RunId, TagValue};
 
-use super::mapping::Role;
+use super::mapping::{ColumnType, Mapping, Role};
 use super::{Cell, Content, Form, TablePlan, guess};
 use crate::error::{ImportError, Result, beginning};
 use crate::json;
@@ -46,6 +46,12 @@ pub(crate) struct Rows<'u> {
     contexts: Vec<KeyedColumn>,
     /// Columns that are metrics of their own.
     metrics: Vec<usize>,
+    /// New names of metrics by their old ones.
+    renames: HashMap<String, String>,
+    /// What all rows have.
+    constants: &'u [(Role, String)],
+    /// The part of the context that all rows have.
+    constant_context: serde_json::Map<String, serde_json::Value>,
     runs: IndexMap<String, RunState>,
     last_run: usize,
     key: String,
@@ -61,7 +67,10 @@ type KeyedColumn = (String, usize);
 
 struct Column {
     name: String,
+    /// The metric that it is, where it is one.
+    metric: String,
     numeric: bool,
+    column_type: Option<ColumnType>,
 }
 
 struct RunState {
@@ -86,8 +95,17 @@ enum Slot {
 }
 
 impl<'u> Rows<'u> {
-    pub(crate) fn new(unit: &'u Unit, plan: &TablePlan, numbers: TextNumbers, modified: i64) -> Self {
+    pub(crate) fn new(unit: &'u Unit, plan: &'u TablePlan, numbers: TextNumbers, modified: i64) -> Self {
+        let constants = plan.given.as_ref().map(Mapping::constants).unwrap_or_default();
+        let renames = plan.given.as_ref().map(Mapping::renames).unwrap_or_default();
+        let of_context = |(role, value): &(Role, String)| match role {
+            Role::Context(key) => Some((key.clone(), serde_json::Value::String(value.clone()))),
+            _ => None,
+        };
         let mut rows = Self {
+            renames: renames.iter().map(|(new, old)| (old.clone(), new.clone())).collect(),
+            constants,
+            constant_context: constants.iter().filter_map(of_context).collect(),
             unit,
             form: plan.form,
             numbers,
@@ -114,6 +132,9 @@ impl<'u> Rows<'u> {
         for column in &plan.columns {
             let numeric = column.content != Content::Other;
             let index = rows.add_column(&column.name, numeric, column.roles.is_empty());
+            if let Some(added) = rows.columns.get_mut(index) {
+                added.column_type = column.column_type;
+            }
             for role in &column.roles {
                 rows.give(index, role);
             }
@@ -140,7 +161,8 @@ impl<'u> Rows<'u> {
 
     fn add_column(&mut self, name: &str, numeric: bool, free: bool) -> usize {
         let index = self.columns.len();
-        self.columns.push(Column { name: name.to_owned(), numeric });
+        let metric = self.renames.get(name).cloned().unwrap_or_else(|| name.to_owned());
+        self.columns.push(Column { name: name.to_owned(), metric, numeric, column_type: None });
         match self.form {
             Form::Wide | Form::Histories if free => self.metrics.push(index),
             Form::Runs if free => self.params.push((name.to_owned(), index)),
@@ -215,7 +237,7 @@ impl<'u> Rows<'u> {
         let recorded = match self.time.map(cell) {
             None | Some(Cell::Empty) => None,
             Some(time_cell) => {
-                let micros = micros_of(time_cell);
+                let micros = micros_of(time_cell, self.time.and_then(|index| self.type_of(index)));
                 if micros.is_none() {
                     reporter.reject(file, place, "time.malformed", || {
                         format!("{} is no time", shown(time_cell))
@@ -268,13 +290,13 @@ impl<'u> Rows<'u> {
             reporter
                 .remark(file, place, "step.rounded", "", 1, || "steps are rounded to millionths".to_owned());
         }
-        let context = context_of(&self.contexts, &cell);
+        let context = context_of(&self.constant_context, &self.contexts, &cell);
         let context = match context {
             Ok(context) => context,
             Err(message) => return reporter.reject(file, place, "context.refused", || message),
         };
         let point = Point { step: step.whole, step_fraction: step.fraction, time, value: 0.0 };
-        if let (Some(metric), Some(value)) = (self.metric, self.value) {
+        if let (Some(metric), Some(value_column)) = (self.metric, self.value) {
             let name = match cell(metric) {
                 Cell::Text(text) => std::borrow::Cow::Borrowed(text),
                 other => std::borrow::Cow::Owned(text_of(other).unwrap_or_default()),
@@ -283,11 +305,16 @@ impl<'u> Rows<'u> {
                 return reporter
                     .reject(file, place, "metric.missing", || "the row names no metric".to_owned());
             }
-            let value = cell(value);
+            let value = cell(value_column);
             if value == Cell::Empty {
                 return Ok(());
             }
-            let Some(number) = number_of(value, self.numbers) else {
+            let name = match self.renames.get(name.as_ref()) {
+                Some(new) => std::borrow::Cow::Borrowed(new.as_str()),
+                None => name,
+            };
+            let column_type = self.columns.get(value_column).and_then(|column| column.column_type);
+            let Some(number) = typed_number(value, column_type, self.numbers) else {
                 return reporter.reject(file, place, "cell.not_a_number", || {
                     format!("{}: {} is no number", beginning(&name), shown(value))
                 });
@@ -307,7 +334,7 @@ impl<'u> Rows<'u> {
             let number = match value {
                 // A column whose first rows are texts is a text column, even where a text looks like a number.
                 Cell::Text(_) if !column.numeric && self.numbers != TextNumbers::NonFinite => None,
-                value => number_of(value, self.numbers),
+                value => typed_number(value, column.column_type, self.numbers),
             };
             let Some(number) = number else {
                 match value {
@@ -331,14 +358,23 @@ impl<'u> Rows<'u> {
                     reporter,
                     file,
                     place,
-                    (column.name.clone(), *index, context.clone()),
+                    (column.metric.clone(), *index, context.clone()),
                     point,
                 )?;
             } else {
-                run.point_by_column(reporter, file, place, (*index, &column.name), point)?;
+                run.point_by_column(reporter, file, place, (*index, &column.metric), point)?;
             }
         }
         Ok(())
+    }
+
+    fn type_of(&self, index: usize) -> Option<ColumnType> {
+        self.columns.get(index)?.column_type
+    }
+
+    /// What all rows have in a role.
+    fn constant(&self, wanted: &Role) -> Option<String> {
+        self.constants.iter().find(|(role, _)| role == wanted).map(|(_, value)| value.clone())
     }
 
     fn announce(
@@ -364,16 +400,16 @@ impl<'u> Rows<'u> {
         };
         let single = key.is_empty() && self.run.is_empty();
         let source_run_id = if single { path.into_owned() } else { format!("{path}#{key}") };
-        let name = match text(self.name).or(entry_name) {
+        let name = match text(self.name).or_else(|| self.constant(&Role::Name)).or(entry_name) {
             Some(name) => name,
             None if single => self.unit.name.clone(),
             None => key.to_owned(),
         };
         let mut run = reporter.blank_run(self.unit.kind, source_run_id, &name);
-        if let Some(experiment) = text(self.experiment) {
+        if let Some(experiment) = text(self.experiment).or_else(|| self.constant(&Role::Experiment)) {
             reporter.put_into_experiment(&mut run, file, &experiment)?;
         }
-        if let Some(project) = text(self.project) {
+        if let Some(project) = text(self.project).or_else(|| self.constant(&Role::Project)) {
             reporter.put_into_project(&mut run, file, &project);
         }
         let mut base = 0;
@@ -386,6 +422,13 @@ impl<'u> Rows<'u> {
         run.start_time = Some(recorded.unwrap_or(base));
         for (key, value) in &self.companion {
             reporter.param(&mut run.params, file, key, value)?;
+        }
+        for (role, value) in self.constants {
+            match role {
+                Role::Param(key) => reporter.param(&mut run.params, file, key, value)?,
+                Role::Tag(key) => reporter.tag(&mut run.tags, file, key, value)?,
+                _ => {}
+            }
         }
         let mut params = Vec::with_capacity(self.params.len());
         for (key, index) in &self.params {
@@ -570,10 +613,11 @@ fn put(
 }
 
 fn context_of<'c>(
+    constant: &serde_json::Map<String, serde_json::Value>,
     contexts: &[(String, usize)],
     cell: &dyn Fn(usize) -> Cell<'c>,
 ) -> std::result::Result<Option<Context>, String> {
-    let mut object = serde_json::Map::new();
+    let mut object = constant.clone();
     for (key, index) in contexts {
         if let Some(text) = text_of(cell(*index)) {
             object.insert(key.clone(), serde_json::Value::String(text));
@@ -622,6 +666,25 @@ pub(crate) fn number_of(cell: Cell<'_>, numbers: TextNumbers) -> Option<f64> {
     }
 }
 
+/// The number that a cell is in a column of a type.
+fn typed_number(cell: Cell<'_>, column_type: Option<ColumnType>, numbers: TextNumbers) -> Option<f64> {
+    let truth = |truth: bool| f64::from(u8::from(truth));
+    match (column_type, cell) {
+        (Some(ColumnType::Text), _) => None,
+        (Some(ColumnType::Boolean), Cell::Boolean(value)) => Some(truth(value)),
+        (Some(ColumnType::Boolean), Cell::Text(text)) => match text.trim().to_ascii_lowercase().as_str() {
+            "true" | "yes" | "1" => Some(1.0),
+            "false" | "no" | "0" => Some(0.0),
+            _ => None,
+        },
+        // Numbers that JSON holds as texts.
+        (Some(_), Cell::Text(_)) if numbers == TextNumbers::NonFinite => {
+            number_of(cell, TextNumbers::Decimal)
+        }
+        _ => number_of(cell, numbers),
+    }
+}
+
 fn step_of(cell: Cell<'_>, numbers: TextNumbers) -> Option<Step> {
     match cell {
         Cell::Integer(integer) => Some(Step::whole(integer)),
@@ -637,7 +700,30 @@ fn step_of(cell: Cell<'_>, numbers: TextNumbers) -> Option<Step> {
     }
 }
 
-fn micros_of(cell: Cell<'_>) -> Option<i64> {
+fn micros_of(cell: Cell<'_>, column_type: Option<ColumnType>) -> Option<i64> {
+    let per_second = match column_type {
+        Some(ColumnType::Seconds) => 1,
+        Some(ColumnType::Milliseconds) => 1_000,
+        Some(ColumnType::Microseconds) => 1_000_000,
+        Some(ColumnType::Nanoseconds) => 1_000_000_000,
+        _ => return guessed_micros_of(cell),
+    };
+    match cell {
+        Cell::Time(micros) => Some(micros),
+        Cell::Integer(integer) => time::micros_of_integer(integer, per_second),
+        Cell::Number(number) => time::micros_of_number(number, per_second),
+        Cell::Text(text) => match text.trim().parse::<i64>() {
+            Ok(integer) => time::micros_of_integer(integer, per_second),
+            Err(_) => match guess::text_number(text, false) {
+                Some(number) => time::micros_of_number(number, per_second),
+                None => time::micros_from_text(text),
+            },
+        },
+        _ => None,
+    }
+}
+
+fn guessed_micros_of(cell: Cell<'_>) -> Option<i64> {
     match cell {
         Cell::Time(micros) => Some(micros),
         Cell::Integer(integer) => time::micros_from_integer(integer),

@@ -1,5 +1,6 @@
 //! Mappings, guesses and plans for tables.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use importers::{Limits, Mapping, Options, Place, SourceKind};
@@ -43,6 +44,110 @@ fn a_mapping_gives_every_column_its_meaning() {
         "{keys:?}"
     );
     assert_eq!(keys.len(), 2);
+}
+
+#[test]
+fn metrics_are_renamed_types_said_and_constants_given_to_all_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "id,iter,at,vl,ok,code\na,1,5000,0.5,yes,007\na,2,6000,x,no,008\n";
+    let path = write(folder.path(), "t.csv", text);
+    let found = mapped(
+        &path,
+        "run=id,step=iter,time=at,param:code=code,type:milliseconds=at,type:boolean=ok,type:text=code,rename:val/loss=vl,\
+         constant:project=vision,constant:experiment=e,constant:param:lr=0.1,constant:tag:team=t,\
+         constant:context:subset=val",
+    );
+    let run = found.run_named("a");
+    assert_eq!(run.project.as_ref().map(|project| project.as_str()), Some("vision"));
+    assert_eq!((run.experiment.as_str(), run.tags["team"].as_str()), ("e", "t"));
+    assert_eq!((run.params["lr"].as_str(), run.params["code"].as_str()), ("0.1", "007"));
+    let series: BTreeMap<&str, (Vec<i64>, Vec<f64>)> = found
+        .points
+        .iter()
+        .map(|((_, metric, context), points)| {
+            assert_eq!(context.as_deref(), Some(r#"{"subset":"val"}"#));
+            (metric.as_str(), (points.times.clone(), points.values.clone()))
+        })
+        .collect();
+    let wanted =
+        [("ok", (vec![5_000_000, 6_000_000], vec![1.0, 0.0])), ("val/loss", (vec![5_000_000], vec![0.5]))];
+    assert_eq!(series, BTreeMap::from(wanted));
+    assert_eq!(found.codes(), BTreeMap::from([("cell.not_a_number", 1), ("param.changed", 1)]));
+
+    // The long form: names of metrics, which stand in a column.
+    let text = "run,step,metric,value\na,1,vl,0.5\na,1,acc,0.25\n";
+    let path = write(folder.path(), "long.csv", text);
+    let found = mapped(&path, "rename:val/loss=vl");
+    let names: Vec<&str> = found.points.keys().map(|(_, metric, _)| metric.as_str()).collect();
+    assert_eq!(names, ["acc", "val/loss"]);
+
+    // Numbers and truths that JSON holds as texts.
+    let text = "{\"step\":1,\"loss\":\"0.5\",\"done\":true}\n{\"step\":2,\"loss\":\"-1e3\",\"done\":false}\n";
+    let path = write(folder.path(), "t.jsonl", text);
+    let found = mapped(&path, "type:number=loss,type:boolean=done");
+    let values: Vec<&[f64]> = found.points.values().map(|points| points.values.as_slice()).collect();
+    assert_eq!(values, [[1.0, 0.0], [0.5, -1000.0]]);
+}
+
+#[test]
+fn a_guess_written_down_gives_the_same_plan() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "wide.csv", "epoch,seed,loss,note\n1,1,0.5,a\n1,2,0.5,b\n");
+    write(folder.path(), "long.tsv", "run_id\tstep\ttime\tkey\tvalue\na\t1\t1750000000\tx\t1\n");
+    write(folder.path(), "runs.csv", "run,lr,depth\na,0.1,2\nb,0.2,3\n");
+    write(folder.path(), "comma.csv", "a;b\n1,5;2,5\n2,5;3,5\n");
+    write(folder.path(), "rows.jsonl", "{\"global_step\":1,\"eval\":{\"acc\":0.5}}\n");
+    write(folder.path(), "history.json", "[{\"name\":\"r\",\"history\":[{\"step\":1,\"loss\":2}]}]");
+    let mut folders = vec![folder.path().to_owned()];
+    if let Some(data) = e2e::data() {
+        folders.push(data.join("clients/plain/clean"));
+    }
+    let mut seen = 0;
+    for folder in folders {
+        let sources = importers::detect(&folder, &Limits::default()).unwrap().sources;
+        for source in &importers::plan(&sources, &Options::default()).unwrap().sources {
+            for (unit, table) in source.units.iter().zip(&source.tables) {
+                let Ok(Some(guessed)) = table else { continue };
+                let toml = guessed.mapping().to_toml().unwrap();
+                let options =
+                    Options { mapping: Some(Mapping::parse_toml(&toml).unwrap()), ..Options::default() };
+                let of_unit = importers::detect(&unit.location, &Limits::default()).unwrap().sources;
+                let again = importers::plan(&of_unit, &options).unwrap();
+                let Ok(Some(given)) = &again.sources[0].tables[0] else { panic!("{toml}") };
+                assert_eq!((given.form, &given.columns), (guessed.form, &guessed.columns), "{toml}");
+                assert_eq!(given.dialect, guessed.dialect);
+                assert_eq!(given.mapping().to_toml().unwrap(), toml);
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 6, "{seen}");
+}
+
+#[test]
+fn the_mapping_of_the_nearest_path_is_remembered() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    std::fs::create_dir(root.join("inner")).unwrap();
+    write(&root, "a.csv", "n,x\n5,1\n6,2\n");
+    write(&root.join("inner"), "b.csv", "n,x\n5,1\n6,2\n");
+    let map = |text: &str| Mapping::parse(text).unwrap();
+    let options = Options {
+        remembered: vec![(root.clone(), map("step=n")), (root.join("inner"), map("step=x"))],
+        ..Options::default()
+    };
+    let sources = importers::detect(&root, &Limits::default()).unwrap().sources;
+    let plan = importers::plan(&sources, &options).unwrap();
+    let given: Vec<String> = plan.sources[0]
+        .tables
+        .iter()
+        .map(|table| table.as_ref().unwrap().as_ref().unwrap().given.as_ref().unwrap().to_string())
+        .collect();
+    assert_eq!(given, ["step=n", "step=x"]);
+    let options = Options { remembered: vec![(root.clone(), map("step=gone"))], ..Options::default() };
+    let sources = importers::detect(&root.join("a.csv"), &Limits::default()).unwrap().sources;
+    let refused = importers::plan(&sources, &options).unwrap_err().to_string();
+    assert!(refused.contains("no such column") && refused.contains("was kept when"), "{refused}");
 }
 
 #[test]

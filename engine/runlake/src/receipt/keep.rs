@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
+use store::KeptFiles;
 use store::catalog::Catalog;
 
 use super::document::{self, DocumentError};
@@ -91,7 +92,7 @@ impl Lake {
     pub async fn receipts(&self) -> Result<Vec<Receipt>> {
         let snapshot = self.snapshot().await?;
         let mut heads = Vec::new();
-        for id in snapshot.catalog().receipts().await.map_err(store::StoreError::from)? {
+        for id in snapshot.catalog().kept(KeptFiles::Receipts).await.map_err(store::StoreError::from)? {
             if let Some(content) = read(snapshot.catalog(), &id).await? {
                 heads.push(content.head()?);
             }
@@ -120,7 +121,7 @@ impl Lake {
 }
 
 async fn read(catalog: &Catalog, id: &str) -> Result<Option<ReceiptContent>> {
-    let found = catalog.receipt(id).await.map_err(store::StoreError::from)?;
+    let found = catalog.kept_file(KeptFiles::Receipts, id).await.map_err(store::StoreError::from)?;
     Ok(found.map(|bytes| ReceiptContent::of_bytes(id, bytes)))
 }
 
@@ -155,7 +156,7 @@ impl KeptReceipts {
         root: &Path,
         mut wanted: HashSet<(String, String)>,
     ) -> Result<Self> {
-        let ids = catalog.receipts().await.map_err(store::StoreError::from)?;
+        let ids = catalog.kept(KeptFiles::Receipts).await.map_err(store::StoreError::from)?;
         let mut kept = Self { catalog, covered: HashMap::new(), newest: None, unfinished: Vec::new() };
         for id in ids.iter().rev().take(LOOKED_AT) {
             if wanted.is_empty() {

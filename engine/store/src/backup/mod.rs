@@ -21,9 +21,9 @@ use crate::catalog::{Catalog, CatalogError, TableVersion, commit_file};
 use crate::config::Clock;
 use crate::disk::{Access, Disk, DiskFile, sync_names};
 use crate::error::{Result, StoreError};
+use crate::kept_files::KeptFiles;
 use crate::lake_file::LakeFile;
 use crate::layout::Layout;
-use crate::receipt_files;
 use crate::verify::{Meter, ProgressSink};
 use crate::wal::{self, WalError};
 use manifest::{BackupFile, BackupTable, Manifest};
@@ -196,10 +196,12 @@ impl Copy<'_> {
             let reason = format!("the log ends at record {}, tables hold up to {newest}", report.last_seq);
             return Err(refuse(&self.layout.wal(), reason));
         }
-        for id in self.catalog.receipts().await? {
-            // An import may put another one in its place meanwhile, or remove it.
-            if let Some(receipt) = self.catalog.receipt(&id).await? {
-                self.copy_bytes(&receipt_files::path_in_lake(&id), &receipt, &mut files)?;
+        for kept in KeptFiles::ALL {
+            for id in self.catalog.kept(kept).await? {
+                // An import may put another one in its place meanwhile, or remove it.
+                if let Some(bytes) = self.catalog.kept_file(kept, &id).await? {
+                    self.copy_bytes(&kept.path(&id), &bytes, &mut files)?;
+                }
             }
         }
         let lake_file = self.lake_file.to_bytes();

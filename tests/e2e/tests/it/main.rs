@@ -12,6 +12,8 @@ mod gate;
 mod gate_pipeline;
 mod gate_records;
 mod import;
+mod import_again;
+mod import_kill;
 mod importance;
 mod kill;
 mod object;

@@ -243,7 +243,8 @@ fn damaged_archives_and_files_that_cannot_be_read_change_the_exit_code() {
             said.code,
             said.stderr
         );
-        assert!(said.stderr.contains(name), "{name}: {}", said.stderr);
+        let text = said.stdout + &said.stderr;
+        assert!(text.contains(name), "{name}: {text}");
         std::fs::remove_file(logs.join(name)).unwrap();
     }
     receipt(&lake, &logs, 0);
@@ -260,4 +261,55 @@ fn what_is_no_receipt_is_refused() {
     assert!(said.contains("not a receipt"), "{said}");
     import(&lake, &["--receipts", "--receipt", "x"]).expect(2);
     import(&lake, &[]).expect(2);
+}
+
+#[test]
+fn the_map_of_a_path_is_kept_for_its_next_import() {
+    let (_temporary, lake, logs) = folder();
+    let table = logs.join("log.csv");
+    std::fs::write(&table, "n,x,who\n5,1,a\n6,2,b\n").unwrap();
+    let map = lake.with_file_name("columns.toml");
+    // What is guessed, written down, is a map that gives the same.
+    let guessed = import(&lake, &[text(&table), "--dry-run"]).expect(0).stdout;
+    import(&lake, &[text(&table), "--dry-run", "--save-map", text(&map)]).expect(0);
+    assert_eq!(import(&lake, &[text(&table), "--dry-run", "--map", text(&map)]).expect(0).stdout, guessed);
+    assert!(!lake.exists());
+    std::fs::write(
+        &map,
+        "step = 'x'\nrun = 'who'\n[rename]\nnumber = 'n'\n[constant.tag]\nteam = 'vision'\n",
+    )
+    .unwrap();
+    import(&lake, &[text(&table), "--map", text(&map)]).expect(0);
+    let rows = "SELECT r.name, p.metric, p.step, p.value, r.tags.team FROM points p JOIN runs r USING (run_id) ORDER BY 1";
+    let wanted = [["a", "number", "1", "5.0", "vision"], ["b", "number", "2", "6.0", "vision"]];
+    assert_eq!(sql_texts(&lake, rows), wanted);
+    // Without a map it is read with the one before, also from the folder above, and after it grew.
+    let shown = import(&lake, &[text(&table), "--dry-run"]).expect(0).stdout;
+    assert!(shown.contains("metric \"number\"") && shown.contains("\"vision\" in all rows"), "{shown}");
+    let again = import(&lake, &[text(&table)]).expect(0).stdout;
+    assert!(again.contains("columns as at the last import of") && again.contains("points (0 new"), "{again}");
+    import(&lake, &[text(&logs)]).expect(0);
+    assert_eq!(sql_texts(&lake, rows), wanted);
+    std::fs::write(&table, "n,x,who\n5,1,a\n6,2,b\n7,3,b\n").unwrap();
+    import(&lake, &[text(&logs)]).expect(0);
+    assert_eq!(sql_texts(&lake, rows).len(), 3);
+    // Another map, and no map at all.
+    let other = import(&lake, &[text(&table), "--map", "step=n,drop=who", "--dry-run"]).expect(0).stdout;
+    assert!(other.contains("\"n\" -> step"), "{other}");
+    import(&lake, &[text(&table), "--guess", "--dry-run"]).expect(0);
+    assert!(import(&lake, &[text(&table), "--dry-run"]).expect(0).stdout.contains("\"vision\" in all rows"));
+    import(&lake, &[text(&table), "--guess"]).expect(0);
+    let shown = import(&lake, &[text(&table), "--dry-run"]).expect(0).stdout;
+    assert!(shown.contains("\"n\" -> step") && !shown.contains("vision"), "{shown}");
+    // A map for which the file has no columns is refused with a hint.
+    import(&lake, &[text(&table), "--map", "step=gone"]).expect(2);
+    import(&lake, &[text(&table), "--map", "step=x"]).expect(0);
+    std::fs::write(&table, "n,y\n5,1\n").unwrap();
+    let said = import(&lake, &[text(&table)]).expect(2).stderr;
+    assert!(said.contains("no such column") && said.contains("was kept when"), "{said}");
+    // Tables with different columns have no one map.
+    std::fs::write(logs.join("other.csv"), "z,step\n5,1\n").unwrap();
+    let said =
+        import(&lake, &[text(&logs), "--guess", "--dry-run", "--save-map", text(&map)]).expect(2).stderr;
+    assert!(said.contains("2 tables with different columns"), "{said}");
 }

@@ -306,3 +306,20 @@ fn a_dictionary_larger_than_what_follows_the_last_column_is_part_of_the_file() {
     let points: usize = found.points.values().map(|series| series.len()).sum();
     assert_eq!(points, 2_000);
 }
+
+#[test]
+fn the_epoch_of_a_keras_csv_logger_is_the_step() {
+    let folder = tempfile::tempdir().unwrap();
+    // As `keras.callbacks.CSVLogger` writes it: epochs from 0, then the logs by name; NaN is Python's.
+    let text = "epoch,accuracy,learning_rate,loss,val_accuracy,val_loss\n\
+                0,0.5,0.001,0.693,0.51,0.69\n1,0.75,0.0005,0.5,0.7,nan\n";
+    let path = write(folder.path(), "training.log.csv", text);
+    let (found, _) = import(&path);
+    assert!(found.rejections.is_empty(), "{:?}", found.rejections);
+    let run = found.runs.values().next().unwrap();
+    let series = found.series_of(run.id);
+    let names: Vec<&str> = series.keys().copied().collect();
+    assert_eq!(names, ["accuracy", "learning_rate", "loss", "val_accuracy", "val_loss"]);
+    assert_eq!((&series["loss"].steps, &series["loss"].values), (&vec![0, 1], &vec![0.693, 0.5]));
+    assert!(series["val_loss"].values[1].is_nan());
+}

@@ -113,7 +113,12 @@ impl Shown<'_> {
         let report = &self.outcome.report;
         let colour = if colour { Colour::Ansi } else { Colour::Never };
         let mut text = match self.outcome.single().filter(|_| self.policy_file.is_none()) {
-            Some(single) => format!("{}{}", single.to_text(), report.circumstances_text()),
+            Some(single) => {
+                // The text of a metric by itself does not know what stands against it as a whole.
+                let reason = report.reason.filter(|_| report.verdict != report.metrics[0].report.verdict);
+                let reason = reason.map(|reason| format!("\n  reason: {reason}")).unwrap_or_default();
+                format!("{}{reason}{}", single.to_text(), report.circumstances_text())
+            }
             None => report.to_text(colour),
         };
         let mut steps = self.outcome.chain.iter();

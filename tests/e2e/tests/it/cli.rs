@@ -38,6 +38,8 @@ fn the_help_of_each_command() {
         "runs",
         "show",
         "gate",
+        "compare",
+        "baseline",
         "importance",
         "cluster",
         "decide",

@@ -255,7 +255,9 @@ fn strata_planned_looks_and_a_baseline_that_was_run_again_reach_the_gate() {
     assert!(
         lab.gate(&["--look-sizes", "6,12", "--looks", "2"]).expect(2).stderr.contains("cannot be used with")
     );
-    let strata = report(&lab.gate(&["--strata", "seed"]).expect(0));
+    // One run of each arm within a seed: the strata are told, and nothing is decided.
+    let strata = report(&lab.gate(&["--strata", "seed"]).expect(3));
+    assert_eq!(strata["reason"], "too_few_runs");
     assert_eq!(strata["strata"]["strata"].as_array().map(Vec::len), Some(6), "{strata}");
     // The arms ran at other learning rates altogether: no stratum has runs of both.
     let apart = report(&lab.gate(&["--strata", "lr"]).expect(5));

@@ -152,8 +152,8 @@ import pandas as pd
 found = []
 for form, read in [("Parquet", lambda p: pd.read_parquet(p + ".parquet")),
                    ("Csv", lambda p: pd.read_csv(p + ".csv", dtype={"run_id": str})),
-                   ("Jsonl", lambda p: pd.read_json(p + ".jsonl", lines=True, dtype={"run_id": str, "value": float},
-                                                    convert_dates=False, precise_float=True))]:
+                   # read_json of pandas refuses the smallest doubles.
+                   ("Jsonl", lambda p: pd.DataFrame([json.loads(line) for line in open(p + ".jsonl")]))]:
     points = read(os.path.join(sys.argv[1], form, "points"))
     runs = read(os.path.join(sys.argv[1], form, "runs"))
     joined = points.merge(runs, on="run_id")

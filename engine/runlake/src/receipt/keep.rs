@@ -156,10 +156,15 @@ impl KeptReceipts {
         root: &Path,
         mut wanted: HashSet<(String, String)>,
     ) -> Result<Self> {
-        let ids = catalog.kept(KeptFiles::Receipts).await.map_err(store::StoreError::from)?;
         let mut kept = Self { catalog, covered: HashMap::new(), newest: None, unfinished: Vec::new() };
+        if wanted.is_empty() {
+            return Ok(kept);
+        }
+        let ids = kept.catalog.kept(KeptFiles::Receipts).await.map_err(store::StoreError::from)?;
+        // An import that came to its end removed the receipts of those before it that did not.
+        let mut ended = false;
         for id in ids.iter().rev().take(LOOKED_AT) {
-            if wanted.is_empty() {
+            if wanted.is_empty() && ended {
                 break;
             }
             let Some(content) = read(&kept.catalog, id).await? else { continue };
@@ -192,7 +197,9 @@ impl KeptReceipts {
                 }
             }
             if of_root == root {
-                if !receipt.complete {
+                if receipt.complete {
+                    ended = true;
+                } else {
                     kept.unfinished.push(id.clone());
                 }
                 kept.newest.get_or_insert(receipt);

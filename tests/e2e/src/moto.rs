@@ -6,6 +6,26 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+/// moto looks whether an object is there and makes it in two steps: two conditional puts at one moment can both succeed,
+/// which the lease rightly refuses to live with. Requests are answered one at a time, their bodies read before.
+const SERVER: &str = r#"
+import io, threading
+from werkzeug.serving import run_simple
+from moto.server import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+
+application = DomainDispatcherApplication(create_backend_app)
+turn = threading.Lock()
+
+def one_at_a_time(environ, start_response):
+    length = environ.get("CONTENT_LENGTH")
+    if length:
+        environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(int(length)))
+    with turn:
+        return list(application(environ, start_response))
+
+run_simple("127.0.0.1", 0, one_at_a_time, threaded=True, request_handler=MotoRequestHandler)
+"#;
+
 /// A running `moto_server` on a free port with the bucket `bucket`; ended when dropped.
 #[derive(Debug)]
 pub struct Moto {
@@ -27,7 +47,7 @@ impl Moto {
             return None;
         }
         let mut child = Command::new(python)
-            .args(["-m", "moto.server", "-H", "127.0.0.1", "-p", "0"])
+            .args(["-c", SERVER])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -1,5 +1,5 @@
-//! The questions that a team asks of all its runs, timed in this process, beside DuckDB over plain tables of the same
-//! corpus; the answers of both are compared.
+//! The questions that a team asks of all its runs, timed in this process, beside the cheapest of other engines over plain
+//! tables of the same corpus; the answers of both are compared.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -55,7 +55,7 @@ pub struct Asked {
     pub times: usize,
     /// Only the questions with these names; all when empty.
     pub only: Vec<String>,
-    /// The Python that has DuckDB, to ask it the same.
+    /// The Python that has DuckDB, and chDB, DataFusion and Polars where they shall be asked too.
     pub peer: Option<PathBuf>,
     /// Keep the answers, for a look.
     pub explain: bool,
@@ -114,7 +114,7 @@ pub async fn questions(folder: &Path, asked: &Asked, tell: &mut dyn FnMut(Row)) 
         Some(python) => {
             let started = Instant::now();
             let peer = Peer::start(python, folder).await?;
-            tell(Row::new("DuckDB loaded", format!("{:>9.1} s", started.elapsed().as_secs_f64())));
+            tell(Row::new("other engines loaded", format!("{:>9.1} s", started.elapsed().as_secs_f64())));
             Some(peer)
         }
         None => None,
@@ -129,7 +129,7 @@ pub async fn questions(folder: &Path, asked: &Asked, tell: &mut dyn FnMut(Row)) 
                 None => "same".to_owned(),
                 Some(difference) => format!("DIFFERENT: {difference}"),
             };
-            figure.push_str(&format!(" | DuckDB {}, {times:.1}×, {verdict}", theirs.figure()));
+            figure.push_str(&format!(" | {} {}, {times:.1}×, {verdict}", theirs.engine, theirs.figure()));
         }
         tell(Row::new(format!("{} {}", question.name, question.asks), figure));
         if asked.explain {
@@ -246,6 +246,7 @@ async fn append(lake: &Lake, batch: PointBatch) -> Result<()> {
 
 /// What one question cost, and its answer.
 struct Measured {
+    engine: String,
     cpu_millis: f64,
     wall_millis: f64,
     rows: Vec<Vec<String>>,
@@ -282,7 +283,8 @@ async fn ask(lake: &Lake, sql: &str, times: usize) -> Result<Measured> {
         wall.push(start.elapsed().as_secs_f64() * 1e3);
         times = if start.elapsed() > Duration::from_secs(5) { times.min(2) - 1 } else { times - 1 };
     }
-    Ok(Measured { cpu_millis: median(cpu), wall_millis: median(wall), rows: texts(&batches)? })
+    let engine = "Runlake".to_owned();
+    Ok(Measured { engine, cpu_millis: median(cpu), wall_millis: median(wall), rows: texts(&batches)? })
 }
 
 fn texts(batches: &[RecordBatch]) -> Result<Vec<Vec<String>>> {
@@ -301,7 +303,7 @@ fn texts(batches: &[RecordBatch]) -> Result<Vec<Vec<String>>> {
     Ok(rows)
 }
 
-/// DuckDB in a process of its own.
+/// The other engines in a process of their own.
 struct Peer {
     process: tokio::process::Child,
     input: tokio::process::ChildStdin,
@@ -311,7 +313,7 @@ struct Peer {
 
 impl Peer {
     async fn start(python: &Path, folder: &Path) -> Result<Self> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../peers/duckdb_questions.py");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../peers/questions.py");
         let answer = folder.join("answer.csv");
         let mut process = tokio::process::Command::new(python)
             .arg(script)
@@ -321,7 +323,7 @@ impl Peer {
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .map_err(io("start the Python with DuckDB"))?;
+            .map_err(io("start the Python with the other engines"))?;
         let (Some(input), Some(output)) = (process.stdin.take(), process.stdout.take()) else {
             return Err(LoadError::Task { reason: "the peer has no standard streams".to_owned() });
         };
@@ -345,9 +347,10 @@ impl Peer {
         let line = format!("{}\n", sql.replace('\n', " "));
         self.input.write_all(line.as_bytes()).await.map_err(io("write to the peer"))?;
         let line = self.line().await?;
-        let mut numbers = line.split(' ').map(|number| number.parse().unwrap_or(f64::NAN));
-        let (cpu_millis, wall_millis) =
-            (numbers.next().unwrap_or(f64::NAN), numbers.next().unwrap_or(f64::NAN));
+        let mut words = line.split(' ');
+        let mut number = || words.next().and_then(|word| word.parse().ok()).unwrap_or(f64::NAN);
+        let (cpu_millis, wall_millis) = (number(), number());
+        let engine = words.next().unwrap_or_default().to_owned();
         let mut reader = csv::ReaderBuilder::new()
             .has_headers(false)
             .from_path(&self.answer)
@@ -356,6 +359,6 @@ impl Peer {
             let record = record.map_err(|error| LoadError::Task { reason: error.to_string() })?;
             Ok(record.iter().map(str::to_owned).collect())
         });
-        Ok(Measured { cpu_millis, wall_millis, rows: rows.collect::<Result<_>>()? })
+        Ok(Measured { engine, cpu_millis, wall_millis, rows: rows.collect::<Result<_>>()? })
     }
 }

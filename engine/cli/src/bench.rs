@@ -15,7 +15,7 @@ use crate::{exit, size};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  runlake bench\n  runlake bench ingest --clients 16 --seconds 10 --histogram\n  runlake bench import --points 5000000 --folder /data/scratch\n  runlake bench overload --time 600 --memory 512MB\n  runlake bench query --scale m --duckdb ~/venv/bin/python\n\nEverything happens in a fresh folder that is removed afterwards; your lakes are not touched."
+    after_help = "Examples:\n  runlake bench\n  runlake bench ingest --clients 16 --seconds 10 --histogram\n  runlake bench import --points 5000000 --folder /data/scratch\n  runlake bench overload --time 600 --memory 512MB\n  runlake bench query --scale m --peers ~/venv/bin/python\n\nEverything happens in a fresh folder that is removed afterwards; your lakes are not touched."
 )]
 pub(crate) struct BenchArguments {
     /// What to measure; everything when not given
@@ -66,9 +66,9 @@ pub(crate) struct BenchArguments {
     /// Ask only these questions, such as Q01,Q12
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// A Python that has the package duckdb, to ask it the same of plain tables and compare the answers
+    /// A Python with the packages duckdb and pyarrow (and chdb, datafusion, polars), to ask them the same of plain tables and compare the answers
     #[arg(long, value_name = "PYTHON")]
-    duckdb: Option<std::path::PathBuf>,
+    peers: Option<std::path::PathBuf>,
     /// Print how each question was answered
     #[arg(long)]
     explain: bool,
@@ -175,7 +175,7 @@ pub(crate) async fn run(arguments: BenchArguments) -> anyhow::Result<u8> {
             corpus: arguments.corpus.clone(),
             times: arguments.times as usize,
             only: arguments.only.clone(),
-            peer: arguments.duckdb.clone(),
+            peer: arguments.peers.clone(),
             explain: arguments.explain,
         };
         questions::questions(scratch.path(), &asked, &mut |row| show(&row)).await?;

@@ -29,6 +29,9 @@ pub enum RunStatus {
 }
 
 impl RunStatus {
+    /// All of them, in the order of their discriminants.
+    pub const ALL: [Self; 5] = [Self::Running, Self::Scheduled, Self::Finished, Self::Failed, Self::Killed];
+
     /// The word of this status.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -28,8 +28,8 @@ use crate::guard::{guarded_scalar_functions, guarded_table_functions};
 use crate::postgres;
 use crate::service::{Engine, EngineView, Resources, SharedResources};
 use crate::tables::{
-    Access, AnswerBySeries, CATALOG, JoinOnOrdinals, KeyCache, NameNeededKeys, Notices, OnCorrupt, PUBLIC,
-    Reading, SnapshotCatalog,
+    Access, AggregateByNumbers, AnswerBySeries, CATALOG, JoinOnOrdinals, KeyCache, NameNeededKeys, Notices,
+    OnCorrupt, PUBLIC, Reading, SnapshotCatalog,
 };
 
 /// Most memory that one part of a sort keeps for merging.
@@ -334,9 +334,10 @@ impl SessionFactory {
     }
 }
 
-/// The engine's own rules; before them, joins on run ids become joins on ordinals.
+/// The engine's own rules; before them, joins on run ids become joins on ordinals, and groups of few texts are numbered.
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
-    let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = vec![Arc::new(JoinOnOrdinals)];
+    let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
+        vec![Arc::new(JoinOnOrdinals), Arc::new(AggregateByNumbers)];
     for rule in PhysicalOptimizer::new().rules {
         rules.push(if rule.name().starts_with("FilterPushdown") {
             Arc::new(UnlessNamesRepeat(rule))

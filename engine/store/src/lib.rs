@@ -64,8 +64,8 @@ pub use maintenance::{MaintenanceConfig, WriteVolume};
 pub use open::{find, open_snapshot, open_snapshot_on, open_snapshot_tolerant};
 pub use quarantine::{QuarantineReport, SetAside, quarantine};
 pub use registry::{
-    ConfigHash, KeyColumn, KeyColumns, Place, RecordTable, Registry, RegistryError, RunColumns, RunField,
-    RunOrdinal, RunPiece, RunRow, Runs, ValueKinds, boolean,
+    CodedTexts, ConfigHash, KeyColumn, KeyColumns, Place, RecordTable, Registry, RegistryError, RunColumns,
+    RunField, RunOrdinal, RunPiece, RunRow, Runs, ValueKinds, boolean,
 };
 pub use salvage::{SalvageReport, salvage};
 pub use series_index::{MetricNumber, SeriesEntries, SeriesEntry, SeriesIndex, SeriesOrdinal};

@@ -205,6 +205,18 @@ impl<'a> SeriesEntries<'a> {
         (*identity != GONE).then_some(identity.run)
     }
 
+    /// Run and metric of the series of these ordinals, rising; `None` for those of deleted runs.
+    pub fn numbers<'b>(
+        &self,
+        ordinals: &'b [SeriesOrdinal],
+    ) -> impl Iterator<Item = Option<(RunOrdinal, MetricNumber)>> + use<'a, 'b> {
+        let mut identities = Cursor::new(&self.0.identities);
+        ordinals.iter().map(move |ordinal| {
+            let identity = identities.get(*ordinal as usize).filter(|identity| **identity != GONE)?;
+            Some((identity.run, identity.metric))
+        })
+    }
+
     /// All series in order of their first point.
     pub fn iter(&self) -> impl Iterator<Item = SeriesEntry<'a>> + Clone + use<'a> {
         self.range(0..self.end())

@@ -3,6 +3,7 @@
 //! they see the same snapshot and the same projects, and pass the same guard.
 
 mod asof;
+mod asof_join;
 mod cluster_curves;
 mod cluster_runs;
 mod compare;
@@ -61,8 +62,9 @@ enum Body {
     Table(fn(&Call<'_>) -> Result<Arc<dyn TableProvider>>),
 }
 
-const FUNCTIONS: [(&Definition, Body); 9] = [
+const FUNCTIONS: [(&Definition, Body); 10] = [
     (&asof::DEFINITION, Body::Sql(asof::sql)),
+    (&asof_join::DEFINITION, Body::Table(asof_join::table)),
     (&cluster_curves::DEFINITION, Body::Table(cluster_curves::table)),
     (&cluster_runs::DEFINITION, Body::Table(cluster_runs::table)),
     (&compare::DEFINITION, Body::Sql(compare::sql)),

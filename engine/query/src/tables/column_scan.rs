@@ -30,11 +30,15 @@ use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder,
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 
+use super::group_numbers::{ColumnNumbers, GroupNumbers};
 use super::keys_needed::NeededKeys;
 use super::rows::BATCH_ROWS;
 
 /// Rows below which a further partition costs more than it brings.
 const PARTITION_ROWS: usize = 65_536;
+
+/// Rows below which groups are not worth their numbers.
+const NUMBERED_FROM: usize = 4_096;
 
 /// A table in columns, cut into pieces.
 pub(super) trait ColumnTable: Send + Sync + 'static {
@@ -62,6 +66,22 @@ pub(super) trait ColumnTable: Send + Sync + 'static {
     /// The ordinal of the run of each of these rows.
     fn run_ordinals(&self, piece: usize, rows: &[Self::Row]) -> UInt32Array;
 
+    /// Numbers for the distinct values of a column; `None` where there may be many, or none are known.
+    fn column_numbers(&self, _column: usize) -> Option<ColumnNumbers> {
+        None
+    }
+
+    /// Tells the number of the value of each of these rows, by its place among them, where its column has numbers.
+    fn numbers_of(
+        &self,
+        _piece: usize,
+        _rows: &[Self::Row],
+        _column: usize,
+        _numbers: &ColumnNumbers,
+        _tell: impl FnMut(usize, u32),
+    ) {
+    }
+
     /// Columns of these rows, by position in the schema of the table; of struct columns only the keys that are needed.
     ///
     /// # Errors
@@ -75,28 +95,39 @@ pub(super) trait ColumnTable: Send + Sync + 'static {
     ) -> Result<Vec<ArrayRef>>;
 }
 
-/// The name of the column behind those of a table that holds the ordinals of runs; SQL cannot name it.
-const RUN_ORDINAL: &str = "run ordinal";
+/// The names of the columns behind those of a table, which SQL cannot name: the ordinals of runs, the numbers of groups.
+const BEHIND: [&str; 2] = ["run ordinal", "group number"];
 
-/// Columns of a table, or the ordinals of its runs behind them.
+/// What gives the columns behind those of a table.
+#[derive(Clone)]
+struct Behind {
+    /// Columns of the table itself.
+    width: usize,
+    groups: Option<Arc<GroupNumbers>>,
+}
+
+/// Columns of a table, or of those behind them.
 fn columns_of<T: ColumnTable>(
     table: &T,
-    width: usize,
+    behind: &Behind,
     piece: usize,
     rows: &[T::Row],
     columns: &[usize],
     needed: &NeededKeys,
 ) -> Result<Vec<ArrayRef>> {
-    if !columns.contains(&width) {
-        return table.columns(piece, rows, columns, needed);
-    }
-    let own: Vec<usize> = columns.iter().copied().filter(|column| *column != width).collect();
+    let own: Vec<usize> = columns.iter().copied().filter(|column| *column < behind.width).collect();
     let mut arrays = table.columns(piece, rows, &own, needed)?.into_iter();
-    let ordinals: ArrayRef = Arc::new(table.run_ordinals(piece, rows));
-    Ok(columns
-        .iter()
-        .filter_map(|column| if *column == width { Some(Arc::clone(&ordinals)) } else { arrays.next() })
-        .collect())
+    if own.len() == columns.len() {
+        return Ok(arrays.collect());
+    }
+    let made = |column: &usize| -> Option<ArrayRef> {
+        match column.checked_sub(behind.width) {
+            None => arrays.next(),
+            Some(0) => Some(Arc::new(table.run_ordinals(piece, rows))),
+            Some(_) => Some(Arc::new(behind.groups.as_ref()?.of_rows(table, piece, rows))),
+        }
+    };
+    Ok(columns.iter().filter_map(made).collect())
 }
 
 /// A filter over some columns of the table.
@@ -143,14 +174,14 @@ impl Filter {
     fn keep<T: ColumnTable>(
         &self,
         table: &T,
-        width: usize,
+        behind: &Behind,
         piece: usize,
         rows: Vec<T::Row>,
     ) -> Result<Vec<T::Row>> {
         if rows.is_empty() {
             return Ok(rows);
         }
-        let columns = columns_of(table, width, piece, &rows, &self.columns, &self.needed)?;
+        let columns = columns_of(table, behind, piece, &rows, &self.columns, &self.needed)?;
         let batch = batch(&self.schema, columns, rows.len())?;
         let holds = self.expression.evaluate(&batch)?.into_array(rows.len())?;
         let holds = holds.as_boolean();
@@ -181,8 +212,9 @@ pub(super) struct Request<'a> {
 /// Reads a table in columns.
 pub(super) struct ColumnScan<T> {
     table: Arc<T>,
-    /// The columns of the table, and behind them the ordinals of runs.
+    /// The columns of the table, and those behind them.
     table_schema: SchemaRef,
+    groups: Option<Arc<GroupNumbers>>,
     projection: Vec<usize>,
     needed: NeededKeys,
     filters: Vec<Filter>,
@@ -218,12 +250,13 @@ impl<T: ColumnTable> ColumnScan<T> {
         let partitions = request.session.config_options().execution.target_partitions;
         let parts = divide(&table, partitions);
         let mut fields: Vec<FieldRef> = schema.fields().iter().cloned().collect();
-        fields.push(Arc::new(Field::new(RUN_ORDINAL, DataType::UInt32, false)));
+        fields.extend(BEHIND.map(|name| Arc::new(Field::new(name, DataType::UInt32, false))));
         let table_schema = Arc::new(Schema::new(fields));
         let properties = properties(&table_schema, &projection, parts.len())?;
         Ok(Arc::new(Self {
             table: Arc::new(table),
             table_schema,
+            groups: None,
             projection,
             needed: needed.clone(),
             filters,
@@ -263,9 +296,40 @@ impl<T: ColumnTable> ColumnScan<T> {
         Ok(Some((Arc::new(scan), place)))
     }
 
+    /// The scan with only these columns of it, and behind them the numbers of the combinations of some columns of it.
+    /// `None` where these have no numbers, or so few rows are read that numbering costs more than it brings.
+    pub(super) fn numbered(
+        &self,
+        numbered: &[usize],
+        kept: &[usize],
+    ) -> Result<Option<(Arc<dyn ExecutionPlan>, Arc<GroupNumbers>)>> {
+        let of_table = |columns: &[usize]| -> Option<Vec<usize>> {
+            columns.iter().map(|column| self.projection.get(*column).copied()).collect()
+        };
+        let rows: usize = (0..self.table.pieces()).map(|piece| self.table.rows_in(piece)).sum();
+        let (Some(columns), Some(mut projection)) = (of_table(numbered), of_table(kept)) else {
+            return Ok(None);
+        };
+        if rows < NUMBERED_FROM || self.groups.is_some() {
+            return Ok(None);
+        }
+        let Some(groups) = GroupNumbers::of(self.table.as_ref(), &columns).filter(|g| g.len() <= rows) else {
+            return Ok(None);
+        };
+        let groups = Arc::new(groups);
+        projection.push(self.width() + 1);
+        let properties = properties(&self.table_schema, &projection, self.parts.len())?;
+        let scan = Self { projection, properties, groups: Some(Arc::clone(&groups)), ..self.again() };
+        Ok(Some((Arc::new(scan), groups)))
+    }
+
     /// Columns of the table itself.
     fn width(&self) -> usize {
-        self.table_schema.fields().len() - 1
+        self.table_schema.fields().len() - BEHIND.len()
+    }
+
+    fn behind(&self) -> Behind {
+        Behind { width: self.width(), groups: self.groups.clone() }
     }
 
     /// The same scan, which has not run.
@@ -273,6 +337,7 @@ impl<T: ColumnTable> ColumnScan<T> {
         Self {
             table: Arc::clone(&self.table),
             table_schema: Arc::clone(&self.table_schema),
+            groups: self.groups.clone(),
             projection: self.projection.clone(),
             needed: self.needed.clone(),
             filters: self.filters.clone(),
@@ -407,7 +472,7 @@ impl<T: ColumnTable> ExecutionPlan for ColumnScan<T> {
         let counter = |name: &'static str| MetricBuilder::new(&self.metrics).counter(name, partition);
         let mut reading = Reading {
             table: Arc::clone(&self.table),
-            width: self.width(),
+            behind: self.behind(),
             schema: self.schema(),
             projection: self.projection.clone(),
             needed: self.needed.clone(),
@@ -448,7 +513,7 @@ impl<T: ColumnTable> ExecutionPlan for ColumnScan<T> {
 /// The state of one partition.
 struct Reading<T> {
     table: Arc<T>,
-    width: usize,
+    behind: Behind,
     schema: SchemaRef,
     projection: Vec<usize>,
     needed: NeededKeys,
@@ -480,7 +545,7 @@ impl<T: ColumnTable> Reading<T> {
             let mut rows = self.table.rows(piece);
             self.rows_considered.add(rows.len());
             for filter in &self.filters {
-                rows = filter.keep(self.table.as_ref(), self.width, piece, rows)?;
+                rows = filter.keep(self.table.as_ref(), &self.behind, piece, rows)?;
             }
             rows.truncate(self.left);
             self.left -= rows.len();
@@ -491,8 +556,8 @@ impl<T: ColumnTable> Reading<T> {
             }
             self.pieces_read.add(1);
             for rows in rows.chunks(BATCH_ROWS) {
-                let columns =
-                    columns_of(self.table.as_ref(), self.width, piece, rows, &self.projection, &self.needed)?;
+                let table = self.table.as_ref();
+                let columns = columns_of(table, &self.behind, piece, rows, &self.projection, &self.needed)?;
                 self.coalescer.push_batch(batch(&self.schema, columns, rows.len())?)?;
             }
         }

@@ -10,6 +10,7 @@ use store::{KeyColumn, Place, RunField, RunOrdinal, RunPiece};
 
 use super::column_scan::{ColumnScan, ColumnTable, Request};
 use super::constraints::Constraints;
+use super::group_numbers::ColumnNumbers;
 use super::keys_needed::NeededKeys;
 use super::{SnapshotTable, runs};
 
@@ -81,6 +82,45 @@ impl ColumnTable for KeyValues {
     fn run_ordinals(&self, piece: usize, rows: &[Place]) -> UInt32Array {
         let first = self.column(piece).map_or(0, |(runs, _)| runs.first);
         UInt32Array::from_iter_values(rows.iter().map(|place| first + RunOrdinal::from(*place)))
+    }
+
+    fn column_numbers(&self, column: usize) -> Option<ColumnNumbers> {
+        match column {
+            0 => runs::coded_numbers(&self.runs, RunField::Project),
+            1 => runs::coded_numbers(&self.runs, RunField::Experiment),
+            3 => {
+                let mut known = ColumnNumbers::default();
+                for (_, key) in &self.columns {
+                    let number = known.number(Some(key));
+                    known.numbers.push(vec![number]);
+                }
+                Some(known)
+            }
+            _ => None,
+        }
+    }
+
+    fn numbers_of(
+        &self,
+        piece: usize,
+        rows: &[Place],
+        column: usize,
+        numbers: &ColumnNumbers,
+        mut tell: impl FnMut(usize, u32),
+    ) {
+        let field = match column {
+            0 => RunField::Project,
+            1 => RunField::Experiment,
+            _ => {
+                let number = numbers.numbers.get(piece).and_then(|of_piece| of_piece.first());
+                (0..rows.len()).for_each(|at| tell(at, number.copied().unwrap_or_default()));
+                return;
+            }
+        };
+        let Some((of_runs, _)) = self.columns.get(piece) else { return };
+        if let Some(piece) = self.runs.get(*of_runs) {
+            runs::tell_coded(piece, rows, field, numbers.numbers.get(*of_runs), tell);
+        }
     }
 
     fn columns(

@@ -13,6 +13,7 @@ use store::{KeyColumns, Place, RunField, RunOrdinal, RunPiece, SeriesEntry, Snap
 
 use super::column_scan::{ColumnScan, ColumnTable, Request};
 use super::constraints::Constraints;
+use super::group_numbers::ColumnNumbers;
 use super::keys::{KeyTypes, seen_places};
 use super::keys_needed::NeededKeys;
 use super::{Access, SnapshotTable, as_views};
@@ -154,6 +155,24 @@ impl ColumnTable for Runs {
         UInt32Array::from_iter_values(rows.iter().map(|place| first + RunOrdinal::from(*place)))
     }
 
+    fn column_numbers(&self, column: usize) -> Option<ColumnNumbers> {
+        let (_, field) = *FIELDS.get(column)?;
+        coded_numbers(&self.pieces, field)
+    }
+
+    fn numbers_of(
+        &self,
+        piece: usize,
+        rows: &[Place],
+        column: usize,
+        numbers: &ColumnNumbers,
+        tell: impl FnMut(usize, u32),
+    ) {
+        if let (Some(runs), Some((_, field))) = (self.pieces.get(piece), FIELDS.get(column)) {
+            tell_coded(runs, rows, *field, numbers.numbers.get(piece), tell);
+        }
+    }
+
     fn columns(
         &self,
         piece: usize,
@@ -186,6 +205,41 @@ impl ColumnTable for Runs {
             }
         };
         columns.iter().map(column).collect()
+    }
+}
+
+/// Numbers for the distinct texts of a column of the registry; that of a run without a text comes last in each piece.
+pub(super) fn coded_numbers(pieces: &[RunPiece], field: RunField) -> Option<ColumnNumbers> {
+    let mut known = ColumnNumbers::default();
+    for piece in pieces {
+        let coded = piece.columns.coded(field)?;
+        let mut numbers: Vec<u32> = coded.texts().into_iter().map(|text| known.number(Some(text))).collect();
+        if field.is_nullable() {
+            numbers.push(known.number(None));
+        }
+        known.numbers.push(numbers);
+        if known.is_too_many() {
+            return None;
+        }
+    }
+    Some(known)
+}
+
+/// Tells the numbers of runs of a piece, from those of its codes.
+pub(super) fn tell_coded(
+    piece: &RunPiece,
+    rows: &[Place],
+    field: RunField,
+    numbers: Option<&Vec<u32>>,
+    mut tell: impl FnMut(usize, u32),
+) {
+    let (Some(coded), Some(numbers)) = (piece.columns.coded(field), numbers) else { return };
+    for (at, place) in rows.iter().enumerate() {
+        let number = match coded.code(*place) {
+            Some(code) => numbers.get(code),
+            None => numbers.last(),
+        };
+        tell(at, number.copied().unwrap_or_default());
     }
 }
 

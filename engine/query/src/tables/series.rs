@@ -9,13 +9,19 @@ use arrow::array::{ArrayRef, UInt32Array};
 use datafusion::common::Result;
 use datafusion::physical_plan::ExecutionPlan;
 use model::{Context, MetricName, RunId};
-use store::{MetricNumber, RunOrdinal, RunRow, SeriesEntry, SeriesOrdinal, Snapshot};
+use store::{MetricNumber, RunField, RunOrdinal, RunRow, SeriesEntry, SeriesOrdinal, Snapshot};
 
 use super::column_scan::{ColumnScan, ColumnTable, Request};
 use super::constraints::Constraints;
+use super::group_numbers::ColumnNumbers;
 use super::keys_needed::NeededKeys;
 use super::series_parts::Decision;
 use super::{Access, SnapshotTable};
+
+/// Where columns stand that have few values.
+const PROJECT: usize = 0;
+const EXPERIMENT: usize = 1;
+const METRIC: usize = 3;
 
 /// Series in a piece.
 pub(super) const PIECE: SeriesOrdinal = 16_384;
@@ -241,6 +247,51 @@ impl ColumnTable for Series {
     fn run_ordinals(&self, _piece: usize, rows: &[SeriesOrdinal]) -> UInt32Array {
         let entries = self.snapshot.series().entries();
         rows.iter().map(|row| entries.run_of(*row)).collect()
+    }
+
+    fn column_numbers(&self, column: usize) -> Option<ColumnNumbers> {
+        let mut known = ColumnNumbers::default();
+        let mut numbers = Vec::new();
+        match column {
+            METRIC => {
+                for (number, name) in self.snapshot.series().metrics() {
+                    numbers.resize(numbers.len().max(number as usize + 1), 0);
+                    numbers[number as usize] = known.number(Some(name.as_str()));
+                }
+            }
+            PROJECT | EXPERIMENT => {
+                for piece in self.snapshot.registry().runs().pieces() {
+                    let field = if column == PROJECT { RunField::Project } else { RunField::Experiment };
+                    let coded = piece.columns.coded(field)?;
+                    let of_codes: Vec<u32> =
+                        coded.texts().into_iter().map(|text| known.number(Some(text))).collect();
+                    for place in piece.places.iter() {
+                        let run = piece.first as usize + usize::from(*place);
+                        numbers.resize(numbers.len().max(run + 1), 0);
+                        numbers[run] = *of_codes.get(coded.code(*place)?)?;
+                    }
+                }
+            }
+            _ => return None,
+        }
+        known.numbers.push(numbers);
+        (!known.is_too_many()).then_some(known)
+    }
+
+    fn numbers_of(
+        &self,
+        _piece: usize,
+        rows: &[SeriesOrdinal],
+        column: usize,
+        numbers: &ColumnNumbers,
+        mut tell: impl FnMut(usize, u32),
+    ) {
+        let Some(numbers) = numbers.numbers.first() else { return };
+        for (at, of_row) in self.snapshot.series().entries().numbers(rows).enumerate() {
+            let Some((run, metric)) = of_row else { continue };
+            let number = numbers.get(if column == METRIC { metric } else { run } as usize);
+            tell(at, number.copied().unwrap_or_default());
+        }
     }
 
     fn columns(

@@ -12,6 +12,7 @@ mod functions_golden;
 mod guard;
 mod in_from;
 mod lake;
+mod numbered_groups;
 mod partitions;
 mod points;
 mod postgres;

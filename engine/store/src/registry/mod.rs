@@ -34,7 +34,7 @@ use model::{
 };
 pub use record_table::RecordTable;
 pub(crate) use run_columns::run_ids;
-pub use run_columns::{RunColumns, RunField};
+pub use run_columns::{CodedTexts, RunColumns, RunField};
 pub use run_row::RunRow;
 pub use run_table::RunPiece;
 use run_table::RunTable;

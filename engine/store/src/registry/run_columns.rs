@@ -37,6 +37,23 @@ pub enum RunField {
     Deleted,
 }
 
+impl RunField {
+    /// Whether a run may have none.
+    pub fn is_nullable(self) -> bool {
+        !matches!(
+            self,
+            Self::Project
+                | Self::Experiment
+                | Self::RunId
+                | Self::Name
+                | Self::Status
+                | Self::ConfigHash
+                | Self::ConfigHashWithSeed
+                | Self::Deleted
+        )
+    }
+}
+
 /// Distinct texts and which of them each run has.
 #[derive(Debug, Clone)]
 struct TextColumn {
@@ -61,6 +78,36 @@ impl TextColumn {
 
     fn bytes(&self) -> usize {
         self.codes.get_array_memory_size() + self.texts.get_array_memory_size()
+    }
+}
+
+/// The distinct texts of a column and which of them each place has.
+#[derive(Debug, Clone, Copy)]
+pub enum CodedTexts<'a> {
+    /// Codes into texts; a place without a text has NULL.
+    Codes(&'a UInt16Array, &'a StringViewArray),
+    /// The words of statuses.
+    Statuses(&'a [RunStatus]),
+}
+
+impl CodedTexts<'_> {
+    /// The distinct texts, by code.
+    pub fn texts(&self) -> Vec<&str> {
+        match self {
+            Self::Codes(_, texts) => texts.iter().flatten().collect(),
+            Self::Statuses(_) => RunStatus::ALL.map(RunStatus::as_str).to_vec(),
+        }
+    }
+
+    /// The code of a place; `None` where it has no text.
+    pub fn code(&self, place: Place) -> Option<usize> {
+        let place = usize::from(place);
+        match self {
+            Self::Codes(codes, _) => {
+                (place < codes.len() && codes.is_valid(place)).then(|| usize::from(codes.value(place)))
+            }
+            Self::Statuses(statuses) => statuses.get(place).map(|status| *status as usize),
+        }
     }
 }
 
@@ -237,6 +284,20 @@ impl RunColumns {
             params: params.collect(),
             tags: tags.collect(),
         }
+    }
+
+    /// A column that is kept as codes; `None` for the others.
+    pub fn coded(&self, field: RunField) -> Option<CodedTexts<'_>> {
+        let (codes, texts) = match field {
+            RunField::Status => return Some(CodedTexts::Statuses(&self.statuses)),
+            RunField::Project => (&self.project_codes, &self.project_texts),
+            RunField::Experiment => (&self.experiment_codes, &self.experiment_texts),
+            RunField::User => (&self.users.codes, &self.users.texts),
+            RunField::Source => (&self.sources.codes, &self.sources.texts),
+            RunField::GitCommit => (&self.git_commits.codes, &self.git_commits.texts),
+            _ => return None,
+        };
+        Some(CodedTexts::Codes(codes, texts))
     }
 
     /// A column of the runs at these places, rising; texts as views.

@@ -50,10 +50,20 @@ pub(super) fn plan(
 
 /// A point of a curve; `time` tells which of two points at one step is the last.
 #[derive(Debug, Clone, Copy)]
-struct Placed {
-    step: f64,
-    time: i64,
-    value: f64,
+pub(super) struct Placed {
+    pub(super) step: i64,
+    /// In millionths of a step.
+    pub(super) fraction: i32,
+    /// In microseconds since 1970 UTC.
+    pub(super) time: i64,
+    pub(super) value: f64,
+}
+
+impl Placed {
+    /// The step as kernels take it.
+    fn position(&self) -> f64 {
+        self.step as f64 + f64::from(self.fraction) * 1e-6
+    }
 }
 
 /// Points as they come.
@@ -102,13 +112,8 @@ impl CurveTaker {
             }
             let points = self.series.entry(key).or_default();
             points.extend((first..end).map(|row| {
-                let fraction =
-                    if fractions.is_valid(row) { f64::from(fractions.value(row)) * 1e-6 } else { 0.0 };
-                Placed {
-                    step: steps.value(row) as f64 + fraction,
-                    time: times.value(row),
-                    value: values.value(row),
-                }
+                let fraction = if fractions.is_valid(row) { fractions.value(row) } else { 0 };
+                Placed { step: steps.value(row), fraction, time: times.value(row), value: values.value(row) }
             }));
             first = end;
         }
@@ -126,15 +131,9 @@ impl CurveTaker {
         runs: &[RunOrdinal],
     ) -> Result<CurveSet> {
         let mut set = CurveSet { offsets: vec![0], ..CurveSet::default() };
-        let Ok(name) = MetricName::new(metric) else {
-            return plan_err!("'{metric}' cannot be the name of a metric");
-        };
+        let name = metric_name(metric)?;
         for run in runs {
-            if let Some(entry) = shown_series(snapshot, &name, *run) {
-                let context = entry.context.map(|context| context.as_str().to_owned());
-                let points = self.series.remove(&(entry.run_id, metric.to_owned(), context));
-                set.push(points.unwrap_or_default());
-            }
+            set.push(self.points_of_shown(snapshot, &name, *run));
             match u32::try_from(set.steps.len()) {
                 Ok(end) => set.offsets.push(end),
                 Err(_) => {
@@ -145,6 +144,25 @@ impl CurveTaker {
             }
         }
         Ok(set)
+    }
+
+    /// The points of the curve that a run shows of a metric, without an order.
+    ///
+    /// # Errors
+    /// Names that are of no metric.
+    pub(super) fn points_of(
+        &mut self,
+        snapshot: &Snapshot,
+        metric: &str,
+        run: RunOrdinal,
+    ) -> Result<Vec<Placed>> {
+        Ok(self.points_of_shown(snapshot, &metric_name(metric)?, run))
+    }
+
+    fn points_of_shown(&mut self, snapshot: &Snapshot, metric: &MetricName, run: RunOrdinal) -> Vec<Placed> {
+        let Some(entry) = shown_series(snapshot, metric, run) else { return Vec::new() };
+        let context = entry.context.map(|context| context.as_str().to_owned());
+        self.series.remove(&(entry.run_id, metric.as_str().to_owned(), context)).unwrap_or_default()
     }
 
     /// The runs that have a point of a metric.
@@ -159,6 +177,13 @@ impl CurveTaker {
     }
 }
 
+fn metric_name(metric: &str) -> Result<MetricName> {
+    match MetricName::new(metric) {
+        Ok(name) => Ok(name),
+        Err(_) => plan_err!("'{metric}' cannot be the name of a metric"),
+    }
+}
+
 /// Curves in a row.
 #[derive(Debug, Default)]
 pub(super) struct CurveSet {
@@ -169,9 +194,8 @@ pub(super) struct CurveSet {
 
 impl CurveSet {
     fn push(&mut self, mut points: Vec<Placed>) {
-        let key = |point: &Placed| (point.time, point.value.to_bits());
-        points.sort_unstable_by(|a, b| a.step.total_cmp(&b.step).then_with(|| key(a).cmp(&key(b))));
-        self.steps.extend(points.iter().map(|point| point.step));
+        points.sort_unstable_by_key(|point| (point.step, point.fraction, point.time, point.value.to_bits()));
+        self.steps.extend(points.iter().map(Placed::position));
         self.values.extend(points.iter().map(|point| point.value));
     }
 

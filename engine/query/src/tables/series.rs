@@ -149,7 +149,14 @@ impl WantedSeries {
         let mut ordinals = match &self.metrics {
             Some(metrics) => match metrics.iter().next() {
                 Some(only) if metrics.len() == 1 => entries.of_metrics(range, |metric| metric == *only),
-                _ => entries.of_metrics(range, |metric| metrics.contains(&metric)),
+                // One look a series in a table of all metrics, where a set would hash each.
+                _ => {
+                    let last = metrics.iter().max().map_or(0, |last| *last as usize + 1);
+                    let mut is_wanted = vec![false; last];
+                    metrics.iter().for_each(|metric| is_wanted[*metric as usize] = true);
+                    entries
+                        .of_metrics(range, |metric| is_wanted.get(metric as usize).copied().unwrap_or(false))
+                }
             },
             None => entries.of_metrics(range, |_| true),
         };

@@ -368,6 +368,22 @@ impl SealedFile {
         Ok(())
     }
 
+    /// How many bytes it takes to read ranges that lie in column chunks.
+    pub(crate) fn bytes_to_fetch(&self, ranges: &[Range<u64>]) -> u64 {
+        let mut whole = None;
+        let bytes = ranges.iter().map(|range| {
+            let after = self.chunks.partition_point(|chunk| chunk.range.start <= range.start);
+            match after.checked_sub(1).and_then(|index| self.chunks.get(index)) {
+                Some(chunk) if !chunk.checked.load(Ordering::Relaxed) => {
+                    let is_new = whole.replace(chunk.range.start) != Some(chunk.range.start);
+                    if is_new { chunk.range.end - chunk.range.start } else { 0 }
+                }
+                _ => range.end - range.start,
+            }
+        });
+        bytes.sum()
+    }
+
     /// The bytes of ranges that lie in column chunks; a chunk that is read for the first time is read whole and
     /// checked. Everything is asked of the store in one call, which joins ranges that lie near each other: on an object
     /// store each request costs as much as a megabyte.

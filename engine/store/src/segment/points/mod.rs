@@ -2,6 +2,7 @@
 
 mod audit;
 mod encoding;
+mod pages;
 mod read;
 mod reader_cache;
 mod write;

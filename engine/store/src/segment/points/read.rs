@@ -16,11 +16,10 @@ use model::RunId;
 use model::schema::Table;
 use object_store::ObjectStore;
 use object_store::path::Path;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
-use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
+use parquet::arrow::arrow_reader::RowSelector;
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 
+use super::pages::{GroupRows, PageStream};
 use crate::segment::chunk_index::{self, ChunkIndex, IndexedSeries};
 use crate::segment::seal::{CheckedBytes, DamagedChunk, SealedFile};
 use crate::segment::{Result, SegmentError};
@@ -244,18 +243,12 @@ impl Reader {
             pruning.row_groups_read = 0;
             return Ok((without_columns(assembly, pruning.rows_read, batch_size), pruning));
         }
-        let metadata = self.file.metadata();
-        let (row_groups, selection) = self.row_selection(&pieces);
-        let mask = ProjectionMask::roots(metadata.parquet_schema(), columns);
         let bytes = CheckedBytes { file: Arc::clone(&self.file), store: Arc::clone(&self.store) };
         let path = self.file.path().to_string();
-        let batches = ParquetRecordBatchStreamBuilder::new_with_metadata(bytes, metadata.clone())
-            .with_row_groups(row_groups)
-            .with_row_selection(selection)
-            .with_projection(mask)
-            .with_batch_size(batch_size)
-            .build()
+        let pages = PageStream::new(bytes, self.row_selection(&pieces), columns, batch_size)
             .map_err(|error| SegmentError::parquet(&path, error))?;
+        let batches =
+            futures::stream::unfold(pages, |mut pages| async move { Some((pages.next().await?, pages)) });
         let file = Arc::clone(&self.file);
         let mut assembly = assembly;
         let stream = batches
@@ -348,16 +341,15 @@ impl Reader {
     }
 
     /// The row groups that hold the pieces, and the rows to take from those groups.
-    fn row_selection(&self, pieces: &[Piece]) -> (Vec<usize>, RowSelection) {
+    fn row_selection(&self, pieces: &[Piece]) -> Vec<GroupRows> {
         let mut groups = Vec::new();
-        let mut selectors = Vec::new();
         let mut group_start = 0_u64;
         let mut pieces = pieces.iter().map(|piece| piece.rows.clone()).peekable();
         let mut current = pieces.next();
         for (group, metadata) in self.file.metadata().metadata().row_groups().iter().enumerate() {
             let group_end = group_start + metadata.num_rows() as u64;
             let mut at = group_start;
-            let before = selectors.len();
+            let mut selectors = Vec::new();
             while let Some(rows) = current.clone().filter(|rows| rows.start < group_end) {
                 let end = rows.end.min(group_end);
                 if rows.start > at {
@@ -367,15 +359,15 @@ impl Reader {
                 at = end;
                 current = if rows.end > group_end { Some(group_end..rows.end) } else { pieces.next() };
             }
-            if selectors.len() > before {
-                groups.push(group);
+            if !selectors.is_empty() {
                 if at < group_end {
                     selectors.push(RowSelector::skip((group_end - at) as usize));
                 }
+                groups.push(GroupRows { group, selectors });
             }
             group_start = group_end;
         }
-        (groups, RowSelection::from(selectors))
+        groups
     }
 
     fn pruning(&self, pieces: &[Piece]) -> Pruning {

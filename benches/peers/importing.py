@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 
+os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
 METRICS = ["train/loss", "train/acc", "val/loss", "lr", "grad_norm"]
 RUNS = 20
 START = 1_780_000_000

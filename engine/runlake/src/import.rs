@@ -21,6 +21,7 @@ use model::{
 };
 use store::{KeptFiles, RunRow, Snapshot, Store};
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
 use crate::error::{Error, Result};
 use crate::lake::{Lake, now_micros};
@@ -309,6 +310,7 @@ pub(crate) fn import_planned(
         mappings: given,
         commands: Vec::new(),
         records: Vec::new(),
+        on_its_way: None,
         points: Vec::new(),
         point_count: 0,
         known: HashMap::new(),
@@ -344,7 +346,7 @@ pub(crate) fn import_planned(
     if !sink.growing {
         sink.finish_receipt()?;
     }
-    Ok(sink.report)
+    Ok(std::mem::take(&mut sink.report))
 }
 
 /// The tables of a plan that have a mapping, by location.
@@ -399,6 +401,7 @@ struct LakeSink {
     commands: Vec<Command>,
     /// What to remember of units that were read to their end.
     records: Vec<Command>,
+    on_its_way: Option<JoinHandle<Result<(), SinkError>>>,
     points: Vec<SeriesPoints>,
     point_count: usize,
     /// Points that the lake held before of the series of this unit.
@@ -428,25 +431,56 @@ struct LakeSink {
     state: ImportProgress,
 }
 
+impl Drop for LakeSink {
+    /// An import that ends early leaves nothing on its way: the next one asks the lake what it holds.
+    fn drop(&mut self) {
+        if let Some(part) = self.on_its_way.take() {
+            let _ = self.handle.block_on(part);
+        }
+    }
+}
+
 impl LakeSink {
-    /// Writes what is gathered: commands first, so that points find their runs; records of imports last, so that a
-    /// unit counts as imported only when all of it is on disk.
+    /// Writes what is gathered, and returns when it is on disk.
     fn write(&mut self) -> Result<(), SinkError> {
-        if !self.commands.is_empty() {
-            let commands = std::mem::take(&mut self.commands);
-            self.handle.block_on(self.store.apply(commands, None)).map_err(SinkError::new)?;
+        self.hand_over()?;
+        self.wait_until_written()
+    }
+
+    /// Hands what is gathered to the store, which writes it while more is read; one part is on its way at most. Commands
+    /// come first, so that points find their runs; records of imports last, so that a unit counts as imported only when
+    /// all of it is on disk.
+    fn hand_over(&mut self) -> Result<(), SinkError> {
+        self.wait_until_written()?;
+        let commands = std::mem::take(&mut self.commands);
+        let points = std::mem::take(&mut self.points);
+        let records = std::mem::take(&mut self.records);
+        self.point_count = 0;
+        if commands.is_empty() && points.is_empty() && records.is_empty() {
+            return Ok(());
         }
-        if self.point_count > 0 {
-            let series = std::mem::take(&mut self.points);
-            self.point_count = 0;
-            let batch = PointBatch::new(series).map_err(SinkError::new)?;
-            self.handle.block_on(self.store.append(batch, None)).map_err(SinkError::new)?;
-        }
-        if !self.records.is_empty() {
-            let records = std::mem::take(&mut self.records);
-            self.handle.block_on(self.store.apply(records, None)).map_err(SinkError::new)?;
-        }
+        let store = self.store.clone();
+        self.on_its_way = Some(self.handle.spawn(async move {
+            if !commands.is_empty() {
+                store.apply(commands, None).await.map_err(SinkError::new)?;
+            }
+            if !points.is_empty() {
+                let batch = PointBatch::new(points).map_err(SinkError::new)?;
+                store.append(batch, None).await.map_err(SinkError::new)?;
+            }
+            if !records.is_empty() {
+                store.apply(records, None).await.map_err(SinkError::new)?;
+            }
+            Ok(())
+        }));
         Ok(())
+    }
+
+    fn wait_until_written(&mut self) -> Result<(), SinkError> {
+        match self.on_its_way.take() {
+            Some(part) => self.handle.block_on(part).map_err(SinkError::new)?,
+            None => Ok(()),
+        }
     }
 
     /// Counts a rejection, and keeps the first ones.
@@ -541,7 +575,7 @@ impl LakeSink {
         let full = self.point_count >= BATCH_POINTS
             || self.commands.len() + self.records.len() >= BATCH_COMMANDS
             || self.points.len() >= model::limits::BATCH_SERIES / 2;
-        if full { self.write() } else { Ok(()) }
+        if full { self.hand_over() } else { Ok(()) }
     }
 
     /// Sets the params that are not set yet; one that has another value is rejected, as params are written once.

@@ -8,9 +8,11 @@ pub mod log;
 mod nested;
 pub mod record;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use model::{Key, Point, RunId, RunStatus, TagValue};
 use prost::Message;
 
@@ -136,7 +138,7 @@ fn read_file(
                 Err(fault) => break fault,
             };
             let place = Place::Offset(offset);
-            match Record::decode(bytes.as_slice()) {
+            match Record::decode(Bytes::from(bytes)) {
                 Ok(record) => take(unit, file, place, record, reading, reporter)?,
                 Err(error) => reporter.reject(file, place, "record.malformed", || error.to_string())?,
             }
@@ -353,7 +355,7 @@ impl Reading {
     ) -> Result<()> {
         let own = |key: &str| {
             let item = history.item.iter().find(|item| item.key == key || item.nested_key == [key])?;
-            json::parse(item.value_json.as_bytes()).ok().as_ref().and_then(json::number)
+            json::parse(&item.value_json).ok().as_ref().and_then(json::number)
         };
         let step = match history.step {
             Some(step) => Step::whole(step.num),
@@ -373,7 +375,7 @@ impl Reading {
         let point = Point { step: step.whole, step_fraction: step.fraction, time, value: 0.0 };
         for item in &history.item {
             let key = key_of(item);
-            if matches!(key.as_str(), "_step" | "_timestamp" | "_runtime") {
+            if matches!(key.as_ref(), "_step" | "_timestamp" | "_runtime") {
                 continue;
             }
             self.value(file, place, (key, &item.value_json), point, reporter)?;
@@ -392,7 +394,7 @@ impl Reading {
         for item in &stats.item {
             let key = key_of(item);
             let name = key.strip_prefix("system.").unwrap_or(&key);
-            self.value(file, place, (format!("system/{name}"), &item.value_json), point, reporter)?;
+            self.value(file, place, (format!("system/{name}").into(), &item.value_json), point, reporter)?;
         }
         Ok(())
     }
@@ -402,16 +404,20 @@ impl Reading {
         &mut self,
         file: &Path,
         place: Place,
-        (mut key, text): (String, &str),
+        (key, text): (Cow<'_, str>, &[u8]),
         point: Point,
         reporter: &mut Reporter<'_>,
     ) -> Result<()> {
-        let value = match json::parse(text.as_bytes()) {
+        let value = match json::parse(text) {
             Ok(value) => value,
             Err(reason) => {
                 return reporter.reject(file, place, "value.malformed", || format!("{key:?}: {reason}"));
             }
         };
+        if let Some(value) = json::number(&value) {
+            return self.series.point(reporter, file, place, &key, Point { value, ..point });
+        }
+        let mut key = key.into_owned();
         let mut numbers = Vec::new();
         let mut others = Vec::new();
         let flat =

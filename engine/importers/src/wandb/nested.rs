@@ -1,5 +1,6 @@
 //! Nested values that change over a run, flattened with dots: the configuration and the summary.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use jiter::JsonValue;
@@ -14,8 +15,12 @@ pub(super) struct Nested {
 }
 
 /// The key of an item; its parts are joined with dots.
-pub(super) fn key_of(item: &Item) -> String {
-    if item.nested_key.is_empty() { item.key.clone() } else { item.nested_key.join(".") }
+pub(super) fn key_of(item: &Item) -> Cow<'_, str> {
+    match item.nested_key.as_slice() {
+        [] => Cow::Borrowed(&item.key),
+        [only] => Cow::Borrowed(only),
+        parts => Cow::Owned(parts.join(".")),
+    }
 }
 
 impl Nested {
@@ -27,10 +32,10 @@ impl Nested {
             if key.is_empty() || key == "_wandb" || key.starts_with("_wandb.") {
                 continue;
             }
-            match json::parse(item.value_json.as_bytes()) {
+            match json::parse(&item.value_json) {
                 Ok(value) => {
                     self.remove(&key);
-                    if let Err(path) = self.insert(key, &value, depth) {
+                    if let Err(path) = self.insert(key.clone().into_owned(), &value, depth) {
                         fault(format!("{path:?} is nested too deep"));
                     }
                 }
@@ -70,6 +75,8 @@ impl Nested {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn item(key: &[&str], value: &str) -> Item {
@@ -77,7 +84,7 @@ mod tests {
             [key] => ((*key).to_owned(), Vec::new()),
             parts => (String::new(), parts.iter().map(|part| (*part).to_owned()).collect()),
         };
-        Item { key, nested_key, value_json: value.to_owned() }
+        Item { key, nested_key, value_json: Bytes::copy_from_slice(value.as_bytes()) }
     }
 
     #[test]

@@ -71,9 +71,9 @@ pub struct Item {
     /// The key in parts; newer versions write this one only.
     #[prost(string, repeated, tag = "2")]
     pub nested_key: Vec<String>,
-    /// The value as JSON, also with `NaN` and `Infinity`.
-    #[prost(string, tag = "16")]
-    pub value_json: String,
+    /// The value as JSON, also with `NaN` and `Infinity`; its text is checked where it is read.
+    #[prost(bytes = "bytes", tag = "16")]
+    pub value_json: Bytes,
 }
 
 /// `ConfigRecord` and `SummaryRecord`.

@@ -154,6 +154,17 @@ pub enum DirectionVerdict {
     NotEnoughEvidence,
 }
 
+impl DirectionVerdict {
+    /// The name that users read, in JSON too.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Productive => "productive",
+            Self::Unproductive => "unproductive",
+            Self::NotEnoughEvidence => "not_enough_evidence",
+        }
+    }
+}
+
 /// How often a direction worked.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct HitRate {

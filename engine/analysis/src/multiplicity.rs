@@ -62,6 +62,19 @@ pub enum Correction {
 }
 
 impl Correction {
+    /// Every correction, the one that changes nothing first.
+    pub const ALL: [Self; 9] = [
+        Self::None,
+        Self::Bonferroni,
+        Self::Sidak,
+        Self::Holm,
+        Self::HolmSidak,
+        Self::Hochberg,
+        Self::Hommel,
+        Self::BenjaminiHochberg,
+        Self::BenjaminiYekutieli,
+    ];
+
     /// The adjusted p-values in input order: those at or below a level are its findings.
     ///
     /// # Errors
@@ -190,21 +203,9 @@ fn ascending(p: &[f64]) -> Result<Vec<usize>> {
 mod tests {
     use super::*;
 
-    const ALL: [Correction; 9] = [
-        Correction::None,
-        Correction::Bonferroni,
-        Correction::Sidak,
-        Correction::Holm,
-        Correction::HolmSidak,
-        Correction::Hochberg,
-        Correction::Hommel,
-        Correction::BenjaminiHochberg,
-        Correction::BenjaminiYekutieli,
-    ];
-
     #[test]
     fn a_single_hypothesis_is_left_alone_and_none_gives_none() {
-        for correction in ALL {
+        for correction in Correction::ALL {
             let alone = correction.adjust(&[0.03]).unwrap();
             assert!((alone[0] - 0.03).abs() < 1e-16, "{correction:?} {alone:?}");
             assert!(correction.adjust(&[]).unwrap().is_empty());

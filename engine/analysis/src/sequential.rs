@@ -13,8 +13,9 @@ pub use bounded::{
     BoundedSequence, Guess, betting_sequence, empirical_bernstein_sequence, hoeffding_sequence,
 };
 pub use mean::{
-    MeanSequence, asymptotic_half_width, normal_mixture_log_e, normal_mixture_p_values, t_mixture,
-    t_mixture_log_e,
+    MeanSequence, asymptotic_half_width, asymptotic_sequence, normal_mixture_log_e,
+    normal_mixture_log_e_sequence, normal_mixture_p_values, t_mixture, t_mixture_log_e,
+    t_mixture_log_e_sequence, t_mixture_sequence,
 };
 pub use spending::{GroupSequential, SpendingFunction, constant_boundary, group_sequential};
 

@@ -1,39 +1,58 @@
 //! The SQL functions of Runlake: one file each, every one a thin adapter that checks types and NULLs and calls down.
 
 mod adjust_p;
+mod always_valid;
 mod arg_extreme;
 mod arg_extreme_groups;
 mod arguments;
 mod arms;
+mod association;
 mod auc;
+mod benchmark;
 mod best;
 mod bootstrap;
 mod bootstrap_ci;
 mod changepoint;
 mod clustered_mean;
 mod collect;
+mod count_tables;
+mod cross_validation;
+mod curve_dependence;
 mod definition;
 mod downsample;
 mod effect_size;
 mod ema;
+mod gate_verdict;
+mod grouped;
 mod in_from;
 mod iqm;
 mod iqm_ci;
 mod isfinite;
 mod kept;
+mod label_agreement;
 mod last_by_step;
 mod mann_whitney;
+mod matched_groups;
 mod mean_ci;
+mod meta_analysis;
 mod min_max;
 mod outcome;
 mod paired_ranks;
 mod paired_test;
 mod pairs;
 mod permutation_test;
+mod planned_looks;
+mod power_plans;
+mod proportions;
 mod quantile_ci;
 mod rolling_median;
+mod row_by_row;
+mod several_groups;
+mod simpson;
 mod slope;
 mod spike;
+mod summary;
+mod superiority;
 mod tost;
 mod trimmed_mean;
 mod two_arm_tests;
@@ -49,27 +68,60 @@ pub(crate) use arguments::complete_named_arguments;
 pub use definition::{ArgumentKind, Definition, FunctionKind, Parameter};
 pub(crate) use in_from::ComputedTable;
 
+use always_valid::AlwaysValid;
 use arg_extreme::ArgExtreme;
 use bootstrap::Draws;
 use collect::Collecting;
 use downsample::Downsample;
 use effect_size::EffectSize;
+use grouped::{GroupFunction, Grouped};
 use kept::Keeping;
 use min_max::MinMax;
-use paired_ranks::PairedRanks;
-use two_arm_tests::TwoArmTest;
-use windowed::Windowed;
+use row_by_row::{RowByRow, RowFunction};
+use windowed::{WindowFunction, Windowed};
+
+/// The aggregates that answer each group by itself.
+fn group_functions() -> impl Iterator<Item = &'static GroupFunction> {
+    let modules: [&'static [GroupFunction]; 14] = [
+        &association::FUNCTIONS,
+        &benchmark::FUNCTIONS,
+        &cross_validation::FUNCTIONS,
+        &curve_dependence::FUNCTIONS,
+        &gate_verdict::FUNCTIONS,
+        &label_agreement::FUNCTIONS,
+        &matched_groups::FUNCTIONS,
+        &meta_analysis::FUNCTIONS,
+        &paired_ranks::FUNCTIONS,
+        &several_groups::FUNCTIONS,
+        &simpson::FUNCTIONS,
+        &summary::FUNCTIONS,
+        &superiority::FUNCTIONS,
+        &two_arm_tests::FUNCTIONS,
+    ];
+    modules.into_iter().flatten()
+}
+
+/// The functions that answer each row by itself.
+fn row_functions() -> impl Iterator<Item = &'static RowFunction> {
+    let modules: [&'static [RowFunction]; 5] = [
+        &count_tables::FUNCTIONS,
+        &cross_validation::ROW_FUNCTIONS,
+        &planned_looks::FUNCTIONS,
+        &power_plans::FUNCTIONS,
+        &proportions::FUNCTIONS,
+    ];
+    modules.into_iter().flatten()
+}
 
 /// The aggregates; those that resample draw with `seed` where a call names none.
 pub(crate) fn aggregates(device: kernels::Policy, seed: u64) -> Vec<Arc<AggregateUDF>> {
     let draws = Draws { device, seed };
-    vec![
+    let mut all: Vec<Arc<AggregateUDF>> = vec![
         Arc::new(ArgExtreme::largest().into()),
         Arc::new(ArgExtreme::smallest().into()),
         Arc::new(Collecting::new(auc::Auc).into()),
         Arc::new(Keeping::new(best::Best).into()),
         Arc::new(Collecting::new(bootstrap_ci::BootstrapCi { draws }).into()),
-        Arc::new(Collecting::new(TwoArmTest::BrunnerMunzel).into()),
         Arc::new(Collecting::new(EffectSize::CliffsDelta).into()),
         Arc::new(Collecting::new(clustered_mean::ClusteredMean).into()),
         Arc::new(Collecting::new(EffectSize::CohensD).into()),
@@ -79,40 +131,42 @@ pub(crate) fn aggregates(device: kernels::Policy, seed: u64) -> Vec<Arc<Aggregat
         Arc::new(MinMax::smallest().into()),
         Arc::new(Collecting::new(iqm::Iqm).into()),
         Arc::new(Collecting::new(iqm_ci::IqmCi { draws }).into()),
-        Arc::new(Collecting::new(TwoArmTest::KolmogorovSmirnov).into()),
         Arc::new(Keeping::new(last_by_step::LastByStep).into()),
         Arc::new(Collecting::new(mann_whitney::MannWhitney).into()),
-        Arc::new(Collecting::new(PairedRanks::Mcnemar).into()),
         Arc::new(Collecting::new(mean_ci::MeanCi).into()),
-        Arc::new(Collecting::new(TwoArmTest::NonInferiority).into()),
         Arc::new(Collecting::new(paired_test::PairedTest { seed }).into()),
         Arc::new(Collecting::new(permutation_test::PermutationTest { draws }).into()),
         Arc::new(Collecting::new(EffectSize::ProbImprovement).into()),
         Arc::new(Collecting::new(quantile_ci::QuantileCi { draws }).into()),
         Arc::new(Collecting::new(slope::Slope).into()),
-        Arc::new(Collecting::new(TwoArmTest::Student).into()),
         Arc::new(Collecting::new(tost::Tost).into()),
         Arc::new(Collecting::new(trimmed_mean::TrimmedMean).into()),
         Arc::new(Collecting::new(welch_test::WelchTest).into()),
-        Arc::new(Collecting::new(PairedRanks::Wilcoxon).into()),
-        Arc::new(Collecting::new(TwoArmTest::Yuen).into()),
-    ]
+    ];
+    all.extend(
+        group_functions().map(|function| Arc::new(Collecting::new(Grouped { function, draws }).into())),
+    );
+    all
 }
 
 /// The functions of one row.
 pub(crate) fn scalars() -> Vec<Arc<ScalarUDF>> {
-    vec![Arc::new(isfinite::IsFinite::new().into())]
+    let mut all: Vec<Arc<ScalarUDF>> = vec![Arc::new(isfinite::IsFinite::new().into())];
+    all.extend(row_functions().map(|function| Arc::new(RowByRow::new(function).into())));
+    all
 }
 
 /// The window functions.
 pub(crate) fn windows() -> Vec<Arc<WindowUDF>> {
-    vec![
+    let mut all: Vec<Arc<WindowUDF>> = vec![
         Arc::new(Windowed::new(adjust_p::AdjustP).into()),
         Arc::new(Windowed::new(changepoint::Changepoint).into()),
         Arc::new(Windowed::new(ema::Ema).into()),
         Arc::new(Windowed::new(rolling_median::RollingMedian).into()),
         Arc::new(Windowed::new(spike::Spike).into()),
-    ]
+    ];
+    all.extend(AlwaysValid::ALL.map(|function| Arc::new(Windowed::new(function).into())));
+    all
 }
 
 /// The functions that stand in FROM; those that draw do so with `seed` where a call names none.
@@ -150,16 +204,12 @@ pub fn definitions() -> Vec<&'static Definition> {
         &spike::DEFINITION,
         &tost::DEFINITION,
         &trimmed_mean::DEFINITION,
-        &two_arm_tests::BRUNNER_MUNZEL,
-        &two_arm_tests::KS_TEST,
-        &two_arm_tests::NON_INFERIORITY,
-        &two_arm_tests::STUDENT_TEST,
-        &two_arm_tests::YUEN_TEST,
-        &paired_ranks::MCNEMAR,
-        &paired_ranks::WILCOXON,
         &clustered_mean::DEFINITION,
         &welch_test::DEFINITION,
     ];
+    all.extend(group_functions().map(|function| function.definition));
+    all.extend(row_functions().map(|function| function.definition));
+    all.extend(AlwaysValid::ALL.iter().map(WindowFunction::definition));
     all.extend(in_from::descriptions());
     all.sort_by_key(|definition| definition.name);
     all

@@ -26,6 +26,16 @@ pub enum Heading {
     Fail,
 }
 
+impl Heading {
+    /// The name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+        }
+    }
+}
+
 /// How many runs an arm (or pairs) would settle the question. `None` where no effect to plan for is known or
 /// more than 10,000 runs are needed.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]

@@ -19,6 +19,13 @@ pub struct MeanSequence {
 }
 
 impl MeanSequence {
+    /// Of values with these moments; one value alone excludes no mean.
+    fn of(moments: &Moments, reach: impl Fn(&Moments) -> f64) -> Self {
+        let count = moments.count();
+        let half_width = if count < 2 { f64::INFINITY } else { reach(moments) };
+        Self { count, mean: moments.mean().unwrap_or(0.0), half_width }
+    }
+
     /// Both ends of the interval.
     pub fn interval(&self) -> [f64; 2] {
         [self.mean - self.half_width, self.mean + self.half_width]
@@ -50,16 +57,29 @@ impl MeanSequence {
 pub fn t_mixture(values: &[f64], g: f64, alpha: f64) -> Result<MeanSequence> {
     check_alpha(alpha)?;
     check_positive("g", g)?;
-    let (moments, mean, deviation) = spread(values)?;
+    Ok(MeanSequence::of(&spread(values)?, |moments| t_mixture_reach(moments, g, alpha)))
+}
+
+/// The interval of [`t_mixture`] after each value; the first value alone excludes no mean.
+///
+/// # Errors
+/// `alpha_out_of_range`, `invalid_argument` (g), `nonfinite_value`.
+pub fn t_mixture_sequence(values: &[f64], g: f64, alpha: f64) -> Result<Vec<MeanSequence>> {
+    check_alpha(alpha)?;
+    check_positive("g", g)?;
+    let interval =
+        |moments: &Moments| MeanSequence::of(moments, |moments| t_mixture_reach(moments, g, alpha));
+    Ok(running_moments(values)?.map(|moments| interval(&moments)).collect())
+}
+
+fn t_mixture_reach(moments: &Moments, g: f64, alpha: f64) -> f64 {
     let n = moments.count() as f64;
     let mixed = 1.0 + n * g;
     let c = ((mixed.ln() - 2.0 * alpha.ln()) / n).exp();
-    let half_width = if c >= mixed {
-        f64::INFINITY
-    } else {
-        deviation / n.sqrt() * ((n - 1.0) * (c - 1.0) / (1.0 - c / mixed)).sqrt()
-    };
-    Ok(MeanSequence { count: moments.count(), mean, half_width })
+    if c >= mixed {
+        return f64::INFINITY;
+    }
+    deviation(moments) / n.sqrt() * ((n - 1.0) * (c - 1.0) / (1.0 - c / mixed)).sqrt()
 }
 
 /// The logarithm of the e-value of [`t_mixture`] against a mean of `reference`: above ln(1/alpha) it is rejected.
@@ -68,21 +88,57 @@ pub fn t_mixture(values: &[f64], g: f64, alpha: f64) -> Result<MeanSequence> {
 /// As [`t_mixture`], and `zero_variance`.
 pub fn t_mixture_log_e(values: &[f64], reference: f64, g: f64) -> Result<f64> {
     check_positive("g", g)?;
-    let (moments, mean, deviation) = spread(values)?;
-    if deviation == 0.0 {
-        return Err(AnalysisError::ZeroVariance { difference: mean - reference });
-    }
-    let n = moments.count() as f64;
-    let mixed = 1.0 + n * g;
-    let square = n * ((mean - reference) / deviation).powi(2) / (n - 1.0);
-    Ok(0.5 * n * (square.ln_1p() - (square / mixed).ln_1p()) - 0.5 * mixed.ln())
+    let moments = spread(values)?;
+    let difference = moments.mean().unwrap_or(0.0) - reference;
+    log_e_of(&moments, reference, g).ok_or(AnalysisError::ZeroVariance { difference })
 }
 
-fn spread(values: &[f64]) -> Result<(Moments, f64, f64)> {
-    let sorted = crate::describe::finite_sample("the sample", values, 2)?;
-    let moments = Moments::of(&sorted);
-    let (mean, deviation) = (moments.mean(), moments.standard_deviation());
-    Ok((moments, mean.unwrap_or(0.0), deviation.unwrap_or(0.0)))
+/// The logarithm of the e-value of [`t_mixture_log_e`] after each value: 0 after the first, which is no evidence, and
+/// `None` while all values are equal.
+///
+/// # Errors
+/// `invalid_argument` (g), `nonfinite_value`.
+pub fn t_mixture_log_e_sequence(values: &[f64], reference: f64, g: f64) -> Result<Vec<Option<f64>>> {
+    check_positive("g", g)?;
+    let log_e = |moments: Moments| match moments.count() {
+        1 => Some(0.0),
+        _ => log_e_of(&moments, reference, g),
+    };
+    Ok(running_moments(values)?.map(log_e).collect())
+}
+
+fn log_e_of(moments: &Moments, reference: f64, g: f64) -> Option<f64> {
+    let deviation = deviation(moments);
+    let n = moments.count() as f64;
+    let mixed = 1.0 + n * g;
+    let square = n * ((moments.mean()? - reference) / deviation).powi(2) / (n - 1.0);
+    let log_e = 0.5 * n * (square.ln_1p() - (square / mixed).ln_1p()) - 0.5 * mixed.ln();
+    (deviation > 0.0).then_some(log_e)
+}
+
+fn spread(values: &[f64]) -> Result<Moments> {
+    Ok(Moments::of(&crate::describe::finite_sample("the sample", values, 2)?))
+}
+
+/// The moments of what came so far, after each value.
+fn running_moments(values: &[f64]) -> Result<impl Iterator<Item = Moments> + '_> {
+    check_finite(values)?;
+    let mut so_far = Moments::of(&[]);
+    Ok(values.iter().map(move |value| {
+        so_far = so_far.merge(&Moments::of(&[*value]));
+        so_far
+    }))
+}
+
+fn deviation(moments: &Moments) -> f64 {
+    moments.standard_deviation().unwrap_or(0.0)
+}
+
+fn check_finite(values: &[f64]) -> Result<()> {
+    match values.iter().filter(|v| !v.is_finite()).count() {
+        0 => Ok(()),
+        count => Err(AnalysisError::NonfiniteValue { sample: "the sample".into(), count }),
+    }
 }
 
 /// The logarithm of the likelihood ratio of a normal mixture N(0, `tau_squared`) over the mean against a mean of 0,
@@ -91,7 +147,8 @@ fn spread(values: &[f64]) -> Result<(Moments, f64, f64)> {
 /// # Errors
 /// `invalid_argument` unless both variances are above 0, `nonfinite_value`.
 pub fn normal_mixture_log_e(values: &[f64], sigma_squared: f64, tau_squared: f64) -> Result<f64> {
-    Ok(log_ratios(values, sigma_squared, tau_squared)?.last().copied().unwrap_or(0.0))
+    let ratios = normal_mixture_log_e_sequence(values, sigma_squared, tau_squared)?;
+    Ok(ratios.last().copied().unwrap_or(0.0))
 }
 
 /// The always-valid p-value after each value: the smallest 1 / ratio so far, at most 1.
@@ -104,16 +161,21 @@ pub fn normal_mixture_p_values(values: &[f64], sigma_squared: f64, tau_squared: 
         smallest = smallest.min((-ln_ratio).exp());
         smallest
     };
-    Ok(log_ratios(values, sigma_squared, tau_squared)?.into_iter().map(lowered).collect())
+    Ok(normal_mixture_log_e_sequence(values, sigma_squared, tau_squared)?.into_iter().map(lowered).collect())
 }
 
-fn log_ratios(values: &[f64], sigma_squared: f64, tau_squared: f64) -> Result<Vec<f64>> {
+/// The logarithm of the ratio of [`normal_mixture_log_e`] after each value.
+///
+/// # Errors
+/// As [`normal_mixture_log_e`].
+pub fn normal_mixture_log_e_sequence(
+    values: &[f64],
+    sigma_squared: f64,
+    tau_squared: f64,
+) -> Result<Vec<f64>> {
     check_positive("sigma_squared", sigma_squared)?;
     check_positive("tau_squared", tau_squared)?;
-    let count = values.iter().filter(|v| !v.is_finite()).count();
-    if count > 0 {
-        return Err(AnalysisError::NonfiniteValue { sample: "the sample".into(), count });
-    }
+    check_finite(values)?;
     let mut sum = 0.0;
     let ratio = |(i, value): (usize, &f64)| {
         sum += value;
@@ -131,16 +193,55 @@ fn log_ratios(values: &[f64], sigma_squared: f64, tau_squared: f64) -> Result<Ve
 pub fn asymptotic_half_width(values: &[f64], rho_squared: f64, alpha: f64) -> Result<f64> {
     check_alpha(alpha)?;
     check_positive("rho_squared", rho_squared)?;
-    let (moments, _, deviation) = spread(values)?;
+    Ok(asymptotic_reach(&spread(values)?, rho_squared, alpha))
+}
+
+/// The interval with the half width of [`asymptotic_half_width`] after each value; the first value alone excludes no
+/// mean.
+///
+/// # Errors
+/// `alpha_out_of_range`, `invalid_argument` (rho_squared), `nonfinite_value`.
+pub fn asymptotic_sequence(values: &[f64], rho_squared: f64, alpha: f64) -> Result<Vec<MeanSequence>> {
+    check_alpha(alpha)?;
+    check_positive("rho_squared", rho_squared)?;
+    let interval = |moments: &Moments| {
+        MeanSequence::of(moments, |moments| asymptotic_reach(moments, rho_squared, alpha))
+    };
+    Ok(running_moments(values)?.map(|moments| interval(&moments)).collect())
+}
+
+fn asymptotic_reach(moments: &Moments, rho_squared: f64, alpha: f64) -> f64 {
     let n = moments.count() as f64;
-    let deviation = deviation * ((n - 1.0) / n).sqrt();
+    let deviation = deviation(moments) * ((n - 1.0) / n).sqrt();
     let scaled = n * rho_squared + 1.0;
-    Ok(deviation * (2.0 * scaled / (n * n * rho_squared) * (scaled.sqrt() / alpha).ln()).sqrt())
+    deviation * (2.0 * scaled / (n * n * rho_squared) * (scaled.sqrt() / alpha).ln()).sqrt()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sequence_after_each_value_is_that_of_the_values_so_far() {
+        let values = [0.3, 0.3, 0.4, 1.1, 0.2, 0.8, 0.5, 0.7];
+        let near = |a: f64, b: f64| a == b || (a - b).abs() < 1e-12;
+        let exact = t_mixture_sequence(&values, 1.0, 0.05).unwrap();
+        let asymptotic = asymptotic_sequence(&values, 0.3, 0.05).unwrap();
+        let evidence = t_mixture_log_e_sequence(&values, 0.1, 1.0).unwrap();
+        assert!(exact[0].half_width.is_infinite() && asymptotic[0].half_width.is_infinite());
+        assert_eq!(evidence[..2], [Some(0.0), None]);
+        for n in 2..=values.len() {
+            let so_far = &values[..n];
+            assert!(near(exact[n - 1].half_width, t_mixture(so_far, 1.0, 0.05).unwrap().half_width));
+            let half = asymptotic_half_width(so_far, 0.3, 0.05).unwrap();
+            assert!(near(asymptotic[n - 1].half_width, half));
+            match t_mixture_log_e(so_far, 0.1, 1.0) {
+                Ok(log_e) => assert!(near(evidence[n - 1].unwrap(), log_e)),
+                Err(error) => assert_eq!((error.code(), evidence[n - 1]), ("zero_variance", None)),
+            }
+        }
+        assert_eq!(t_mixture_sequence(&[f64::NAN], 1.0, 0.05).unwrap_err().code(), "nonfinite_value");
+    }
 
     #[test]
     fn the_interval_ends_where_the_evidence_reaches_its_limit() {

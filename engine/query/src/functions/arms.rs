@@ -143,18 +143,13 @@ impl Arms {
     }
 }
 
+/// The words for the alternative of a test.
+pub(super) const ALTERNATIVES: [(&str, Alternative); 3] =
+    [("two-sided", Alternative::TwoSided), ("greater", Alternative::Greater), ("less", Alternative::Less)];
+
 /// The alternative of a test.
 pub(super) fn alternative(constants: &Constants<'_>) -> Result<Alternative> {
-    match constants.text("alternative") {
-        None | Some("two-sided") => Ok(Alternative::TwoSided),
-        Some("greater") => Ok(Alternative::Greater),
-        Some("less") => Ok(Alternative::Less),
-        Some(other) => constants.refuse(
-            "alternative",
-            format_args!("'{other}'"),
-            "give 'two-sided', 'greater' or 'less'",
-        ),
-    }
+    constants.one_of("alternative", &ALTERNATIVES)
 }
 
 /// Splits what a comparison gives: its cells, or those that are known without it and the reason.

@@ -11,7 +11,7 @@ use arrow::array::{
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type};
-use datafusion::common::{Result, ScalarValue, internal_err, not_impl_err, plan_err};
+use datafusion::common::{Result, ScalarValue, not_impl_err, plan_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{
@@ -46,8 +46,11 @@ pub(super) struct Groups {
     pub(super) values: Vec<f64>,
     /// The step, position or arm of each value; empty without keys.
     pub(super) keys: Vec<i64>,
-    /// For each value the number of its label; empty without labels. Equal labels have equal numbers in all groups.
-    pub(super) labels: Vec<u32>,
+    /// For each column of labels the number of each value's label; empty without labels. Equal labels have equal numbers
+    /// in all groups and columns.
+    pub(super) labels: Vec<Vec<u32>>,
+    /// The labels by their numbers.
+    pub(super) names: Arc<Vec<String>>,
 }
 
 impl Groups {
@@ -75,9 +78,9 @@ impl Groups {
         })
     }
 
-    /// The numbers of the labels of each group.
+    /// The numbers of the labels of each group, of the first column of labels.
     pub(super) fn labels(&self) -> impl Iterator<Item = &[u32]> {
-        self.offsets.windows(2).map(|ends| &self.labels[ends[0]..ends[1]])
+        self.offsets.windows(2).map(|ends| &self.labels[0][ends[0]..ends[1]])
     }
 }
 
@@ -131,13 +134,28 @@ impl<F: CollectingFunction> Collecting<F> {
         }
         let constants = constants_of(arguments.exprs);
         let finish = self.function.prepare(&Constants::new(self.function.definition(), &constants)?)?;
-        let Some(value_at) = self.position(&[ArgumentKind::Value]) else {
-            return internal_err!("{name} has no column of values");
+        let columns = Columns {
+            value_at: self.position(&[ArgumentKind::Value]),
+            key_at: self.position(&KEYS),
+            labels_at: self.labels_of(arguments.exprs.len()),
         };
-        let key_at = self.position(&KEYS);
-        let label_at = self.position(&LABELS).filter(|at| *at < arguments.exprs.len());
-        Ok(Rows::new(finish, value_at, key_at, label_at))
+        Ok(Rows::new(finish, columns))
     }
+
+    /// Where the columns of labels stand among so many arguments.
+    fn labels_of(&self, argument_count: usize) -> Vec<usize> {
+        let parameters = self.function.definition().parameters.iter().take(argument_count).enumerate();
+        parameters.filter(|(_, parameter)| LABELS.contains(&parameter.kind)).map(|(at, _)| at).collect()
+    }
+}
+
+/// Where the columns stand among the arguments.
+#[derive(Debug, Clone)]
+struct Columns {
+    /// The values; without them every row counts, with a value of 0.
+    value_at: Option<usize>,
+    key_at: Option<usize>,
+    labels_at: Vec<usize>,
 }
 
 /// Arguments whose values are kept as whole numbers.
@@ -195,8 +213,8 @@ impl<F: CollectingFunction> AggregateUDFImpl for Collecting<F> {
         if self.position(&KEYS).is_some() {
             fields.push(list("keys", DataType::Int64));
         }
-        if self.position(&LABELS).is_some_and(|at| at < arguments.input_fields.len()) {
-            fields.push(list("labels", DataType::Utf8));
+        for (number, _) in self.labels_of(arguments.input_fields.len()).iter().enumerate() {
+            fields.push(list(&format!("labels{number}"), DataType::Utf8));
         }
         Ok(fields)
     }
@@ -214,7 +232,7 @@ impl<F: CollectingFunction> AggregateUDFImpl for Collecting<F> {
 #[derive(Debug, Default)]
 struct Labels {
     numbers: HashMap<String, u32>,
-    texts: Vec<String>,
+    texts: Arc<Vec<String>>,
     bytes: usize,
 }
 
@@ -225,7 +243,8 @@ impl Labels {
         }
         let number = group_number(self.texts.len())?;
         self.numbers.insert(text.to_owned(), number);
-        self.texts.push(text.to_owned());
+        // Nobody else holds them while rows come: groups that were handed out are gone by then.
+        Arc::make_mut(&mut self.texts).push(text.to_owned());
         self.bytes += 2 * (text.len() + size_of::<String>()) + size_of::<u32>();
         Ok(number)
     }
@@ -235,14 +254,12 @@ impl Labels {
 #[derive(Debug)]
 struct Rows {
     finish: Arc<dyn Finish>,
-    value_at: usize,
-    key_at: Option<usize>,
-    label_at: Option<usize>,
+    columns: Columns,
     row_key: RowKey,
     group_count: usize,
     groups: Vec<u32>,
     keys: Vec<i64>,
-    labels: Vec<u32>,
+    labels: Vec<Vec<u32>>,
     values: Vec<f64>,
     texts: Labels,
 }
@@ -264,17 +281,15 @@ fn key_of(row_key: &RowKey, column: &ArrayRef, row: usize) -> Option<i64> {
 }
 
 impl Rows {
-    fn new(finish: Arc<dyn Finish>, value_at: usize, key_at: Option<usize>, label_at: Option<usize>) -> Self {
+    fn new(finish: Arc<dyn Finish>, columns: Columns) -> Self {
         Self {
             row_key: finish.row_key(),
             finish,
-            value_at,
-            key_at,
-            label_at,
+            labels: vec![Vec::new(); columns.labels_at.len()],
+            columns,
             group_count: 0,
             groups: Vec::new(),
             keys: Vec::new(),
-            labels: Vec::new(),
             values: Vec::new(),
             texts: Labels::default(),
         }
@@ -287,39 +302,41 @@ impl Rows {
         group_of: impl Fn(usize) -> usize,
         filter: Option<&BooleanArray>,
     ) -> Result<()> {
-        let values = arguments[self.value_at].as_primitive::<Float64Type>();
-        for row in 0..values.len() {
+        let values = self.columns.value_at.map(|at| arguments[at].as_primitive::<Float64Type>());
+        let labels: Vec<_> =
+            self.columns.labels_at.iter().map(|at| arguments[*at].as_string::<i32>()).collect();
+        for row in 0..arguments[0].len() {
             let counts = filter.is_none_or(|f| f.is_valid(row) && f.value(row));
-            if !counts || values.is_null(row) {
+            if !counts || values.is_some_and(|values| values.is_null(row)) {
                 continue;
             }
-            let key = match self.key_at {
+            let key = match self.columns.key_at {
                 Some(at) => match key_of(&self.row_key, &arguments[at], row) {
                     Some(key) => Some(key),
                     None => continue,
                 },
                 None => None,
             };
-            if let Some(at) = self.label_at {
-                let labels = arguments[at].as_string::<i32>();
-                if labels.is_null(row) && self.row_key != RowKey::Stratum {
-                    continue;
-                }
+            if self.row_key != RowKey::Stratum && labels.iter().any(|labels| labels.is_null(row)) {
+                continue;
+            }
+            for (column, labels) in labels.iter().enumerate() {
                 let text = if labels.is_null(row) { "" } else { labels.value(row) };
                 let number = self.texts.number_of(text)?;
-                self.labels.push(number);
+                self.labels[column].push(number);
             }
             self.keys.extend(key);
             self.groups.push(group_number(group_of(row))?);
-            self.values.push(values.value(row));
+            self.values.push(values.map_or(0.0, |values| values.value(row)));
         }
         Ok(())
     }
 
     fn merge(&mut self, state: &[ArrayRef], group_of: impl Fn(usize) -> usize) -> Result<()> {
         let values = state[0].as_list::<i32>();
-        let keys = self.key_at.map(|_| state[1].as_list::<i32>());
-        let labels = self.label_at.map(|_| state[state.len() - 1].as_list::<i32>());
+        let keys = self.columns.key_at.map(|_| state[1].as_list::<i32>());
+        // The labels are the last columns of a state.
+        let first_labels = state.len() - self.labels.len();
         for row in 0..values.len() {
             if values.is_null(row) {
                 continue;
@@ -332,10 +349,9 @@ impl Rows {
             if let Some(keys) = keys {
                 self.keys.extend_from_slice(keys.value(row).as_primitive::<Int64Type>().values());
             }
-            if let Some(labels) = labels {
-                for text in labels.value(row).as_string::<i32>().iter().flatten() {
-                    let number = self.texts.number_of(text)?;
-                    self.labels.push(number);
+            for (column, labels) in self.labels.iter_mut().zip(&state[first_labels..]) {
+                for text in labels.as_list::<i32>().value(row).as_string::<i32>().iter().flatten() {
+                    column.push(self.texts.number_of(text)?);
                 }
             }
         }
@@ -356,23 +372,23 @@ impl Rows {
         let total = offsets[count];
         let mut next = offsets.clone();
         let mut values = vec![0.0; total];
-        let mut keys = vec![0; if self.key_at.is_some() { total } else { 0 }];
-        let mut labels = vec![0; if self.label_at.is_some() { total } else { 0 }];
+        let mut keys = vec![0; if self.columns.key_at.is_some() { total } else { 0 }];
+        let mut labels = vec![vec![0; total]; self.labels.len()];
         for (row, &group) in self.groups.iter().enumerate() {
             let group = group as usize;
             if group < count {
                 let place = next[group];
                 next[group] += 1;
                 values[place] = self.values[row];
-                if self.key_at.is_some() {
+                if self.columns.key_at.is_some() {
                     keys[place] = self.keys[row];
                 }
-                if self.label_at.is_some() {
-                    labels[place] = self.labels[row];
+                for (sorted, own) in labels.iter_mut().zip(&self.labels) {
+                    sorted[place] = own[row];
                 }
             }
         }
-        Groups { offsets, values, keys, labels }
+        Groups { offsets, values, keys, labels, names: Arc::clone(&self.texts.texts) }
     }
 
     /// The rows of the groups to emit, which are forgotten here.
@@ -382,7 +398,7 @@ impl Rows {
                 let groups = self.grouped(self.group_count);
                 self.groups = Vec::new();
                 self.keys = Vec::new();
-                self.labels = Vec::new();
+                self.labels.iter_mut().for_each(|column| *column = Vec::new());
                 self.values = Vec::new();
                 self.group_count = 0;
                 groups
@@ -394,11 +410,11 @@ impl Rows {
                     if self.groups[row] as usize >= count {
                         self.groups[kept] = self.groups[row] - count as u32;
                         self.values[kept] = self.values[row];
-                        if self.key_at.is_some() {
+                        if self.columns.key_at.is_some() {
                             self.keys[kept] = self.keys[row];
                         }
-                        if self.label_at.is_some() {
-                            self.labels[kept] = self.labels[row];
+                        for column in &mut self.labels {
+                            column[kept] = column[row];
                         }
                         kept += 1;
                     }
@@ -406,7 +422,7 @@ impl Rows {
                 self.groups.truncate(kept);
                 self.values.truncate(kept);
                 self.keys.truncate(kept);
-                self.labels.truncate(kept);
+                self.labels.iter_mut().for_each(|column| column.truncate(kept));
                 self.group_count = self.group_count.saturating_sub(count);
                 emitted
             }
@@ -423,11 +439,11 @@ impl Rows {
             Ok(Arc::new(ListArray::try_new(field, OffsetBuffer::from_lengths(lengths()), items, None)?))
         };
         let mut state = vec![list(Arc::new(Float64Array::from(groups.values.clone())))?];
-        if self.key_at.is_some() {
+        if self.columns.key_at.is_some() {
             state.push(list(Arc::new(Int64Array::from(groups.keys.clone())))?);
         }
-        if self.label_at.is_some() {
-            let texts = groups.labels.iter().map(|label| self.texts.texts[*label as usize].as_str());
+        for labels in &groups.labels {
+            let texts = labels.iter().map(|label| self.texts.texts[*label as usize].as_str());
             state.push(list(Arc::new(StringArray::from_iter_values(texts)))?);
         }
         Ok(state)
@@ -437,7 +453,7 @@ impl Rows {
         size_of::<Self>()
             + self.groups.capacity() * size_of::<u32>()
             + self.keys.capacity() * size_of::<i64>()
-            + self.labels.capacity() * size_of::<u32>()
+            + self.labels.iter().map(|column| column.capacity() * size_of::<u32>()).sum::<usize>()
             + self.values.capacity() * size_of::<f64>()
             + self.texts.bytes
     }
@@ -483,8 +499,8 @@ impl GroupsAccumulator for Rows {
     }
 
     fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-        let row_count = values[self.value_at].len();
-        let mut rows = Self::new(Arc::clone(&self.finish), self.value_at, self.key_at, self.label_at);
+        let row_count = values[0].len();
+        let mut rows = Self::new(Arc::clone(&self.finish), self.columns.clone());
         rows.take(values, |row| row, filter)?;
         rows.state_of(&rows.grouped(row_count))
     }

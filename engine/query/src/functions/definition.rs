@@ -63,6 +63,10 @@ pub enum ArgumentKind {
     Boolean,
     /// A constant list of texts, or one text with commas.
     Texts,
+    /// A list of numbers.
+    Numbers,
+    /// A list of lists of numbers.
+    Table,
 }
 
 impl ArgumentKind {
@@ -79,6 +83,8 @@ impl ArgumentKind {
             Self::Integer => "a whole number",
             Self::Boolean => "true or false",
             Self::Texts => "a text or a list of texts",
+            Self::Numbers => "a list of numbers, such as [0.5, 1.0]",
+            Self::Table => "a list of lists of numbers, such as [[3, 1], [2, 5]]",
         }
     }
 
@@ -107,8 +113,27 @@ impl ArgumentKind {
                 }
             }
             Self::Boolean => (matches!(given, DataType::Boolean) || null).then_some(DataType::Boolean),
+            Self::Numbers => {
+                (null || is_list(given, DataType::is_numeric)).then(|| list_of(DataType::Float64))
+            }
+            Self::Table => (null || is_list(given, |row| is_list(row, DataType::is_numeric)))
+                .then(|| list_of(list_of(DataType::Float64))),
         }
     }
+}
+
+/// Whether `given` is a list of what `fits`; an empty one fits everything.
+fn is_list(given: &DataType, fits: impl Fn(&DataType) -> bool) -> bool {
+    match given {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            item.data_type().is_null() || fits(item.data_type())
+        }
+        _ => false,
+    }
+}
+
+fn list_of(item: DataType) -> DataType {
+    DataType::List(Arc::new(Field::new_list_field(item, true)))
 }
 
 /// The largest number of resamples of one call, so that one statement cannot hold a machine for hours.
@@ -135,6 +160,24 @@ pub(super) const fn required(name: &'static str, kind: ArgumentKind, summary: &'
 /// A parameter with a default.
 pub(super) const fn optional(name: &'static str, kind: ArgumentKind, summary: &'static str) -> Parameter {
     Parameter { name, kind, required: false, summary }
+}
+
+/// What the word in `given` stands for among the choices, the first of which is the default; else what is allowed.
+pub(super) fn choose<T: Copy>(
+    given: Option<&str>,
+    choices: &[(&'static str, T)],
+) -> std::result::Result<T, String> {
+    match given {
+        None => Ok(choices[0].1),
+        Some(word) => match choices.iter().find(|(name, _)| *name == word) {
+            Some((_, choice)) => Ok(*choice),
+            None => {
+                let mut names: Vec<String> = choices.iter().map(|(name, _)| format!("'{name}'")).collect();
+                let last = names.pop().unwrap_or_default();
+                Err(format!("give {} or {last}", names.join(", ")))
+            }
+        },
+    }
 }
 
 /// Everything that is said about a function.
@@ -316,6 +359,13 @@ impl<'a> Constants<'a> {
     /// A constant text.
     pub(super) fn text(&self, name: &str) -> Option<&'a str> {
         self.value(name)?.try_as_str().flatten()
+    }
+
+    /// What a constant word stands for; the first choice is the default.
+    pub(super) fn one_of<T: Copy>(&self, name: &str, choices: &[(&'static str, T)]) -> Result<T> {
+        let given = self.text(name);
+        choose(given, choices)
+            .or_else(|allowed| self.refuse(name, format_args!("'{}'", given.unwrap_or_default()), &allowed))
     }
 
     /// A constant list of texts; those of one text are separated by commas.

@@ -10,7 +10,7 @@ use datafusion::common::Result;
 use super::arms::{A, ARM, ArmSamples, Arms, B, LEVEL, NONFINITE, X, comparison_type, number, or_reason};
 use super::collect::{CollectingFunction, Finish, Groups, RowKey};
 use super::definition::{Constants, Definition, FunctionKind};
-use super::outcome::Cell;
+use super::outcome::{Cell, known};
 
 pub(super) static CLIFFS_DELTA: Definition = Definition {
     name: "cliffs_delta",
@@ -113,10 +113,6 @@ impl EffectSize {
             ),
         }
     }
-}
-
-fn known<const N: usize>(numbers: [f64; N]) -> Vec<Cell> {
-    numbers.map(|number| Cell::Number(Some(number))).to_vec()
 }
 
 impl CollectingFunction for EffectSize {

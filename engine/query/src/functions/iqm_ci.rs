@@ -84,8 +84,13 @@ impl Call {
         }
         let several: Vec<bool> =
             groups.labels().map(|tasks| tasks.windows(2).any(|pair| pair[0] != pair[1])).collect();
-        let mut single =
-            Groups { offsets: vec![0], values: Vec::new(), keys: Vec::new(), labels: Vec::new() };
+        let mut single = Groups {
+            offsets: vec![0],
+            values: Vec::new(),
+            keys: Vec::new(),
+            labels: Vec::new(),
+            names: Arc::default(),
+        };
         for (values, several) in groups.values().zip(&several) {
             if !several {
                 single.values.extend_from_slice(values);

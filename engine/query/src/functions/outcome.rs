@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, StructArray};
+use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, StringArray, StructArray};
+use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Fields};
 use datafusion::common::{Result, internal_err};
 
@@ -82,7 +83,7 @@ pub(super) fn intervals(method: &str, intervals: Vec<Interval>) -> Result<ArrayR
     struct_array(&INTERVAL, columns)
 }
 
-/// One number, word or truth of a result.
+/// One number, word, truth or list of a result.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Cell {
     /// A double.
@@ -91,38 +92,89 @@ pub(super) enum Cell {
     Count(Option<u64>),
     /// A stable word.
     Word(Option<&'static str>),
+    /// A text of the data.
+    Text(String),
     /// A truth.
     Truth(Option<bool>),
+    /// Rows of their own, their cells in the order of the fields of the list's struct.
+    Rows(Vec<Vec<Cell>>),
 }
 
-/// The struct array of rows of cells, which stand in the order of the fields.
-pub(super) fn struct_of_rows(fields: &[(&str, DataType)], rows: &[Vec<Cell>]) -> Result<ArrayRef> {
-    let columns = fields.iter().enumerate().map(|(position, (name, data_type))| {
-        let cells = rows.iter().map(|row| row.get(position));
-        Ok(match data_type {
-            DataType::Float64 => Arc::new(
-                cells
-                    .map(|cell| if let Some(Cell::Number(number)) = cell { *number } else { None })
-                    .collect::<Float64Array>(),
-            ) as ArrayRef,
-            DataType::Int64 => Arc::new(
-                cells
-                    .map(|cell| if let Some(Cell::Count(count)) = cell { *count } else { None })
-                    .map(|count| count.map(|count| i64::try_from(count).unwrap_or(i64::MAX)))
-                    .collect::<Int64Array>(),
-            ),
-            DataType::Utf8 => Arc::new(
-                cells
-                    .map(|cell| if let Some(Cell::Word(word)) = cell { *word } else { None })
-                    .collect::<StringArray>(),
-            ),
-            DataType::Boolean => Arc::new(
-                cells
-                    .map(|cell| if let Some(Cell::Truth(truth)) = cell { *truth } else { None })
-                    .collect::<BooleanArray>(),
-            ),
-            other => return internal_err!("no column of results has the type {other} of {name}"),
-        })
+/// Cells of numbers that are known.
+pub(super) fn known<const N: usize>(numbers: [f64; N]) -> Vec<Cell> {
+    numbers.map(|number| Cell::Number(Some(number))).to_vec()
+}
+
+/// A field with a list of rows.
+pub(super) fn rows_field(name: &'static str, fields: &[(&str, DataType)]) -> (&'static str, DataType) {
+    (name, rows_type(fields))
+}
+
+/// The type of a list of rows.
+pub(super) fn rows_type(fields: &[(&str, DataType)]) -> DataType {
+    DataType::List(Arc::new(Field::new_list_field(struct_type(fields), true)))
+}
+
+/// The struct array of rows of cells, which stand in the order of the fields. What is missing is NULL.
+pub(super) fn struct_of_rows<R: AsRef<[Cell]>>(fields: &[(&str, DataType)], rows: &[R]) -> Result<ArrayRef> {
+    let columns = fields.iter().enumerate().map(|(position, (_, data_type))| {
+        column_of(data_type, rows.iter().map(move |row| row.as_ref().get(position)))
     });
     struct_array(fields, columns.collect::<Result<_>>()?)
+}
+
+/// The column of rows of cells: a struct takes all of them, any other type the first.
+pub(super) fn column_of_rows<R: AsRef<[Cell]>>(data_type: &DataType, rows: &[R]) -> Result<ArrayRef> {
+    let DataType::Struct(fields) = data_type else {
+        return column_of(data_type, rows.iter().map(|row| row.as_ref().first()));
+    };
+    let fields: Vec<(&str, DataType)> =
+        fields.iter().map(|field| (field.name().as_str(), field.data_type().clone())).collect();
+    struct_of_rows(&fields, rows)
+}
+
+/// The column of one cell a row.
+fn column_of<'a>(data_type: &DataType, cells: impl Iterator<Item = Option<&'a Cell>>) -> Result<ArrayRef> {
+    Ok(match data_type {
+        DataType::Float64 => Arc::new(
+            cells
+                .map(|cell| if let Some(Cell::Number(number)) = cell { *number } else { None })
+                .collect::<Float64Array>(),
+        ),
+        DataType::Int64 => Arc::new(
+            cells
+                .map(|cell| if let Some(Cell::Count(count)) = cell { *count } else { None })
+                .map(|count| count.map(|count| i64::try_from(count).unwrap_or(i64::MAX)))
+                .collect::<Int64Array>(),
+        ),
+        DataType::Utf8 => Arc::new(
+            cells
+                .map(|cell| match cell {
+                    Some(Cell::Word(word)) => *word,
+                    Some(Cell::Text(text)) => Some(text.as_str()),
+                    _ => None,
+                })
+                .collect::<StringArray>(),
+        ),
+        DataType::Boolean => Arc::new(
+            cells
+                .map(|cell| if let Some(Cell::Truth(truth)) = cell { *truth } else { None })
+                .collect::<BooleanArray>(),
+        ),
+        DataType::List(item) => list_of(item, cells)?,
+        other => return internal_err!("no column of results has the type {other}"),
+    })
+}
+
+fn list_of<'a>(item: &Arc<Field>, cells: impl Iterator<Item = Option<&'a Cell>>) -> Result<ArrayRef> {
+    let (mut lengths, mut given, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+    for cell in cells {
+        let own = if let Some(Cell::Rows(own)) = cell { Some(own) } else { None };
+        lengths.push(own.map_or(0, Vec::len));
+        given.push(own.is_some());
+        rows.extend(own.into_iter().flatten().map(Vec::as_slice));
+    }
+    let items = column_of_rows(item.data_type(), &rows)?;
+    let offsets = OffsetBuffer::from_lengths(lengths);
+    Ok(Arc::new(ListArray::try_new(Arc::clone(item), offsets, items, Some(NullBuffer::from(given)))?))
 }

@@ -1,24 +1,22 @@
 //! Tests of two arms by name: `brunner_munzel`, `ks_test`, `non_inferiority`, `student_test` and `yuen_test`.
 
-use std::sync::Arc;
-
 use analysis::{Alternative, AnalysisError, TTest};
-use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 use datafusion::common::Result;
 
 use super::arms::{
-    A, ALTERNATIVE, ARM, ArmSamples, Arms, B, LEVEL, NONFINITE, X, alternative, comparison_type, difference,
-    number, or_reason,
+    A, ALTERNATIVE, ARM, ArmSamples, B, LEVEL, NONFINITE, X, alternative, difference, number, or_reason,
 };
-use super::collect::{CollectingFunction, Finish, Groups, RowKey};
+use super::bootstrap::Draws;
 use super::definition::{ArgumentKind, Constants, Definition, FunctionKind, optional, required};
-use super::outcome::Cell;
+use super::grouped::{GroupFunction, OfArms, Prepare, found};
+use super::outcome::{Cell, known};
+use super::row_by_row::{Fields, Found};
 
 /// Share of values that Yuen's test cuts off at each end unless told otherwise.
 const TRIM: f64 = 0.2;
 
-pub(super) static BRUNNER_MUNZEL: Definition = Definition {
+static BRUNNER_MUNZEL: Definition = Definition {
     name: "brunner_munzel",
     kind: FunctionKind::Aggregate,
     summary: "The Brunner-Munzel test (2000): does a value of arm a tend to be larger than one of arm b, when the arms \
@@ -30,7 +28,7 @@ pub(super) static BRUNNER_MUNZEL: Definition = Definition {
     example: "SELECT brunner_munzel(x, arm, 'new', 'old')['p'] AS p\nFROM (VALUES (0.84, 'new'), (0.86, 'new'), (0.82, 'new'), (0.81, 'old'), (0.83, 'old'), (0.82, 'old')) AS runs(x, arm)",
 };
 
-pub(super) static KS_TEST: Definition = Definition {
+static KS_TEST: Definition = Definition {
     name: "ks_test",
     kind: FunctionKind::Aggregate,
     summary: "The Kolmogorov-Smirnov test: do both arms have one distribution? d is the largest distance between their \
@@ -41,7 +39,7 @@ pub(super) static KS_TEST: Definition = Definition {
     example: "SELECT ks_test(x, arm, 'new', 'old')['p'] AS p\nFROM (VALUES (0.84, 'new'), (0.86, 'new'), (0.85, 'new'), (0.81, 'old'), (0.83, 'old'), (0.82, 'old')) AS runs(x, arm)",
 };
 
-pub(super) static NON_INFERIORITY: Definition = Definition {
+static NON_INFERIORITY: Definition = Definition {
     name: "non_inferiority",
     kind: FunctionKind::Aggregate,
     summary: "Is arm a worse than arm b by less than margin? By Welch's t on mean(a) - mean(b), signed so that larger is \
@@ -66,7 +64,7 @@ pub(super) static NON_INFERIORITY: Definition = Definition {
     example: "SELECT non_inferiority(x, arm, 'new', 'old', 0.05)['not_worse'] AS safe\nFROM (VALUES (0.84, 'new'), (0.82, 'new'), (0.83, 'new'), (0.81, 'old'), (0.83, 'old'), (0.82, 'old')) AS runs(x, arm)",
 };
 
-pub(super) static STUDENT_TEST: Definition = Definition {
+static STUDENT_TEST: Definition = Definition {
     name: "student_test",
     kind: FunctionKind::Aggregate,
     summary: "Student's t test of mean(a) - mean(b), with one variance for both arms. Where arms of different size may \
@@ -77,7 +75,7 @@ pub(super) static STUDENT_TEST: Definition = Definition {
     example: "SELECT student_test(x, arm, 'new', 'old')['p'] AS p\nFROM (VALUES (0.84, 'new'), (0.86, 'new'), (0.85, 'new'), (0.81, 'old'), (0.83, 'old'), (0.82, 'old')) AS runs(x, arm)",
 };
 
-pub(super) static YUEN_TEST: Definition = Definition {
+static YUEN_TEST: Definition = Definition {
     name: "yuen_test",
     kind: FunctionKind::Aggregate,
     summary: "Yuen's test (1974) of the difference of trimmed means, for heavy tails and ten runs an arm or more: a fifth \
@@ -97,71 +95,61 @@ pub(super) static YUEN_TEST: Definition = Definition {
     example: "SELECT yuen_test(x, arm, 'new', 'old')['p'] AS p\nFROM (VALUES (0.84, 'new'), (0.86, 'new'), (0.85, 'new'), (0.81, 'old'), (0.83, 'old'), (0.82, 'old')) AS runs(x, arm)",
 };
 
-static T_FIELDS: [(&str, DataType); 7] =
-    [number("estimate"), number("low"), number("high"), number("se"), number("t"), number("df"), number("p")];
+fn t_fields() -> Fields {
+    ["estimate", "low", "high", "se", "t", "df", "p"].map(number).to_vec()
+}
 
-static KS_FIELDS: [(&str, DataType); 2] = [number("d"), number("p")];
-
-static MARGIN_FIELDS: [(&str, DataType); 6] = [
-    number("improvement"),
-    number("low"),
-    number("se"),
-    number("df"),
-    number("p"),
-    ("not_worse", DataType::Boolean),
+pub(super) static FUNCTIONS: [GroupFunction; 5] = [
+    GroupFunction {
+        definition: &BRUNNER_MUNZEL,
+        fields: t_fields,
+        prepare: Prepare::Arms(|constants, _| {
+            let interval = interval(constants)?;
+            Ok(Box::new(move |samples| brunner_munzel(samples, &interval)))
+        }),
+    },
+    GroupFunction {
+        definition: &KS_TEST,
+        fields: || vec![number("d"), number("p")],
+        prepare: Prepare::Arms(|constants, _| {
+            let side = alternative(constants)?;
+            Ok(Box::new(move |samples| kolmogorov_smirnov(samples, side)))
+        }),
+    },
+    GroupFunction {
+        definition: &NON_INFERIORITY,
+        fields: || {
+            let numbers = ["improvement", "low", "se", "df", "p"].map(number);
+            numbers.into_iter().chain([("not_worse", DataType::Boolean)]).collect()
+        },
+        prepare: Prepare::Arms(|constants, _| {
+            let margin = Margin::read(constants)?;
+            Ok(Box::new(move |samples| margin.compare(samples)))
+        }),
+    },
+    GroupFunction { definition: &STUDENT_TEST, fields: t_fields, prepare: Prepare::Arms(student) },
+    GroupFunction { definition: &YUEN_TEST, fields: t_fields, prepare: Prepare::Arms(yuen) },
 ];
 
-/// Which test.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum TwoArmTest {
-    BrunnerMunzel,
-    KolmogorovSmirnov,
-    NonInferiority,
-    Student,
-    Yuen,
+fn student(constants: &Constants<'_>, _: Draws) -> Result<OfArms> {
+    let interval = interval(constants)?;
+    Ok(Box::new(move |samples| {
+        let tested = analysis::student(&samples.a, &samples.b);
+        let cells = tested.and_then(|test| t_cells(&test, interval.level, interval.alternative));
+        or_reason(cells, |cells| cells, |error| vec![difference(error, samples)])
+    }))
 }
 
-impl TwoArmTest {
-    fn fields(self) -> &'static [(&'static str, DataType)] {
-        match self {
-            Self::KolmogorovSmirnov => &KS_FIELDS,
-            Self::NonInferiority => &MARGIN_FIELDS,
-            Self::BrunnerMunzel | Self::Student | Self::Yuen => &T_FIELDS,
-        }
+fn yuen(constants: &Constants<'_>, _: Draws) -> Result<OfArms> {
+    let trim = constants.number("trim").unwrap_or(TRIM);
+    if !(0.0..0.5).contains(&trim) {
+        return constants.refuse("trim", trim, "give a share from 0 to below 0.5");
     }
-}
-
-impl CollectingFunction for TwoArmTest {
-    fn definition(&self) -> &'static Definition {
-        match self {
-            Self::BrunnerMunzel => &BRUNNER_MUNZEL,
-            Self::KolmogorovSmirnov => &KS_TEST,
-            Self::NonInferiority => &NON_INFERIORITY,
-            Self::Student => &STUDENT_TEST,
-            Self::Yuen => &YUEN_TEST,
-        }
-    }
-
-    fn return_type(&self) -> DataType {
-        comparison_type(self.fields())
-    }
-
-    fn prepare(&self, constants: &Constants<'_>) -> Result<Arc<dyn Finish>> {
-        let test = match self {
-            Self::BrunnerMunzel => Test::BrunnerMunzel(interval(constants)?),
-            Self::KolmogorovSmirnov => Test::KolmogorovSmirnov(alternative(constants)?),
-            Self::NonInferiority => Test::NonInferiority(Margin::read(constants)?),
-            Self::Student => Test::Student(interval(constants)?),
-            Self::Yuen => {
-                let trim = constants.number("trim").unwrap_or(TRIM);
-                if !(0.0..0.5).contains(&trim) {
-                    return constants.refuse("trim", trim, "give a share from 0 to below 0.5");
-                }
-                Test::Yuen { interval: interval(constants)?, trim }
-            }
-        };
-        Ok(Arc::new(Call { arms: Arms::read(constants)?, test, fields: self.fields() }))
-    }
+    let interval = interval(constants)?;
+    Ok(Box::new(move |samples| {
+        let tested = analysis::yuen(&samples.a, &samples.b, trim);
+        found(tested.and_then(|test| t_cells(&test, interval.level, interval.alternative)), |cells| cells)
+    }))
 }
 
 /// Level and side of an interval.
@@ -204,104 +192,65 @@ impl Margin {
         Ok(Self { margin, alpha, sign })
     }
 
+    fn compare(&self, samples: &ArmSamples) -> Found {
+        let signed = |cell| match cell {
+            Cell::Number(Some(difference)) => Cell::Number(Some(self.sign * difference)),
+            cell => cell,
+        };
+        or_reason(
+            self.cells(&samples.a, &samples.b),
+            |cells| cells,
+            |error| vec![signed(difference(error, samples))],
+        )
+    }
+
     fn cells(&self, a: &[f64], b: &[f64]) -> analysis::Result<Vec<Cell>> {
         // A metric to minimise improves by falling: the arms change places.
         let test = if self.sign > 0.0 { analysis::welch(a, b)? } else { analysis::welch(b, a)? };
         let [low, _] = test.interval(1.0 - self.alpha, Alternative::Greater)?;
         let p = test.p_value_against(-self.margin, Alternative::Greater);
-        let numbers = [test.difference, low, test.standard_error, test.degrees_of_freedom, p];
-        let mut cells = numbers.map(|number| Cell::Number(Some(number))).to_vec();
+        let mut cells = known([test.difference, low, test.standard_error, test.degrees_of_freedom, p]);
         cells.push(Cell::Truth(Some(p < self.alpha)));
         Ok(cells)
     }
 }
 
-#[derive(Debug)]
-enum Test {
-    BrunnerMunzel(Interval),
-    KolmogorovSmirnov(Alternative),
-    NonInferiority(Margin),
-    Student(Interval),
-    Yuen { interval: Interval, trim: f64 },
+fn kolmogorov_smirnov(samples: &ArmSamples, side: Alternative) -> Found {
+    found(analysis::kolmogorov_smirnov(&samples.a, &samples.b), |test| {
+        known([test.statistic(side), test.p_value(side).value()])
+    })
 }
 
-impl Test {
-    fn compare(&self, samples: &ArmSamples) -> (Vec<Cell>, Option<AnalysisError>) {
-        let (a, b) = (&samples.a[..], &samples.b[..]);
-        let t_test = |test: analysis::Result<TTest>, interval: &Interval| {
-            let found = test.and_then(|test| t_cells(&test, interval));
-            or_reason(found, |cells| cells, |error| vec![difference(error, samples)])
-        };
-        match self {
-            Self::Student(interval) => t_test(analysis::student(a, b), interval),
-            Self::Yuen { interval, trim } => or_reason(
-                analysis::yuen(a, b, *trim).and_then(|test| t_cells(&test, interval)),
-                |cells| cells,
-                |_| Vec::new(),
-            ),
-            Self::NonInferiority(margin) => {
-                let signed = |cell| match cell {
-                    Cell::Number(Some(difference)) => Cell::Number(Some(margin.sign * difference)),
-                    cell => cell,
-                };
-                or_reason(margin.cells(a, b), |cells| cells, |error| vec![signed(difference(error, samples))])
-            }
-            Self::KolmogorovSmirnov(side) => or_reason(
-                analysis::kolmogorov_smirnov(a, b),
-                |test| {
-                    let numbers = [test.statistic(*side), test.p_value(*side).value()];
-                    numbers.map(|number| Cell::Number(Some(number))).to_vec()
-                },
-                |_| Vec::new(),
-            ),
-            Self::BrunnerMunzel(interval) => match analysis::brunner_munzel(a, b, interval.level) {
-                Ok(test) => {
-                    let end = |side: usize| test.interval.map(|interval| interval[side]);
-                    let cells = [
-                        Some(test.probability),
-                        end(0),
-                        end(1),
-                        test.interval.map(|_| test.standard_error),
-                        test.statistic(),
-                        test.degrees_of_freedom,
-                        Some(test.p_value(interval.alternative).value()),
-                    ];
-                    let separated = test.interval.is_none().then_some(AnalysisError::DegenerateSeparation);
-                    (cells.map(Cell::Number).to_vec(), separated)
-                }
-                Err(error) => (Vec::new(), Some(error)),
-            },
+fn brunner_munzel(samples: &ArmSamples, interval: &Interval) -> Found {
+    match analysis::brunner_munzel(&samples.a, &samples.b, interval.level) {
+        Ok(test) => {
+            let end = |side: usize| test.interval.map(|interval| interval[side]);
+            let cells = [
+                Some(test.probability),
+                end(0),
+                end(1),
+                test.interval.map(|_| test.standard_error),
+                test.statistic(),
+                test.degrees_of_freedom,
+                Some(test.p_value(interval.alternative).value()),
+            ];
+            let separated = test.interval.is_none().then_some(AnalysisError::DegenerateSeparation);
+            (cells.map(Cell::Number).to_vec(), separated)
         }
+        Err(error) => (Vec::new(), Some(error)),
     }
 }
 
-fn t_cells(test: &TTest, interval: &Interval) -> analysis::Result<Vec<Cell>> {
-    let [low, high] = test.interval(interval.level, interval.alternative)?;
-    let numbers = [
+/// Estimate, interval, error, statistic, degrees of freedom and p-value of a t test.
+pub(super) fn t_cells(test: &TTest, level: f64, alternative: Alternative) -> analysis::Result<Vec<Cell>> {
+    let [low, high] = test.interval(level, alternative)?;
+    Ok(known([
         test.difference,
         low,
         high,
         test.standard_error,
         test.statistic(),
         test.degrees_of_freedom,
-        test.p_value(interval.alternative),
-    ];
-    Ok(numbers.map(|number| Cell::Number(Some(number))).to_vec())
-}
-
-#[derive(Debug)]
-struct Call {
-    arms: Arms,
-    test: Test,
-    fields: &'static [(&'static str, DataType)],
-}
-
-impl Finish for Call {
-    fn row_key(&self) -> RowKey {
-        self.arms.row_key()
-    }
-
-    fn finish(&self, groups: &Groups) -> Result<ArrayRef> {
-        self.arms.compare(groups, self.fields, |samples| self.test.compare(samples))
-    }
+        test.p_value(alternative),
+    ]))
 }

@@ -1,7 +1,9 @@
 //! Window functions that look along the rows of a partition: what they share.
 //!
-//! All of them run row by row with a bounded look back and ahead, so that a partition is never held as a whole.
+//! Most run row by row with a bounded look back and ahead, so that a partition is never held as a whole; those that
+//! answer a partition in one go say so.
 
+use std::fmt;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::ops::Range;
@@ -9,12 +11,13 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
-use datafusion::common::{Result, ScalarValue, internal_err};
+use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err, internal_err};
 use datafusion::logical_expr::function::{PartitionEvaluatorArgs, WindowUDFFieldArgs};
 use datafusion::logical_expr::{Documentation, LimitEffect, PartitionEvaluator, Signature, WindowUDFImpl};
 use datafusion::physical_expr::PhysicalExpr;
 
 use super::definition::{Constants, Definition, Described, constants_of};
+use super::outcome::{Cell, column_of_rows};
 
 /// A function along a window.
 pub(super) trait WindowFunction:
@@ -108,5 +111,36 @@ impl<R: Running> PartitionEvaluator for RunningEvaluator<R> {
 
     fn supports_bounded_execution(&self) -> bool {
         true
+    }
+}
+
+/// From all values of a partition in their order to the cells of each.
+pub(super) type OfPartition = Box<dyn Fn(&[f64]) -> analysis::Result<Vec<Vec<Cell>>> + Send + Sync>;
+
+/// Answers a partition in one go, holding it in memory. NULLs are not counted and stay NULL.
+pub(super) struct WholePartition {
+    pub(super) name: &'static str,
+    pub(super) data_type: DataType,
+    pub(super) answer: OfPartition,
+}
+
+impl Debug for WholePartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WholePartition").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl PartitionEvaluator for WholePartition {
+    fn evaluate_all(&mut self, values: &[ArrayRef], _rows: usize) -> Result<ArrayRef> {
+        let Some(column) = values.first().and_then(|column| column.as_primitive_opt::<Float64Type>()) else {
+            return exec_err!("{} takes a column of numbers", self.name);
+        };
+        let given: Vec<f64> = column.iter().flatten().collect();
+        let answers = (self.answer)(&given)
+            .map_err(|error| DataFusionError::Execution(format!("{}: {error}", self.name)))?;
+        let mut answers = answers.into_iter();
+        let rows = (0..column.len())
+            .map(|row| if column.is_valid(row) { answers.next().unwrap_or_default() } else { Vec::new() });
+        column_of_rows(&self.data_type, &rows.collect::<Vec<_>>())
     }
 }

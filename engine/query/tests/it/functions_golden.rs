@@ -1,20 +1,10 @@
 //! Golden values of independent packages, asked for in SQL. The statistics are tested where they are computed; this
 //! tests that arguments and results reach them unharmed.
 
-use std::path::{Path, PathBuf};
-
 use serde_json::Value;
 
+use crate::golden::{number, numbers, shared};
 use crate::lake::Lake;
-
-/// The folder with golden values, or `None` on a machine that does not have it.
-fn shared() -> Option<PathBuf> {
-    if let Some(folder) = std::env::var_os("RUNLAKE_SHARED") {
-        return Some(folder.into());
-    }
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest.ancestors().map(|folder| folder.join("shared")).find(|folder| folder.join("DESIGN.md").exists())
-}
 
 fn vectors(suite: &str) -> Vec<Value> {
     let Some(folder) = shared() else {
@@ -24,17 +14,6 @@ fn vectors(suite: &str) -> Vec<Value> {
     let text = std::fs::read_to_string(folder.join(format!("golden/{suite}.json"))).unwrap();
     let mut suite: Value = serde_json::from_str(&text).unwrap();
     suite["vectors"].take().as_array().unwrap().clone()
-}
-
-pub(crate) fn number(value: &Value) -> f64 {
-    match value {
-        Value::String(text) => text.parse().unwrap(),
-        value => value.as_f64().unwrap(),
-    }
-}
-
-pub(crate) fn numbers(value: &Value) -> Vec<f64> {
-    value.as_array().unwrap().iter().map(number).collect()
 }
 
 pub(crate) fn literal(value: f64) -> String {
@@ -258,31 +237,6 @@ pub(crate) fn compared(lake: &Lake, vector: &Value, call: &str, fields: &[&str])
 }
 
 #[test]
-fn mann_whitney() {
-    each_vector("rank_tests", 90, |lake, vector| {
-        if vector["params"]["test"] != "mann_whitney" {
-            return 0;
-        }
-        let mut tested = 0;
-        for side in ["two-sided", "greater", "less"] {
-            let expected = &vector["expected"][side];
-            for (method, key) in [("auto", "exact_p"), ("normal", "asymptotic_p")] {
-                if !expected[key].is_number() {
-                    continue;
-                }
-                let call = format!("mann_whitney(x, arm, 'a', 'b', '{side}', '{method}')");
-                let got = compared(lake, vector, &call, &["p", "u", "estimate"]);
-                assert_close(vector, key, got[0], number(&expected[key]));
-                assert_close(vector, "U", got[1], number(&expected["U"]));
-                assert_close(vector, "a12", got[2], number(&vector["expected"]["a12"]));
-                tested += 1;
-            }
-        }
-        tested
-    });
-}
-
-#[test]
 fn effects() {
     each_vector("effect_sizes", 7, |lake, vector| {
         if !vector["name"].as_str().unwrap().starts_with("two_sample") {
@@ -421,32 +375,6 @@ fn iqm_ci_over_tasks() {
             let inside = bounds[0] - 1e-9 <= got[end + 1] && got[end + 1] <= bounds[1] + 1e-9;
             assert!(inside, "{}: {} outside of {bounds:?}", vector["name"], got[end + 1]);
         }
-        1
-    });
-}
-
-#[test]
-fn trimmed_mean_and_quantiles() {
-    each_vector("descriptive", 5, |lake, vector| {
-        let expected = &vector["expected"];
-        let Some(x) = vector["input"]["x"].as_array().filter(|x| (2..=500).contains(&x.len())) else {
-            return 0;
-        };
-        if !expected["trim_mean_20"].is_number()
-            || !vector["params"]["q"].is_array()
-            || x.iter().any(|v| !v.is_number())
-        {
-            return 0;
-        }
-        let sql = format!(
-            "SELECT trimmed_mean(x), trimmed_mean(x, 0.1), quantile_ci(x, 0.9)['estimate'] FROM {}",
-            table(&numbers(&vector["input"]["x"]))
-        );
-        let got = cells(lake, &sql);
-        assert_close(vector, "trim_mean_20", got[0], number(&expected["trim_mean_20"]));
-        assert_close(vector, "trim_mean_10", got[1], number(&expected["trim_mean_10"]));
-        let position = numbers(&vector["params"]["q"]).iter().position(|q| *q == 0.9).unwrap();
-        assert_close(vector, "quantiles", got[2], numbers(&expected["quantiles"])[position]);
         1
     });
 }

@@ -4,11 +4,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod answered_by_series;
+mod arms_suites;
+mod asked;
+mod counts_suites;
 mod damage;
 mod errors;
 mod examples;
 mod fresh;
 mod functions_golden;
+// The harness of the same files in `analysis`, which uses more of it.
+#[allow(dead_code)]
+#[path = "../../../analysis/tests/it/golden.rs"]
+mod golden;
 mod guard;
 mod in_from;
 mod lake;
@@ -20,6 +27,7 @@ mod pruning;
 mod records;
 mod reference;
 mod runs_as_data;
+mod samples_suites;
 mod service;
 mod session;
 mod sql_files;

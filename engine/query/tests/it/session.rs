@@ -148,7 +148,12 @@ fn the_same_seed_gives_the_same_answer_on_any_number_of_threads() {
             paired_test(v, arm, 'a', 'b', pair), mann_whitney(v, arm, 'a', 'b'), auc(i, v), slope(i, v), best(v, i, 'max'),
             arg_max(i, v), arg_min(arm, v), last_by_step(v, i), downsample_lttb(i, v, 7), downsample_minmax(i, v, 9),
             iqm(v), trimmed_mean(v), mean_ci(v), welch_test(v, arm, 'a', 'b'), cohens_d(v, arm, 'a', 'b'),
-            cliffs_delta(v, arm, 'a', 'b'), prob_improvement(v, arm, 'a', 'b'), tost(v, arm, 'a', 'b', -1, 1)
+            cliffs_delta(v, arm, 'a', 'b'), prob_improvement(v, arm, 'a', 'b'), tost(v, arm, 'a', 'b', -1, 1),
+            gate_verdict(v, arm, 'a', 'b'), simpson_check(v, arm, 'a', 'b', t), simpson_slopes(i, v, t), anova_test(v, t),
+            cochran_q(v, t, pair), friedman_test(v, i % 6, pair), meta_analysis(v, 0.1 + v), correlation_test(i, v, 'kendall'),
+            linear_fit(i, v), curve_mean(i, v), block_bootstrap_ci(i, v), autocorrelation(i, v), summary(v),
+            benchmark_scores(v, t), benchmark_improvement(v, arm, 'a', 'b', t), hodges_lehmann(v, arm, 'a', 'b'),
+            almost_stochastic_order(v, arm, 'a', 'b'), nadeau_bengio_test(v, 90, 10), label_agreement(t, v > 0.5)
         FROM (SELECT i, i % 3 AS g, i % 4 AS t, i / 6 AS pair, CASE WHEN i % 2 = 0 THEN 'a' ELSE 'b' END AS arm,
                 CASE WHEN i % 3 = i % 2 THEN 0.1 ELSE 0.0 END + ((i * 7919) % 1009) / 1009.0 AS v FROM ROWS AS r(i))
         GROUP BY g ORDER BY g";

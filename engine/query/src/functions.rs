@@ -36,6 +36,7 @@ mod matched_groups;
 mod mean_ci;
 mod meta_analysis;
 mod min_max;
+mod one_sample;
 mod outcome;
 mod paired_ranks;
 mod paired_test;
@@ -56,7 +57,6 @@ mod superiority;
 mod tost;
 mod trimmed_mean;
 mod two_arm_tests;
-mod welch_test;
 mod windowed;
 
 use std::sync::Arc;
@@ -73,7 +73,6 @@ use arg_extreme::ArgExtreme;
 use bootstrap::Draws;
 use collect::Collecting;
 use downsample::Downsample;
-use effect_size::EffectSize;
 use grouped::{GroupFunction, Grouped};
 use kept::Keeping;
 use min_max::MinMax;
@@ -82,16 +81,19 @@ use windowed::{WindowFunction, Windowed};
 
 /// The aggregates that answer each group by itself.
 fn group_functions() -> impl Iterator<Item = &'static GroupFunction> {
-    let modules: [&'static [GroupFunction]; 14] = [
+    let modules: [&'static [GroupFunction]; 17] = [
         &association::FUNCTIONS,
         &benchmark::FUNCTIONS,
         &cross_validation::FUNCTIONS,
         &curve_dependence::FUNCTIONS,
+        &effect_size::FUNCTIONS,
         &gate_verdict::FUNCTIONS,
         &label_agreement::FUNCTIONS,
         &matched_groups::FUNCTIONS,
         &meta_analysis::FUNCTIONS,
+        &one_sample::FUNCTIONS,
         &paired_ranks::FUNCTIONS,
+        &paired_test::FUNCTIONS,
         &several_groups::FUNCTIONS,
         &simpson::FUNCTIONS,
         &summary::FUNCTIONS,
@@ -122,9 +124,7 @@ pub(crate) fn aggregates(device: kernels::Policy, seed: u64) -> Vec<Arc<Aggregat
         Arc::new(Collecting::new(auc::Auc).into()),
         Arc::new(Keeping::new(best::Best).into()),
         Arc::new(Collecting::new(bootstrap_ci::BootstrapCi { draws }).into()),
-        Arc::new(Collecting::new(EffectSize::CliffsDelta).into()),
         Arc::new(Collecting::new(clustered_mean::ClusteredMean).into()),
-        Arc::new(Collecting::new(EffectSize::CohensD).into()),
         Arc::new(Collecting::new(Downsample::Lttb).into()),
         Arc::new(Collecting::new(Downsample::Minmax).into()),
         Arc::new(MinMax::largest().into()),
@@ -134,14 +134,11 @@ pub(crate) fn aggregates(device: kernels::Policy, seed: u64) -> Vec<Arc<Aggregat
         Arc::new(Keeping::new(last_by_step::LastByStep).into()),
         Arc::new(Collecting::new(mann_whitney::MannWhitney).into()),
         Arc::new(Collecting::new(mean_ci::MeanCi).into()),
-        Arc::new(Collecting::new(paired_test::PairedTest { seed }).into()),
         Arc::new(Collecting::new(permutation_test::PermutationTest { draws }).into()),
-        Arc::new(Collecting::new(EffectSize::ProbImprovement).into()),
         Arc::new(Collecting::new(quantile_ci::QuantileCi { draws }).into()),
         Arc::new(Collecting::new(slope::Slope).into()),
         Arc::new(Collecting::new(tost::Tost).into()),
         Arc::new(Collecting::new(trimmed_mean::TrimmedMean).into()),
-        Arc::new(Collecting::new(welch_test::WelchTest).into()),
     ];
     all.extend(
         group_functions().map(|function| Arc::new(Collecting::new(Grouped { function, draws }).into())),
@@ -184,8 +181,6 @@ pub fn definitions() -> Vec<&'static Definition> {
         &best::DEFINITION,
         &bootstrap_ci::DEFINITION,
         &changepoint::DEFINITION,
-        &effect_size::CLIFFS_DELTA,
-        &effect_size::COHENS_D,
         &downsample::LTTB,
         &downsample::MINMAX,
         &ema::DEFINITION,
@@ -195,9 +190,7 @@ pub fn definitions() -> Vec<&'static Definition> {
         &last_by_step::DEFINITION,
         &mann_whitney::DEFINITION,
         &mean_ci::DEFINITION,
-        &paired_test::DEFINITION,
         &permutation_test::DEFINITION,
-        &effect_size::PROB_IMPROVEMENT,
         &quantile_ci::DEFINITION,
         &rolling_median::DEFINITION,
         &slope::DEFINITION,
@@ -205,7 +198,6 @@ pub fn definitions() -> Vec<&'static Definition> {
         &tost::DEFINITION,
         &trimmed_mean::DEFINITION,
         &clustered_mean::DEFINITION,
-        &welch_test::DEFINITION,
     ];
     all.extend(group_functions().map(|function| function.definition));
     all.extend(row_functions().map(|function| function.definition));

@@ -8,6 +8,10 @@ use super::definition::{ArgumentKind, Definition, FunctionKind, Parameter, optio
 use super::outcome::{Cell, known};
 use super::row_by_row::{Found, Returns, Row, RowFunction};
 
+/// The largest total of a table whose test without fixed margins takes well below a second; larger ones are for the
+/// chi-squared test.
+const UNCONDITIONAL_MAX: u64 = 500;
+
 /// The largest count that a double holds exactly.
 const COUNT_MAX: f64 = 9_007_199_254_740_992.0;
 
@@ -33,7 +37,7 @@ static BARNARD: Definition = Definition {
     kind: FunctionKind::Scalar,
     summary: "Barnard's exact test (1945) of two groups by their counts, two-sided: the largest p-value of the pooled z \
               statistic over every rate that both could share. Unlike Fisher's it does not fix how many events there are \
-              in all, and finds more in small tables. error is zero_margin. Takes up to 2,000 in all.",
+              in all, and finds more in small tables. error is zero_margin. Takes up to 500 in all.",
     parameters: &[A, B, C, D],
     returns: "struct(p, error)",
     example: "SELECT barnard_test(5, 5, 0, 10)['p'] AS p",
@@ -44,7 +48,7 @@ static BOSCHLOO: Definition = Definition {
     kind: FunctionKind::Scalar,
     summary: "Boschloo's exact test (1970) of two groups by their counts, two-sided: as barnard_test, with Fisher's \
               p-value for a statistic, so that it never finds less than fisher_test. error is zero_margin. Takes up to \
-              2,000 in all.",
+              500 in all.",
     parameters: &[A, B, C, D],
     returns: "struct(p, error)",
     example: "SELECT boschloo_test(5, 5, 0, 10)['p'] AS p",
@@ -154,6 +158,14 @@ fn fisher(row: &Row<'_>) -> Result<Found> {
 fn unconditional(row: &Row<'_>, statistic: Unconditional) -> Result<Found> {
     // There the columns are the groups.
     let [[a, b], [c, d]] = two_by_two(row)?;
+    let total = a + b + c + d;
+    if total > UNCONDITIONAL_MAX {
+        return row.refuse(
+            "a",
+            format_args!("one of {total} in all"),
+            "give at most 500, or ask chi_squared_test",
+        );
+    }
     row.found(analysis::unconditional_test([[a, c], [b, d]], statistic), |p| known([p.value()]))
 }
 

@@ -1,18 +1,14 @@
-//! Effect sizes of two arms: `cliffs_delta`, `cohens_d` and `prob_improvement`.
-
-use std::sync::Arc;
+//! Effect sizes of two arms: `cliffs_delta`, `cohens_d`, `prob_improvement` and `relative_difference`.
 
 use analysis::AnalysisError;
-use arrow::array::ArrayRef;
-use arrow::datatypes::DataType;
-use datafusion::common::Result;
 
-use super::arms::{A, ARM, ArmSamples, Arms, B, LEVEL, NONFINITE, X, comparison_type, number, or_reason};
-use super::collect::{CollectingFunction, Finish, Groups, RowKey};
-use super::definition::{Constants, Definition, FunctionKind};
+use super::arms::{A, ARM, ArmSamples, B, LEVEL, NONFINITE, X, number, or_reason};
+use super::definition::{Definition, FunctionKind};
+use super::grouped::{GroupFunction, Prepare, found};
 use super::outcome::{Cell, known};
+use super::row_by_row::Found;
 
-pub(super) static CLIFFS_DELTA: Definition = Definition {
+static CLIFFS_DELTA: Definition = Definition {
     name: "cliffs_delta",
     kind: FunctionKind::Aggregate,
     summary: "Cliff's delta, P(a > b) - P(a < b), with his asymmetric interval (Cliff 1996). Where all values of one arm \
@@ -24,7 +20,7 @@ pub(super) static CLIFFS_DELTA: Definition = Definition {
     example: "SELECT cliffs_delta(x, arm, 'new', 'old')['estimate'] AS delta\nFROM (VALUES (0.84, 'new'), (0.86, 'new'), (0.82, 'new'), (0.81, 'old'), (0.83, 'old'), (0.82, 'old')) AS runs(x, arm)",
 };
 
-pub(super) static COHENS_D: Definition = Definition {
+static COHENS_D: Definition = Definition {
     name: "cohens_d",
     kind: FunctionKind::Aggregate,
     summary: "Cohen's d of mean(a) - mean(b), in pooled standard deviations, with its interval by the noncentral t; and \
@@ -35,7 +31,7 @@ pub(super) static COHENS_D: Definition = Definition {
     example: "SELECT cohens_d(x, arm, 'new', 'old')['hedges_g'] AS g\nFROM (VALUES (0.84, 'new'), (0.86, 'new'), (0.85, 'new'), (0.81, 'old'), (0.83, 'old'), (0.82, 'old')) AS runs(x, arm)",
 };
 
-pub(super) static PROB_IMPROVEMENT: Definition = Definition {
+static PROB_IMPROVEMENT: Definition = Definition {
     name: "prob_improvement",
     kind: FunctionKind::Aggregate,
     summary: "The probability of improvement (Agarwal et al. 2021; Vargha and Delaney's A12): P(a > b) + P(a = b) / 2 \
@@ -47,105 +43,89 @@ pub(super) static PROB_IMPROVEMENT: Definition = Definition {
     example: "SELECT prob_improvement(x, arm, 'new', 'old')['estimate'] AS p_better\nFROM (VALUES (0.84, 'new'), (0.86, 'new'), (0.82, 'new'), (0.81, 'old'), (0.83, 'old'), (0.82, 'old')) AS runs(x, arm)",
 };
 
-/// Which effect size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum EffectSize {
-    CliffsDelta,
-    CohensD,
-    ProbImprovement,
-}
+static RELATIVE_DIFFERENCE: Definition = Definition {
+    name: "relative_difference",
+    kind: FunctionKind::Aggregate,
+    summary: "mean(a) - mean(b), and the same in other units: share is of the absolute mean of b, glass_delta in standard \
+              deviations of b (Glass 1976), in_average_spread in the root of the mean variance of both arms; cohens_d has \
+              the pooled one, with intervals. What has no unit, such as the spread of one run, is NULL. error is \
+              empty_sample or nonfinite_value.",
+    parameters: &[X, ARM, A, B, NONFINITE],
+    returns: "struct(estimate, share, glass_delta, in_average_spread, n_a, n_b, n_nonfinite, error)",
+    example: "SELECT relative_difference(x, arm, 'new', 'old')['share'] AS gain\nFROM (VALUES (0.84, 'new'), (0.86, 'new'), (0.85, 'new'), (0.81, 'old'), (0.83, 'old'), (0.82, 'old')) AS runs(x, arm)",
+};
 
-impl EffectSize {
-    /// The fields before those of every comparison.
-    fn fields(self) -> &'static [(&'static str, DataType)] {
-        match self {
-            Self::CliffsDelta => const { &[number("estimate"), number("low"), number("high"), number("se")] },
-            Self::CohensD => {
-                const {
-                    &[
-                        number("estimate"),
-                        number("low"),
-                        number("high"),
-                        number("hedges_g"),
-                        number("g_low"),
-                        number("g_high"),
-                    ]
-                }
-            }
-            Self::ProbImprovement => {
-                const { &[number("estimate"), number("low"), number("high"), number("df")] }
-            }
+pub(super) static FUNCTIONS: [GroupFunction; 4] = [
+    GroupFunction {
+        definition: &CLIFFS_DELTA,
+        fields: || ["estimate", "low", "high", "se"].map(number).to_vec(),
+        prepare: Prepare::Arms(|constants, _| {
+            let level = constants.level()?;
+            Ok(Box::new(move |samples| cliffs_delta(samples, level)))
+        }),
+    },
+    GroupFunction {
+        definition: &COHENS_D,
+        fields: || ["estimate", "low", "high", "hedges_g", "g_low", "g_high"].map(number).to_vec(),
+        prepare: Prepare::Arms(|constants, _| {
+            let level = constants.level()?;
+            Ok(Box::new(move |samples| cohens_d(samples, level)))
+        }),
+    },
+    GroupFunction {
+        definition: &PROB_IMPROVEMENT,
+        fields: || ["estimate", "low", "high", "df"].map(number).to_vec(),
+        prepare: Prepare::Arms(|constants, _| {
+            let level = constants.level()?;
+            Ok(Box::new(move |samples| prob_improvement(samples, level)))
+        }),
+    },
+    GroupFunction {
+        definition: &RELATIVE_DIFFERENCE,
+        fields: || ["estimate", "share", "glass_delta", "in_average_spread"].map(number).to_vec(),
+        prepare: Prepare::Arms(|_, _| Ok(Box::new(relative_difference))),
+    },
+];
+
+fn cliffs_delta(samples: &ArmSamples, level: f64) -> Found {
+    match analysis::cliffs_delta(&samples.a, &samples.b, level) {
+        Ok(effect) => {
+            let end = |side: usize| effect.interval.map(|interval| interval[side]);
+            let error = effect.interval.map(|_| effect.variance.sqrt());
+            let separated = effect.interval.is_none();
+            let cells = [Some(effect.delta), end(0), end(1), error].map(Cell::Number).to_vec();
+            (cells, separated.then_some(AnalysisError::DegenerateSeparation))
         }
-    }
-
-    fn compare(self, samples: &ArmSamples, level: f64) -> (Vec<Cell>, Option<AnalysisError>) {
-        let (a, b) = (&samples.a, &samples.b);
-        match self {
-            Self::CliffsDelta => match analysis::cliffs_delta(a, b, level) {
-                Ok(effect) => {
-                    let end = |side: usize| effect.interval.map(|interval| interval[side]);
-                    let error = effect.interval.map(|_| effect.variance.sqrt());
-                    let separated = effect.interval.is_none();
-                    let cells = [Some(effect.delta), end(0), end(1), error].map(Cell::Number).to_vec();
-                    (cells, separated.then_some(AnalysisError::DegenerateSeparation))
-                }
-                Err(error) => (Vec::new(), Some(error)),
-            },
-            Self::CohensD => or_reason(
-                analysis::hedges_g(a, b, level),
-                |effect| {
-                    let ([d_low, d_high], [g_low, g_high]) =
-                        (effect.cohens_d_interval, effect.hedges_g_interval);
-                    known([effect.cohens_d, d_low, d_high, effect.hedges_g, g_low, g_high])
-                },
-                |_| Vec::new(),
-            ),
-            Self::ProbImprovement => or_reason(
-                analysis::probability_of_superiority(a, b, level),
-                |effect| {
-                    let [low, high] = effect.interval;
-                    known([effect.a12, low, high, effect.degrees_of_freedom])
-                },
-                |_| {
-                    let counted = analysis::MannWhitneyTests::normal().test(a, b);
-                    vec![Cell::Number(counted.ok().map(|counted| counted.a12))]
-                },
-            ),
-        }
+        Err(error) => (Vec::new(), Some(error)),
     }
 }
 
-impl CollectingFunction for EffectSize {
-    fn definition(&self) -> &'static Definition {
-        match self {
-            Self::CliffsDelta => &CLIFFS_DELTA,
-            Self::CohensD => &COHENS_D,
-            Self::ProbImprovement => &PROB_IMPROVEMENT,
-        }
-    }
-
-    fn return_type(&self) -> DataType {
-        comparison_type(self.fields())
-    }
-
-    fn prepare(&self, constants: &Constants<'_>) -> Result<Arc<dyn Finish>> {
-        Ok(Arc::new(Call { effect: *self, arms: Arms::read(constants)?, level: constants.level()? }))
-    }
+fn cohens_d(samples: &ArmSamples, level: f64) -> Found {
+    found(analysis::hedges_g(&samples.a, &samples.b, level), |effect| {
+        let ([d_low, d_high], [g_low, g_high]) = (effect.cohens_d_interval, effect.hedges_g_interval);
+        known([effect.cohens_d, d_low, d_high, effect.hedges_g, g_low, g_high])
+    })
 }
 
-#[derive(Debug)]
-struct Call {
-    effect: EffectSize,
-    arms: Arms,
-    level: f64,
+fn prob_improvement(samples: &ArmSamples, level: f64) -> Found {
+    let (a, b) = (&samples.a, &samples.b);
+    or_reason(
+        analysis::probability_of_superiority(a, b, level),
+        |effect| {
+            let [low, high] = effect.interval;
+            known([effect.a12, low, high, effect.degrees_of_freedom])
+        },
+        |_| {
+            let counted = analysis::MannWhitneyTests::normal().test(a, b);
+            vec![Cell::Number(counted.ok().map(|counted| counted.a12))]
+        },
+    )
 }
 
-impl Finish for Call {
-    fn row_key(&self) -> RowKey {
-        self.arms.row_key()
-    }
-
-    fn finish(&self, groups: &Groups) -> Result<ArrayRef> {
-        self.arms.compare(groups, self.effect.fields(), |samples| self.effect.compare(samples, self.level))
-    }
+fn relative_difference(samples: &ArmSamples) -> Found {
+    found(analysis::relative_difference(&samples.a, &samples.b), |relative| {
+        let mut cells = known([relative.difference]);
+        cells.extend([relative.share, relative.glass_delta, relative.in_average_spread].map(Cell::Number));
+        cells
+    })
 }

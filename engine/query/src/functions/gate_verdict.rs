@@ -1,6 +1,6 @@
 //! `gate_verdict`: the gate's verdict on two arms of runs.
 
-use analysis::{Direction, GateParameters, GateReport, GateRun, Looks, Mode};
+use analysis::{Direction, GateParameters, GateQuestion, GateReport, GateRun, Looks, Mode};
 use arrow::datatypes::DataType;
 use datafusion::common::{DataFusionError, Result};
 
@@ -8,7 +8,7 @@ use super::arms::{ARM, Arms, X, number};
 use super::bootstrap::{Draws, SEED};
 use super::collect::RowKey;
 use super::definition::{ArgumentKind, Constants, Definition, FunctionKind, optional, required};
-use super::grouped::{GroupFunction, OfSample, Prepare, Sample};
+use super::grouped::{GroupFunction, OfSamples, Prepare, Sample, found};
 use super::outcome::Cell;
 use super::row_by_row::{Fields, Found};
 
@@ -95,15 +95,15 @@ fn fields() -> Fields {
 }
 
 pub(super) static FUNCTIONS: [GroupFunction; 1] =
-    [GroupFunction { definition: &DEFINITION, fields, prepare: Prepare::Sample(prepare) }];
+    [GroupFunction { definition: &DEFINITION, fields, prepare: Prepare::Samples(prepare) }];
 
-fn prepare(constants: &Constants<'_>, draws: Draws) -> Result<(RowKey, OfSample)> {
+fn prepare(constants: &Constants<'_>, draws: Draws) -> Result<(RowKey, OfSamples)> {
     let arms = Arms::read(constants)?;
     let parameters = parameters(constants, draws)?;
     // What is wrong with the question is wrong for every group: a gate of nothing tells it before the rows are read.
     analysis::gate(DEFINITION.name, &[], &[], &parameters)
         .map_err(|error| DataFusionError::Plan(format!("{}: {error}", DEFINITION.name)))?;
-    let answer: OfSample = Box::new(move |sample| verdict(sample, &parameters));
+    let answer: OfSamples = Box::new(move |samples| verdicts(samples, &parameters));
     Ok((arms.row_key_with_pairs(), answer))
 }
 
@@ -140,22 +140,40 @@ fn parameters(constants: &Constants<'_>, draws: Draws) -> Result<GateParameters>
     })
 }
 
-fn verdict(sample: &Sample<'_>, parameters: &GateParameters) -> Found {
-    let mut arms = [Vec::new(), Vec::new()];
+/// All groups together, since a gate of many metrics resamples them in a few calls.
+fn verdicts(samples: &[Sample<'_>], parameters: &GateParameters) -> Vec<Found> {
+    let asked: Vec<(Vec<GateRun>, Vec<GateRun>, GateParameters)> =
+        samples.iter().map(|sample| question(sample, parameters)).collect();
+    let questions: Vec<GateQuestion<'_>> = asked
+        .iter()
+        .map(|(candidate, baseline, parameters)| GateQuestion {
+            metric: DEFINITION.name,
+            baseline,
+            candidate,
+            parameters,
+        })
+        .collect();
+    let reports = analysis::gate_many(&questions);
+    reports.into_iter().map(|report| found(report, |report| cells(&report))).collect()
+}
+
+/// The runs of both arms, and whether they come in pairs.
+fn question(
+    sample: &Sample<'_>,
+    parameters: &GateParameters,
+) -> (Vec<GateRun>, Vec<GateRun>, GateParameters) {
+    let (mut candidate, mut baseline) = (Vec::new(), Vec::new());
     let mut pairs = sample.labels(0);
-    let mut paired = false;
-    for (value, arm) in sample.values.iter().zip(sample.keys) {
-        let pair = pairs.next();
-        paired |= pair.is_some();
-        let run = GateRun { pair: pair.map(str::to_owned), ..GateRun::finished("", *value) };
-        arms[usize::from(*arm != 0)].push(run);
-    }
     let mut parameters = parameters.clone();
-    parameters.pair_by = paired.then(|| "pair".to_owned());
-    match analysis::gate(DEFINITION.name, &arms[1], &arms[0], &parameters) {
-        Ok(report) => (cells(&report), None),
-        Err(error) => (Vec::new(), Some(error)),
+    for (value, arm) in sample.values.iter().zip(sample.keys) {
+        let pair = pairs.next().map(str::to_owned);
+        if pair.is_some() && parameters.pair_by.is_none() {
+            parameters.pair_by = Some("pair".to_owned());
+        }
+        let run = GateRun { pair, ..GateRun::finished("", *value) };
+        if *arm == 0 { &mut candidate } else { &mut baseline }.push(run);
     }
+    (candidate, baseline, parameters)
 }
 
 fn cells(report: &GateReport) -> Vec<Cell> {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 
 use analysis::Nonfinite;
@@ -36,6 +37,8 @@ pub(super) struct GroupFunction {
 pub(super) enum Prepare {
     /// All rows of a group; `n`, `n_nonfinite` and `error` follow.
     Sample(fn(&Constants<'_>, Draws) -> Result<(RowKey, OfSample)>),
+    /// The same of all groups in one go, for what is cheaper so.
+    Samples(fn(&Constants<'_>, Draws) -> Result<(RowKey, OfSamples)>),
     /// The values of two arms; their sizes and `error` follow.
     Arms(fn(&Constants<'_>, Draws) -> Result<OfArms>),
     /// The values of two arms that come in pairs; their number and `error` follow.
@@ -44,6 +47,8 @@ pub(super) enum Prepare {
 
 /// Answers one group.
 pub(super) type OfSample = Box<dyn Fn(&Sample<'_>) -> Found + Send + Sync>;
+/// Answers all groups, in their order.
+pub(super) type OfSamples = Box<dyn Fn(&[Sample<'_>]) -> Vec<Found> + Send + Sync>;
 /// Answers two arms.
 pub(super) type OfArms = Box<dyn Fn(&ArmSamples) -> Found + Send + Sync>;
 /// Answers two arms of pairs.
@@ -67,6 +72,16 @@ pub(super) struct Sample<'a> {
 }
 
 impl<'a> Sample<'a> {
+    /// These rows of some groups.
+    fn of(groups: &'a Groups, rows: Range<usize>) -> Self {
+        Self {
+            values: &groups.values[rows.clone()],
+            keys: groups.keys.get(rows.clone()).unwrap_or_default(),
+            labels: groups.labels.iter().map(|labels| &labels[rows.clone()]).collect(),
+            names: &groups.names,
+        }
+    }
+
     /// Positions and values.
     pub(super) fn points(&self) -> (Vec<f64>, Vec<f64>) {
         let positions = self.keys.iter().map(|bits| f64::from_bits(bits.cast_unsigned()));
@@ -138,7 +153,7 @@ impl CollectingFunction for Grouped {
     fn return_type(&self) -> DataType {
         let fields = (self.function.fields)();
         match self.function.prepare {
-            Prepare::Sample(_) => struct_type(&with_tail(&fields)),
+            Prepare::Sample(_) | Prepare::Samples(_) => struct_type(&with_tail(&fields)),
             Prepare::Arms(_) => comparison_type(&fields),
             Prepare::Pairs(_) => paired_type(&fields),
         }
@@ -148,8 +163,13 @@ impl CollectingFunction for Grouped {
         let fields = (self.function.fields)();
         let answer = match self.function.prepare {
             Prepare::Sample(prepare) => {
+                let (key, one) = prepare(constants, self.draws)?;
+                let answer: OfSamples = Box::new(move |samples| samples.iter().map(&one).collect());
+                Answer::Samples { key, nonfinite: constants.nonfinite()?, answer }
+            }
+            Prepare::Samples(prepare) => {
                 let (key, answer) = prepare(constants, self.draws)?;
-                Answer::Sample { key, nonfinite: constants.nonfinite()?, answer }
+                Answer::Samples { key, nonfinite: constants.nonfinite()?, answer }
             }
             Prepare::Arms(prepare) => {
                 Answer::Arms { arms: Arms::read(constants)?, answer: prepare(constants, self.draws)? }
@@ -167,7 +187,7 @@ fn with_tail(fields: &[(&'static str, DataType)]) -> Fields {
 }
 
 enum Answer {
-    Sample { key: RowKey, nonfinite: Nonfinite, answer: OfSample },
+    Samples { key: RowKey, nonfinite: Nonfinite, answer: OfSamples },
     Arms { arms: Arms, answer: OfArms },
     Pairs { arms: Arms, answer: OfPairs },
 }
@@ -187,7 +207,7 @@ impl fmt::Debug for Call {
 impl Finish for Call {
     fn row_key(&self) -> RowKey {
         match &self.answer {
-            Answer::Sample { key, .. } => key.clone(),
+            Answer::Samples { key, .. } => key.clone(),
             Answer::Arms { arms, .. } => arms.row_key(),
             Answer::Pairs { arms, .. } => arms.row_key_with_pairs(),
         }
@@ -197,55 +217,47 @@ impl Finish for Call {
         match &self.answer {
             Answer::Arms { arms, answer } => arms.compare(groups, &self.fields, answer),
             Answer::Pairs { arms, answer } => compare_pairs(arms, groups, &self.fields, answer),
-            Answer::Sample { nonfinite, answer, .. } => {
-                let rows: Vec<Vec<Cell>> = groups
-                    .offsets
-                    .windows(2)
-                    .map(|ends| self.cells(groups, ends[0]..ends[1], *nonfinite, answer))
-                    .collect();
-                struct_of_rows(&with_tail(&self.fields), &rows)
-            }
+            Answer::Samples { nonfinite, answer, .. } => self.of_samples(groups, *nonfinite, answer),
         }
     }
 }
 
 impl Call {
-    /// The cells of the group that these rows are.
-    fn cells(
-        &self,
-        groups: &Groups,
-        rows: std::ops::Range<usize>,
-        nonfinite: Nonfinite,
-        answer: &OfSample,
-    ) -> Vec<Cell> {
-        let all = &groups.values[rows.clone()];
-        let nonfinite_count = all.iter().filter(|value| !value.is_finite()).count();
-        let dropped;
-        let (groups, rows) = if nonfinite == Nonfinite::Drop && nonfinite_count > 0 {
-            dropped = only_finite(groups, rows);
-            (&dropped, 0..dropped.values.len())
-        } else {
-            (groups, rows)
-        };
-        let sample = Sample {
-            values: &groups.values[rows.clone()],
-            keys: groups.keys.get(rows.clone()).unwrap_or_default(),
-            labels: groups.labels.iter().map(|labels| &labels[rows.clone()]).collect(),
-            names: &groups.names,
-        };
-        let (mut cells, error) = answer(&sample);
-        cells.resize(self.fields.len(), Cell::Number(None));
-        cells.extend([
-            Cell::Count(Some(sample.values.len() as u64)),
-            Cell::Count(Some(nonfinite_count as u64)),
-        ]);
-        let count = cells.len();
-        with_reason((cells, error), count)
+    fn of_samples(&self, groups: &Groups, nonfinite: Nonfinite, answer: &OfSamples) -> Result<ArrayRef> {
+        let nonfinite_counts: Vec<usize> =
+            groups.values().map(|values| values.iter().filter(|value| !value.is_finite()).count()).collect();
+        let rows = || groups.offsets.windows(2).map(|ends| ends[0]..ends[1]);
+        let dropped: Vec<Option<Groups>> = rows()
+            .zip(&nonfinite_counts)
+            .map(|(rows, count)| {
+                (nonfinite == Nonfinite::Drop && *count > 0).then(|| only_finite(groups, rows))
+            })
+            .collect();
+        let samples: Vec<Sample<'_>> = rows()
+            .zip(&dropped)
+            .map(|(rows, dropped)| match dropped {
+                Some(kept) => Sample::of(kept, 0..kept.values.len()),
+                None => Sample::of(groups, rows),
+            })
+            .collect();
+        let rows: Vec<Vec<Cell>> = answer(&samples)
+            .into_iter()
+            .zip(samples.iter().zip(nonfinite_counts))
+            .map(|((mut cells, error), (sample, nonfinite_count))| {
+                cells.resize(self.fields.len(), Cell::Number(None));
+                cells.extend(
+                    [sample.values.len(), nonfinite_count].map(|count| Cell::Count(Some(count as u64))),
+                );
+                let count = cells.len();
+                with_reason((cells, error), count)
+            })
+            .collect();
+        struct_of_rows(&with_tail(&self.fields), &rows)
     }
 }
 
 /// The rows of one group whose value is finite, as a group of its own.
-fn only_finite(groups: &Groups, rows: std::ops::Range<usize>) -> Groups {
+fn only_finite(groups: &Groups, rows: Range<usize>) -> Groups {
     let kept: Vec<usize> = rows.filter(|row| groups.values[*row].is_finite()).collect();
     let keys =
         if groups.keys.is_empty() { Vec::new() } else { kept.iter().map(|row| groups.keys[*row]).collect() };

@@ -12,7 +12,7 @@ use super::grouped::{GroupFunction, Prepare, Sample, found};
 use super::outcome::known;
 
 /// Steps that the expectation by chance may take.
-const STEPS_MAX: usize = 100_000_000;
+const STEPS_MAX: usize = 10_000_000;
 
 static DEFINITION: Definition = Definition {
     name: "label_agreement",

@@ -20,6 +20,9 @@ const SPENDING: Parameter = optional(
 );
 const ALPHA: Parameter = optional("alpha", ArgumentKind::Number, "one-sided error rate in all, default 0.05");
 
+/// The most looks of a constant, which integrates over all of them again and again.
+const LOOKS_MAX: u64 = 20;
+
 const SPENDINGS: [(&str, SpendingFunction); 5] = [
     ("pocock", SpendingFunction::Pocock),
     ("obrien_fleming", SpendingFunction::OBrienFleming),
@@ -67,7 +70,7 @@ static CONSTANT: Definition = Definition {
     summary: "The constant of classic two-sided boundaries over equally spaced looks (Jennison & Turnbull 2000): Pocock's \
               z, the same at each look, or O'Brien and Fleming's, to be multiplied by sqrt(looks / look).",
     parameters: &[
-        required("looks", ArgumentKind::Integer, "the number of looks, 1 to 100"),
+        required("looks", ArgumentKind::Integer, "the number of looks, 1 to 20"),
         optional("shape", ArgumentKind::Text, "'pocock' (default), 'obrien_fleming' or 'obf'"),
         optional("alpha", ArgumentKind::Number, "two-sided error rate in all, default 0.05"),
     ],
@@ -156,7 +159,10 @@ fn group_sequential(row: &Row<'_>) -> Result<Found> {
 
 fn constant(row: &Row<'_>) -> Result<Found> {
     let shape = row.one_of("shape", &SPENDINGS[..3])?;
-    let looks = usize::try_from(row.count("looks")?).unwrap_or(usize::MAX);
+    let looks = match row.count("looks")? {
+        looks @ 1..=LOOKS_MAX => looks as usize,
+        looks => return row.refuse("looks", looks, "give a number from 1 to 20"),
+    };
     row.found(constant_boundary(looks, shape, row.alpha()), |constant| known([constant]))
 }
 

@@ -1,4 +1,5 @@
-//! Tests of two arms by name: `brunner_munzel`, `ks_test`, `non_inferiority`, `student_test` and `yuen_test`.
+//! Tests of two arms by name: `brunner_munzel`, `ks_test`, `non_inferiority`, `student_test`,
+//! `welch_test` and `yuen_test`.
 
 use analysis::{Alternative, AnalysisError, TTest};
 use arrow::datatypes::DataType;
@@ -75,6 +76,18 @@ static STUDENT_TEST: Definition = Definition {
     example: "SELECT student_test(x, arm, 'new', 'old')['p'] AS p\nFROM (VALUES (0.84, 'new'), (0.86, 'new'), (0.85, 'new'), (0.81, 'old'), (0.83, 'old'), (0.82, 'old')) AS runs(x, arm)",
 };
 
+static WELCH_TEST: Definition = Definition {
+    name: "welch_test",
+    kind: FunctionKind::Aggregate,
+    summary: "Welch's t test of mean(a) - mean(b) for two arms whose variances may differ (Welch 1947). Rows whose arm \
+              is neither a nor b, and NULLs, do not count. Where there is nothing to test, p is NULL and error names \
+              the reason: empty_sample, too_few_runs, zero_variance or nonfinite_value (a NaN or infinity is a failed \
+              run; nonfinite => 'drop' leaves it out). The estimate is given even then, as far as it exists.",
+    parameters: &[X, ARM, A, B, LEVEL, ALTERNATIVE, NONFINITE],
+    returns: "struct(estimate, low, high, se, t, df, p, n_a, n_b, n_nonfinite, error)",
+    example: "SELECT welch_test(x, arm, 'new', 'old')['p'] AS p\nFROM (VALUES (0.84, 'new'), (0.86, 'new'), (0.85, 'new'), (0.81, 'old'), (0.83, 'old'), (0.82, 'old')) AS runs(x, arm)",
+};
+
 static YUEN_TEST: Definition = Definition {
     name: "yuen_test",
     kind: FunctionKind::Aggregate,
@@ -99,7 +112,7 @@ fn t_fields() -> Fields {
     ["estimate", "low", "high", "se", "t", "df", "p"].map(number).to_vec()
 }
 
-pub(super) static FUNCTIONS: [GroupFunction; 5] = [
+pub(super) static FUNCTIONS: [GroupFunction; 6] = [
     GroupFunction {
         definition: &BRUNNER_MUNZEL,
         fields: t_fields,
@@ -127,14 +140,27 @@ pub(super) static FUNCTIONS: [GroupFunction; 5] = [
             Ok(Box::new(move |samples| margin.compare(samples)))
         }),
     },
-    GroupFunction { definition: &STUDENT_TEST, fields: t_fields, prepare: Prepare::Arms(student) },
+    GroupFunction {
+        definition: &STUDENT_TEST,
+        fields: t_fields,
+        prepare: Prepare::Arms(|constants, _| of_means(constants, analysis::student)),
+    },
+    GroupFunction {
+        definition: &WELCH_TEST,
+        fields: t_fields,
+        prepare: Prepare::Arms(|constants, _| of_means(constants, analysis::welch)),
+    },
     GroupFunction { definition: &YUEN_TEST, fields: t_fields, prepare: Prepare::Arms(yuen) },
 ];
 
-fn student(constants: &Constants<'_>, _: Draws) -> Result<OfArms> {
+/// A t test of means: the difference is told also where there is nothing to test.
+fn of_means(
+    constants: &Constants<'_>,
+    test: fn(&[f64], &[f64]) -> analysis::Result<TTest>,
+) -> Result<OfArms> {
     let interval = interval(constants)?;
     Ok(Box::new(move |samples| {
-        let tested = analysis::student(&samples.a, &samples.b);
+        let tested = test(&samples.a, &samples.b);
         let cells = tested.and_then(|test| t_cells(&test, interval.level, interval.alternative));
         or_reason(cells, |cells| cells, |error| vec![difference(error, samples)])
     }))

@@ -17,6 +17,88 @@ fn by_side(side: impl Fn(&str) -> Value) -> Value {
 }
 
 #[test]
+fn t_tests() {
+    let lake = Lake::empty();
+    let compared = check("ttests", &[], |vector| {
+        let function = match vector.parameter("test").as_str() {
+            Some("welch") => "welch_test(x, arm, 'a', 'b'",
+            Some("student") => "student_test(x, arm, 'a', 'b'",
+            Some("paired") => "paired_test(x, arm, 'a', 'b', i",
+            Some("one_sample") => &format!("one_sample_test(x, {}", vector.parameter("popmean")),
+            _ => return Answer::Skip("values of a distribution underneath"),
+        };
+        let names = if vector.raw_input("b").is_array() { &["a", "b"][..] } else { &["a"] };
+        let from = arms(vector, names);
+        let test = |side: &str, level: f64| {
+            of(&lake, &format!("{function}, alternative => '{side}', level => {level})"), &from)
+        };
+        let mut got = by_side(|side| {
+            let found = test(side, 0.95);
+            json!({"t": found["t"], "df": found["df"], "p": found["p"], "ci95": ends(&found)})
+        });
+        let found = test("two-sided", 0.9);
+        got["ci90"] = ends(&found);
+        got["se"] = found["se"].clone();
+        Answer::Got(got)
+    });
+    assert!(compared >= 700, "{compared}");
+}
+
+#[test]
+fn effect_sizes() {
+    let lake = Lake::empty();
+    // The exact correction is given, which is as cheap as this approximation of it.
+    let compared = check("effect_sizes", &["hedges_g_approx"], |vector| {
+        let from = arms(vector, &["a", "b"]);
+        let asked = |function: &str| of(&lake, &format!("{function}(x, arm, 'a', 'b')"), &from);
+        let relative = asked("relative_difference");
+        if vector.name().starts_with("paired") {
+            let found = of(&lake, "paired_test(x, arm, 'a', 'b', i)", &from);
+            let wide = format!(
+                "(SELECT max(CASE WHEN arm = 'a' THEN x END) AS a, max(CASE WHEN arm = 'b' THEN x END) AS b FROM {from} GROUP BY i) AS u"
+            );
+            return Answer::Got(json!({
+                "d_z": found["d_z"],
+                "d_z_ci95": [found["d_z_low"], found["d_z_high"]],
+                "d_av": relative["in_average_spread"],
+                "pearson_r": of(&lake, "correlation_test(a, b)", &wide)["estimate"],
+            }));
+        }
+        let (effect, a12, cliff) = (asked("cohens_d"), asked("prob_improvement"), asked("cliffs_delta"));
+        let percent = relative["share"].as_f64().map(|share| 100.0 * share);
+        // The error of arms that do not overlap is not told: 0 would be taken for certainty.
+        let apart = cliff["error"] == "degenerate_separation";
+        let variance = if apart { Some(0.0) } else { cliff["se"].as_f64().map(|se| se * se) };
+        let mut got = json!({
+            "cohen_d": effect["estimate"],
+            "hedges_g": effect["hedges_g"],
+            "J": number(&effect["hedges_g"]) / number(&effect["estimate"]),
+            "d_ci95": ends(&effect),
+            "cohen_d_avg_sd": relative["in_average_spread"],
+            "glass_delta": relative["glass_delta"],
+            "rel_diff_pct": percent,
+            "a12": a12["estimate"],
+            "cles": a12["estimate"],
+            "a12_ci95_logit_t": ends(&a12),
+            "a12_logit_df": a12["df"],
+            "a12_ci95_bm_t": ends(&asked("brunner_munzel")),
+            "hodges_lehmann": asked("hodges_lehmann")["estimate"],
+            "cliffs_delta": cliff["estimate"],
+            "cliff_var": variance,
+            "cliff_ci95": ends(&cliff),
+        });
+        // Arms that do not overlap have no interval of these kinds.
+        for key in ["cliff_ci95", "a12_ci95_bm_t"] {
+            if got[key][0].is_null() {
+                got[key] = Value::Null;
+            }
+        }
+        Answer::Got(got)
+    });
+    assert!(compared >= 150, "{compared}");
+}
+
+#[test]
 fn gate_decisions() {
     let lake = Lake::empty();
     // Exit codes are the command's, and the least number of runs is not asked for.
@@ -42,7 +124,7 @@ fn gate_decisions() {
             options.push("pair => i".to_owned());
         }
         let call = format!("gate_verdict(x, arm, 'candidate', 'baseline', {})", options.join(", "));
-        let from = arms(vector, ["baseline", "candidate"]);
+        let from = arms(vector, &["baseline", "candidate"]);
         let expected = vector.field("expected");
         if expected["verdict"].is_null() && expected["exit_code"] == json!(2) {
             let code = refused(&lake, &format!("SELECT {call} FROM {from}"));
@@ -240,7 +322,7 @@ fn model_comparisons() {
             let found = scalar(&lake, &format!("required_pairs({plan})"));
             return Answer::Got(json!({"n_exact": found["n_exact"], "n": found["n"]}));
         }
-        let from = arms(vector, ["a", "b"]);
+        let from = arms(vector, &["a", "b"]);
         if name.starts_with("prob_outperform") {
             return Answer::Got(json!({
                 "paired": of(&lake, "paired_wins(x, arm, 'a', 'b', i)", &from)["estimate"],
@@ -298,7 +380,7 @@ fn rank_tests() {
     // Approximations where something better is given.
     let elsewhere = ["asymptotic_nocc_p", "p_normal", "asymp_p", "asymptotic_p", "asymptotic_cc_p", "p"];
     let compared = check("rank_tests", &elsewhere, |vector| {
-        let two_arms = |call: &str| of(&lake, call, &arms(vector, ["a", "b"]));
+        let two_arms = |call: &str| of(&lake, call, &arms(vector, &["a", "b"]));
         match vector.parameter("test").as_str() {
             Some("mann_whitney") => {
                 let mut got = by_side(|side| {

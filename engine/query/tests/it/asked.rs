@@ -88,13 +88,13 @@ pub(crate) fn values(values: &[f64]) -> String {
     table(values.iter().enumerate().map(|(i, x)| format!("{i}, {}", literal(*x))), "i, x")
 }
 
-/// `t(i, x, arm)`: both arms of a vector with places, which pair them.
-pub(crate) fn arms(vector: &Vector, names: [&str; 2]) -> String {
-    let arm = |name: &str| -> Vec<String> {
+/// `t(i, x, arm)`: the arms of a vector with places, which pair them.
+pub(crate) fn arms(vector: &Vector, names: &[&str]) -> String {
+    let arm = |name: &&str| -> Vec<String> {
         let values = vector.input(name);
         values.iter().enumerate().map(|(i, x)| format!("{i}, {}, '{name}'", literal(*x))).collect()
     };
-    table(names.map(arm).concat(), "i, x, arm")
+    table(names.iter().flat_map(arm), "i, x, arm")
 }
 
 /// A list of numbers.

@@ -61,7 +61,7 @@ fn contingency() {
             return Answer::Got(cochran_q(&lake, vector));
         }
         // The candidate is b there, and whoever is named first is compared with the other.
-        let from = crate::asked::arms(vector, ["a", "b"]);
+        let from = crate::asked::arms(vector, &["a", "b"]);
         let found = of(&lake, "mcnemar(x, arm, 'b', 'a', i)", &from);
         let right = row(
             &lake,

@@ -68,33 +68,6 @@ fn arms(vector: &Value) -> String {
 }
 
 #[test]
-fn welch_test() {
-    each_vector("ttests", 30, |lake, vector| {
-        if vector["params"]["test"] != "welch" {
-            return 0;
-        }
-        let mut tested = 0;
-        for side in ["two-sided", "greater", "less"] {
-            let expected = &vector["expected"][side];
-            if !expected["p"].is_number() {
-                continue;
-            }
-            let sql = format!(
-                "SELECT w['t'], w['df'], w['p'], w['low'], w['high'] FROM (SELECT welch_test(x, arm, 'a', 'b', alternative => '{side}') AS w FROM {}) AS u",
-                arms(vector)
-            );
-            let got = cells(lake, &sql);
-            for (position, key) in ["t", "df", "p"].into_iter().enumerate() {
-                assert_close(vector, key, got[position], number(&expected[key]));
-            }
-            assert_interval(vector, "ci95", &got[3..], &expected["ci95"]);
-            tested += 1;
-        }
-        tested
-    });
-}
-
-#[test]
 fn mean_ci_and_iqm() {
     each_vector("descriptive", 5, |lake, vector| {
         let (Some(x), Some(interval)) =
@@ -237,32 +210,6 @@ pub(crate) fn compared(lake: &Lake, vector: &Value, call: &str, fields: &[&str])
 }
 
 #[test]
-fn effects() {
-    each_vector("effect_sizes", 7, |lake, vector| {
-        if !vector["name"].as_str().unwrap().starts_with("two_sample") {
-            return 0;
-        }
-        let expected = &vector["expected"];
-        let got =
-            compared(lake, vector, "cohens_d(x, arm, 'a', 'b')", &["estimate", "low", "high", "hedges_g"]);
-        assert_close(vector, "cohen_d", got[0], number(&expected["cohen_d"]));
-        assert_interval(vector, "d_ci95", &got[1..], &expected["d_ci95"]);
-        assert_close(vector, "hedges_g", got[3], number(&expected["hedges_g"]));
-        let got = compared(lake, vector, "prob_improvement(x, arm, 'a', 'b')", &["estimate", "low", "high"]);
-        assert_close(vector, "a12", got[0], number(&expected["a12"]));
-        assert_interval(vector, "a12_ci95_logit_t", &got[1..], &expected["a12_ci95_logit_t"]);
-        if expected["cliff_ci95"].is_array() {
-            let got =
-                compared(lake, vector, "cliffs_delta(x, arm, 'a', 'b')", &["estimate", "low", "high", "se"]);
-            assert_close(vector, "cliffs_delta", got[0], number(&expected["cliffs_delta"]));
-            assert_interval(vector, "cliff_ci95", &got[1..], &expected["cliff_ci95"]);
-            assert_close(vector, "cliff_var", got[3] * got[3], number(&expected["cliff_var"]));
-        }
-        1
-    });
-}
-
-#[test]
 fn tost() {
     each_vector("equivalence", 20, |lake, vector| {
         if !vector["expected"]["p_welch"].is_number() {
@@ -277,34 +224,6 @@ fn tost() {
         }
         assert_interval(vector, "ci90", &got[4..], &expected["ci90"]);
         1
-    });
-}
-
-#[test]
-fn paired_test() {
-    each_vector("ttests", 9, |lake, vector| {
-        if vector["params"]["test"] != "paired" {
-            return 0;
-        }
-        let mut tested = 0;
-        let rows = |arm: &str| -> Vec<String> {
-            let values = numbers(&vector["input"][arm]);
-            values.iter().enumerate().map(|(i, v)| format!("({},'{arm}','s{i}')", literal(*v))).collect()
-        };
-        let table = [rows("b"), rows("a")].concat().join(",");
-        for side in ["two-sided", "greater", "less"] {
-            let expected = &vector["expected"][side];
-            let sql = format!(
-                "SELECT s['t'], s['df'], s['p'], s['low'], s['high'] FROM (SELECT paired_test(x, arm, 'a', 'b', pair, alternative => '{side}') AS s FROM (VALUES {table}) AS t(x, arm, pair)) AS u"
-            );
-            let got = cells(lake, &sql);
-            for (position, key) in ["t", "df", "p"].into_iter().enumerate() {
-                assert_close(vector, key, got[position], number(&expected[key]));
-            }
-            assert_interval(vector, "ci95", &got[3..], &expected["ci95"]);
-            tested += 1;
-        }
-        tested
     });
 }
 

@@ -191,7 +191,7 @@ fn degenerate() {
     // Words that go with a p-value in a report, where the numbers say the same; threads are the session's to choose.
     let elsewhere = ["warning", "recommended", "n_nonzero", "identical_across_threads"];
     let compared = check("degenerate", &elsewhere, |vector| {
-        let two_arms = |call: &str| of(&lake, call, &arms(vector, ["a", "b"]));
+        let two_arms = |call: &str| of(&lake, call, &arms(vector, &["a", "b"]));
         let sample = || values(&vector.input("x"));
         Answer::Got(match vector.parameter("fn").as_str().unwrap() {
             "describe" => {
@@ -282,7 +282,7 @@ fn paired(found: &Value) -> Value {
 }
 
 fn mann_whitney(lake: &Lake, vector: &Vector) -> Value {
-    let found = of(lake, "mann_whitney(x, arm, 'a', 'b')", &arms(vector, ["a", "b"]));
+    let found = of(lake, "mann_whitney(x, arm, 'a', 'b')", &arms(vector, &["a", "b"]));
     let [low, high] = [("a", 0.0), ("b", 1e3)].map(|(arm, offset)| {
         let places = 0..vector.input(arm).len();
         places.map(|i| format!("{}, '{arm}'", literal(offset + i as f64))).collect::<Vec<_>>()

@@ -3,39 +3,6 @@
 use crate::functions_golden::{assert_close, assert_interval, cells, compared, each_vector};
 use crate::golden::{number, numbers};
 
-const SIDES: [&str; 3] = ["two-sided", "greater", "less"];
-
-#[test]
-fn student_and_yuen() {
-    each_vector("ttests", 57, |lake, vector| {
-        let name = vector["name"].as_str().unwrap();
-        let function = match vector["params"]["test"].as_str() {
-            Some("student") => "student_test",
-            _ if name.starts_with("yuen") => "yuen_test",
-            _ => return 0,
-        };
-        let mut tested = 0;
-        for side in SIDES {
-            let expected = &vector["expected"][side];
-            if !expected["p"].is_number() {
-                continue;
-            }
-            let call = format!("{function}(x, arm, 'a', 'b', alternative => '{side}')");
-            let got = compared(lake, vector, &call, &["t", "df", "p", "low", "high"]);
-            for (position, key) in ["t", "df", "p"].into_iter().enumerate() {
-                if expected[key].is_number() {
-                    assert_close(vector, key, got[position], number(&expected[key]));
-                }
-            }
-            if expected["ci95"].is_array() {
-                assert_interval(vector, "ci95", &got[3..], &expected["ci95"]);
-            }
-            tested += 1;
-        }
-        tested
-    });
-}
-
 #[test]
 fn corrections_for_many_tests() {
     let methods = [

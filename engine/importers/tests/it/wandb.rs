@@ -139,7 +139,7 @@ fn run_folders_are_taken_whole_and_links_named() {
 }
 
 fn item(key: &str, value: &str) -> Item {
-    Item { key: key.to_owned(), value_json: value.to_owned(), ..Item::default() }
+    Item { key: key.to_owned(), value_json: value.to_owned().into(), ..Item::default() }
 }
 
 fn row(step: i64, time: f64, items: &[(&str, &str)]) -> Record {

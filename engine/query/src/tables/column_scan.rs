@@ -209,6 +209,9 @@ pub(super) struct Request<'a> {
     pub(super) limit: Option<usize>,
 }
 
+/// A scan whose last column is the number of a group, and the groups.
+pub(super) type Numbered = (Arc<dyn ExecutionPlan>, Arc<GroupNumbers>);
+
 /// Reads a table in columns.
 pub(super) struct ColumnScan<T> {
     table: Arc<T>,
@@ -298,11 +301,7 @@ impl<T: ColumnTable> ColumnScan<T> {
 
     /// The scan with only these columns of it, and behind them the numbers of the combinations of some columns of it.
     /// `None` where these have no numbers, or so few rows are read that numbering costs more than it brings.
-    pub(super) fn numbered(
-        &self,
-        numbered: &[usize],
-        kept: &[usize],
-    ) -> Result<Option<(Arc<dyn ExecutionPlan>, Arc<GroupNumbers>)>> {
+    pub(super) fn numbered(&self, numbered: &[usize], kept: &[usize]) -> Result<Option<Numbered>> {
         let of_table = |columns: &[usize]| -> Option<Vec<usize>> {
             columns.iter().map(|column| self.projection.get(*column).copied()).collect()
         };

@@ -28,7 +28,7 @@ use datafusion::physical_plan::{
 };
 use futures::StreamExt as _;
 
-use super::column_scan::ColumnScan;
+use super::column_scan::{ColumnScan, Numbered};
 use super::group_numbers::GroupNumbers;
 use super::key_values::KeyValues;
 use super::runs::Runs;
@@ -128,9 +128,7 @@ fn columns_of<'a>(expressions: impl IntoIterator<Item = &'a Arc<dyn PhysicalExpr
     columns
 }
 
-type Numbered = Option<(Arc<dyn ExecutionPlan>, Arc<GroupNumbers>)>;
-
-fn numbered(plan: &Arc<dyn ExecutionPlan>, columns: &[usize], kept: &[usize]) -> Result<Numbered> {
+fn numbered(plan: &Arc<dyn ExecutionPlan>, columns: &[usize], kept: &[usize]) -> Result<Option<Numbered>> {
     if let Some(scan) = plan.downcast_ref::<ColumnScan<Runs>>() {
         scan.numbered(columns, kept)
     } else if let Some(scan) = plan.downcast_ref::<ColumnScan<Series>>() {

@@ -25,7 +25,7 @@ fn status(run: u128) -> RunStatus {
 }
 
 fn user(run: u128) -> Option<String> {
-    (run % 4 > 0).then(|| format!("user {}", run % 4))
+    (!run.is_multiple_of(4)).then(|| format!("user {}", run % 4))
 }
 
 fn large(kept: Kept) -> Lake {

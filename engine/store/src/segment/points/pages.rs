@@ -112,11 +112,11 @@ impl PageStream {
     }
 }
 
-fn chunk<'a>(
-    metadata: &'a ParquetMetaData,
+fn chunk(
+    metadata: &ParquetMetaData,
     group: usize,
     column: usize,
-) -> Result<(&'a ColumnChunkMetaData, &'a [PageLocation]), ParquetError> {
+) -> Result<(&ColumnChunkMetaData, &[PageLocation]), ParquetError> {
     let chunk = metadata.row_groups().get(group).and_then(|group| group.columns().get(column));
     let offsets = metadata.offset_index().and_then(|index| index.get(group)?.get(column));
     match (chunk, offsets) {

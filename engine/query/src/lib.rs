@@ -11,6 +11,7 @@ mod explain_error;
 mod filters_by_name;
 pub mod functions;
 mod guard;
+mod ordered_answer;
 mod parameters;
 pub mod postgres;
 mod service;

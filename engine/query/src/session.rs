@@ -25,6 +25,7 @@ use crate::error::{Located, QueryError, Result};
 use crate::filters_by_name::UnlessNamesRepeat;
 use crate::functions;
 use crate::guard::{guarded_scalar_functions, guarded_table_functions};
+use crate::ordered_answer::KeepAnswerOrdered;
 use crate::postgres;
 use crate::service::{Engine, EngineView, Resources, SharedResources};
 use crate::tables::{
@@ -334,7 +335,8 @@ impl SessionFactory {
     }
 }
 
-/// The engine's own rules; before them, joins on run ids become joins on ordinals, and groups of few texts are numbered.
+/// The engine's own rules; before them, joins on run ids become joins on ordinals, and groups of few texts are numbered;
+/// behind them the answer keeps its order.
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
         vec![Arc::new(JoinOnOrdinals), Arc::new(AggregateByNumbers)];
@@ -345,6 +347,7 @@ fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
             rule
         });
     }
+    rules.push(Arc::new(KeepAnswerOrdered));
     rules
 }
 

@@ -20,6 +20,7 @@ mod guard;
 mod in_from;
 mod lake;
 mod numbered_groups;
+mod order;
 mod partitions;
 mod points;
 mod postgres;

@@ -34,10 +34,18 @@ pub(crate) fn form_of(path: &Path, beginning: &[u8], limits: &Limits) -> Option<
     tar.then_some(Form::Tar)
 }
 
+/// The endings of archives that are read.
+const ENDINGS: [&str; 6] = [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".zip"];
+
+/// Whether a name in lower case is one of an archive.
+pub(crate) fn is_named(name: &str) -> bool {
+    ENDINGS.iter().any(|ending| name.ends_with(ending))
+}
+
 /// What to say of a file whose name is one of an archive, and whose content is not; code and reason.
 pub(crate) fn false_name(name: &str) -> Option<(&'static str, &'static str)> {
     let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
-    if ends(&[".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".zip"]) {
+    if is_named(name) {
         return Some(("archive.damaged", "its name is one of an archive, and it cannot be read as one"));
     }
     ends(&[".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".7z", ".rar"]).then_some((

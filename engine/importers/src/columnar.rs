@@ -1,4 +1,5 @@
-//! Parquet files of strangers: opened with the claims of their footers checked, decoded so that damage is an error.
+//! Parquet files of strangers, and what is decoded of Arrow: opened with the claims of their footers checked, decoded so
+//! that damage is an error.
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,7 +11,7 @@ use crate::error::{ImportError, Result};
 use crate::files;
 use crate::limits::Limits;
 
-const KIND: &str = "Parquet";
+pub(crate) const KIND: &str = "Parquet";
 
 /// What makes readers of a file.
 pub(crate) type Builder = ArrowReaderBuilder<SyncReader<File>>;
@@ -68,10 +69,19 @@ fn check_claims(path: &Path, builder: &Builder, size: u64, limits: &Limits) -> R
 
 /// Runs a step of the decoder, which must not end the import even where a damaged file makes it panic.
 pub(crate) fn caught<T>(path: &Path, step: impl FnOnce() -> std::result::Result<T, String>) -> Result<T> {
+    caught_in(path, KIND, step)
+}
+
+/// As [`caught`], of a file of another kind.
+pub(crate) fn caught_in<T>(
+    path: &Path,
+    kind: &'static str,
+    step: impl FnOnce() -> std::result::Result<T, String>,
+) -> Result<T> {
     match catch_unwind(AssertUnwindSafe(step)) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(reason)) => Err(ImportError::unreadable(path, KIND, reason)),
-        Err(_) => Err(ImportError::unreadable(path, KIND, "the file is damaged: its decoder failed")),
+        Ok(Err(reason)) => Err(ImportError::unreadable(path, kind, reason)),
+        Err(_) => Err(ImportError::unreadable(path, kind, "the file is damaged: its decoder failed")),
     }
 }
 

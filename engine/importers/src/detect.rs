@@ -6,6 +6,7 @@ use std::sync::Arc;
 use walkdir::WalkDir;
 
 use crate::archive::{self, LaidOut};
+use crate::binary;
 use crate::error::{ImportError, Result};
 use crate::files::{self, Packing};
 use crate::limits::Limits;
@@ -14,6 +15,7 @@ use crate::source::{
     Unrecognised, relative_name,
 };
 use crate::sqlite;
+use crate::table;
 
 /// Everything that stands at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,6 +106,11 @@ impl<'a> Finder<'a> {
             };
             let kind = entry.file_type();
             let path = entry.path();
+            if kind.is_dir() && is_aim(path) {
+                self.unrecognised.push(Unrecognised::faulty(path.to_owned(), "aim.export_needed", AIM));
+                entries.skip_current_dir();
+                continue;
+            }
             if kind.is_dir() {
                 let hidden = entry.depth() > 0 && entry.file_name().as_encoded_bytes().starts_with(b".");
                 // `.trash` is where MLflow keeps deleted experiments.
@@ -187,6 +194,11 @@ impl<'a> Finder<'a> {
             }
         }
         match archive::form_of(path, &beginning, self.search.limits) {
+            // Checkpoints of models are zip or tar too, and large.
+            Some(_) if !given && !archive::is_named(&name) => {
+                let reason = "an archive by its content, not by its name; give it as the path to import it";
+                self.unrecognised.push(Unrecognised::left(path.to_owned(), reason));
+            }
             Some(form) if self.depth < DEEPEST_ARCHIVE => return self.archive(path, form),
             Some(_) => {
                 let reason = format!("an archive in {DEEPEST_ARCHIVE} others, not opened");
@@ -235,7 +247,11 @@ impl<'a> Finder<'a> {
             self.laid_out.push(source);
         }
         let left = left.into_iter().chain(unrecognised);
-        self.unrecognised.extend(left.map(|left| Unrecognised { path: folder.shown(&left.path), ..left }));
+        self.unrecognised.extend(left.map(|left| Unrecognised {
+            path: folder.shown(&left.path),
+            reason: folder.shown_text(&left.reason),
+            fault: left.fault,
+        }));
         Ok(())
     }
 
@@ -264,6 +280,16 @@ impl<'a> Finder<'a> {
     }
 }
 
+/// What to do with a repository of Aim, whose store only Aim can read.
+const AIM: &str = "a repository of Aim, whose store only Aim itself can read: write its metrics to a table with Aim's Python \
+     package, as docs/guide/sources/aim.md shows, and import that";
+
+/// Whether a folder is a repository of Aim: a `.aim`, or a copy of one under another name.
+fn is_aim(folder: &Path) -> bool {
+    let is_dir = |name: &str| folder.join(name).is_dir();
+    is_dir("meta") && is_dir("seqs") && folder.join("run_metadata.sqlite").is_file()
+}
+
 /// Why no source claimed a file.
 fn unclaimed(file: &Candidate<'_>, limits: &Limits) -> Unrecognised {
     let path = file.path.to_owned();
@@ -290,6 +316,17 @@ fn unclaimed(file: &Candidate<'_>, limits: &Limits) -> Unrecognised {
     }
     if file.beginning.is_empty() {
         return Unrecognised::left(path, "an empty file");
+    }
+    if let Some(kind) = binary::kind_of(file.beginning) {
+        let reason = format!("{kind}, which is not read");
+        // A packed table is one that was meant to be imported.
+        return match table::is_packed_name(file.name) {
+            true => {
+                let reason = format!("{reason}; unpack it, or pack it with gzip or Zstandard");
+                Unrecognised::faulty(path, "file.packing", reason)
+            }
+            false => Unrecognised::left(path, reason),
+        };
     }
     if Packing::of(file.beginning) == Packing::Plain {
         return Unrecognised::left(path, "no known kind of log file");

@@ -11,6 +11,8 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 mod archive;
+mod aslib;
+mod binary;
 mod columnar;
 mod configuration;
 mod detect;
@@ -23,15 +25,21 @@ mod import;
 mod json;
 mod lightning;
 pub mod limits;
+mod lm_eval;
+mod megatron;
 pub mod mlflow;
 mod mlperf;
+mod monitor;
 mod neptune;
 pub mod number;
+mod open_lm;
 pub mod optuna;
 mod plan;
 mod ray;
 mod report;
 mod sacred;
+mod scored;
+mod search;
 mod series;
 mod sink;
 mod source;

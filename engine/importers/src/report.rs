@@ -297,7 +297,7 @@ impl<'a> Reporter<'a> {
         };
         *count = count.saturating_add(1);
         if *count <= self.limits.rejections_shown {
-            let message = shortened(&message(), 1_000);
+            let message = shortened(&self.unit.shown_text(message()), 1_000);
             self.sink.reject(Rejection { file: self.unit.shown(file), place, code, message, count: 1 })?;
         }
         Ok(())
@@ -318,7 +318,7 @@ impl<'a> Reporter<'a> {
         } else if self.remarks.len() < 1_000 {
             let remark = Remark {
                 code,
-                message: shortened(&message(), 1_000),
+                message: shortened(&self.unit.shown_text(message()), 1_000),
                 file: self.unit.shown(file),
                 place,
                 count,

@@ -18,8 +18,8 @@ use crate::sqlite;
 use crate::table::TablePlan;
 use crate::table::mapping::Mapping;
 use crate::{
-    dvclive, exported, huggingface, lightning, mlflow, mlperf, neptune, optuna, ray, sacred, table,
-    tensorboard, trackio, wandb,
+    aslib, dvclive, exported, huggingface, lightning, lm_eval, megatron, mlflow, mlperf, monitor, neptune,
+    open_lm, optuna, ray, sacred, search, table, tensorboard, trackio, wandb,
 };
 
 /// The kinds of files that can be imported.
@@ -35,6 +35,8 @@ pub enum SourceKind {
     HuggingFace,
     /// `.wandb` files of Weights & Biases.
     Wandb,
+    /// Parquet files of a run's history that W&B's client downloaded.
+    WandbHistory,
     /// Parquet files of the Neptune exporter.
     Neptune,
     /// An Optuna storage: a SQLite file or a journal.
@@ -51,6 +53,24 @@ pub enum SourceKind {
     Trackio,
     /// An MLPerf log with `:::MLLOG` records.
     Mlperf,
+    /// A search of BOHB: `results.json` and `configs.json`.
+    Bohb,
+    /// A `runhistory.json` of SMAC.
+    Smac,
+    /// A search that DeepCAVE recorded: `history.jsonl` and `configs.json`.
+    DeepCave,
+    /// A history of AMLTK in Parquet.
+    Amltk,
+    /// A `monitor.csv` of stable-baselines3.
+    Monitor,
+    /// Golden values of Megatron-LM.
+    Megatron,
+    /// Results of the lm-evaluation-harness.
+    LmEval,
+    /// A model of an OpenLM study with its evaluations.
+    OpenLm,
+    /// An `algorithm_runs.arff` of the Algorithm Selection Library.
+    Aslib,
     /// Delimited text.
     Csv,
     /// One JSON object a line.
@@ -59,6 +79,8 @@ pub enum SourceKind {
     Json,
     /// Apache Parquet.
     Parquet,
+    /// A file or stream in Arrow's own format.
+    Arrow,
     /// Lines of free text that match the user's expression.
     Lines,
 }
@@ -72,6 +94,7 @@ impl SourceKind {
             Self::Mlflow => "mlflow",
             Self::HuggingFace => "huggingface",
             Self::Wandb => "wandb",
+            Self::WandbHistory => "wandb-history",
             Self::Neptune => "neptune",
             Self::Optuna => "optuna",
             Self::Lightning => "lightning",
@@ -80,17 +103,27 @@ impl SourceKind {
             Self::Sacred => "sacred",
             Self::Trackio => "trackio",
             Self::Mlperf => "mlperf",
+            Self::Bohb => "bohb",
+            Self::Smac => "smac",
+            Self::DeepCave => "deepcave",
+            Self::Amltk => "amltk",
+            Self::Monitor => "monitor",
+            Self::Megatron => "megatron",
+            Self::LmEval => "lm-eval",
+            Self::OpenLm => "open-lm",
+            Self::Aslib => "aslib",
             Self::Csv => "csv",
             Self::JsonLines => "jsonl",
             Self::Json => "json",
             Self::Parquet => "parquet",
+            Self::Arrow => "arrow",
             Self::Lines => "lines",
         }
     }
 
     /// Whether columns of this kind are given meanings by a mapping.
     pub fn is_table(self) -> bool {
-        matches!(self, Self::Csv | Self::JsonLines | Self::Json | Self::Parquet | Self::Lines)
+        matches!(self, Self::Csv | Self::JsonLines | Self::Json | Self::Parquet | Self::Arrow | Self::Lines)
     }
 
     /// Every kind.
@@ -148,6 +181,11 @@ impl Archived {
             Err(_) => path.to_owned(),
         }
     }
+
+    /// A message with the paths in it as the user knows them.
+    pub(crate) fn shown_text(&self, text: &str) -> String {
+        text.replace(&*self.folder.path().to_string_lossy(), &self.archive.to_string_lossy())
+    }
 }
 
 impl Unit {
@@ -163,6 +201,11 @@ impl Unit {
     /// A path of this unit as the user knows it.
     pub(crate) fn shown(&self, path: &Path) -> PathBuf {
         self.archive.as_ref().map_or_else(|| path.to_owned(), |archive| archive.shown(path))
+    }
+
+    /// A message with paths of this unit as the user knows them.
+    pub(crate) fn shown_text(&self, text: String) -> String {
+        self.archive.as_ref().map_or_else(|| text.clone(), |archive| archive.shown_text(&text))
     }
 
     /// All files that are read for this unit, in a fixed order.
@@ -348,12 +391,13 @@ pub(crate) trait Source: Sync {
 }
 
 /// All sources. Tools come before the formats that they write: a Lightning log is a CSV file too.
-pub(crate) static SOURCES: [&dyn Source; 18] = [
+pub(crate) static SOURCES: [&dyn Source; 29] = [
     &exported::Exported,
     &tensorboard::TensorBoard,
     &mlflow::Mlflow,
     &huggingface::HuggingFace,
     &wandb::Wandb,
+    &wandb::WandbHistory,
     &neptune::Neptune,
     &optuna::Optuna,
     &lightning::Lightning,
@@ -362,7 +406,17 @@ pub(crate) static SOURCES: [&dyn Source; 18] = [
     &sacred::Sacred,
     &trackio::Trackio,
     &mlperf::Mlperf,
+    &search::Bohb,
+    &search::Smac,
+    &search::DeepCave,
+    &search::Amltk,
+    &monitor::Monitor,
+    &megatron::Megatron,
+    &lm_eval::LmEval,
+    &open_lm::OpenLm,
+    &aslib::Aslib,
     &table::Table(SourceKind::Parquet),
+    &table::Table(SourceKind::Arrow),
     &table::Table(SourceKind::Csv),
     &table::Table(SourceKind::JsonLines),
     &table::Table(SourceKind::Json),

@@ -1,13 +1,15 @@
-//! The small part of YAML that configuration files use: mappings, sequences and scalars. No tags, no aliases.
+//! The small part of YAML that configuration files use: mappings, sequences and scalars, aliases as far as they stay small.
+//! Of tags only those of plain data, such as `!!python/tuple`, which PyYAML writes; no tag makes anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use saphyr_parser::{Event, Parser, ScalarStyle};
+use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 
 /// Reads a document whose root is a mapping into `path.of.key` → text; nulls and sequences are left out.
 ///
 /// # Errors
-/// The reason, when it is no such document, is nested deeper than `depth`, or uses tags or aliases.
+/// The reason, when it is no such document, is nested deeper than `depth`, uses tags of more than
+/// plain data, or aliases that grow without end.
 pub(crate) fn flat_mapping(text: &str, depth: usize) -> Result<BTreeMap<String, String>, String> {
     let mut values = BTreeMap::new();
     flatten(document(text, depth)?, &mut String::new(), &mut |path, node| {
@@ -44,6 +46,20 @@ enum Node {
 }
 
 impl Node {
+    /// How many values it holds with itself, and how deep they are.
+    fn measure(&self) -> (usize, usize) {
+        let sum = |inner: &mut dyn Iterator<Item = &Self>| {
+            inner.map(Self::measure).fold((1_usize, 1_usize), |(count, depth), (more, deep)| {
+                (count.saturating_add(more), depth.max(deep.saturating_add(1)))
+            })
+        };
+        match self {
+            Self::Null | Self::Scalar(_) => (1, 1),
+            Self::Sequence(nodes) => sum(&mut nodes.iter()),
+            Self::Mapping(entries) => sum(&mut entries.iter().map(|(_, node)| node)),
+        }
+    }
+
     fn json(self) -> serde_json::Value {
         match self {
             Self::Null => serde_json::Value::Null,
@@ -102,28 +118,79 @@ impl Open {
     }
 }
 
+/// Whether a tag only says of what type plain data is; handles are written out by the parser.
+fn is_plain(tag: &Tag) -> bool {
+    const PLAIN: [&str; 10] =
+        ["str", "unicode", "int", "long", "float", "bool", "none", "list", "tuple", "dict"];
+    const CORE: [&str; 8] = ["str", "int", "float", "bool", "null", "seq", "map", "omap"];
+    let name = tag.suffix.as_str();
+    tag.handle == "tag:yaml.org,2002:"
+        && match name.strip_prefix("python/") {
+            Some(name) => PLAIN.contains(&name),
+            None => CORE.contains(&name),
+        }
+}
+
+/// What aliases stand for, and how much they may still add to a document.
+struct Anchors {
+    nodes: HashMap<usize, Node>,
+    left: usize,
+}
+
+impl Anchors {
+    /// Remembers a value; 0 is no anchor.
+    fn keep(&mut self, anchor: usize, node: &Node) {
+        if anchor != 0 {
+            self.nodes.insert(anchor, node.clone());
+        }
+    }
+
+    fn expand(&mut self, anchor: usize) -> Result<Node, String> {
+        // An alias within what it names is not closed yet.
+        let node = self.nodes.get(&anchor).ok_or("an alias names nothing that stands before it")?;
+        let (size, depth) = node.measure();
+        self.left = self.left.checked_sub(size).ok_or("aliases make it too large")?;
+        if depth > DEEPEST_ALIAS {
+            return Err("aliases nest it too deep".to_owned());
+        }
+        Ok(node.clone())
+    }
+}
+
+/// How many values aliases may add to a document, and how deep what they stand for may be.
+const MOST_ALIASED: usize = 100_000;
+const DEEPEST_ALIAS: usize = 32;
+
 /// The root of the first document, which must be a mapping or nothing.
 fn document(text: &str, depth: usize) -> Result<Vec<(String, Node)>, String> {
-    let mut open: Vec<Open> = Vec::new();
+    let mut open: Vec<(Open, usize)> = Vec::new();
+    let mut anchors = Anchors { nodes: HashMap::new(), left: MOST_ALIASED };
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| error.to_string())?;
         let line = span.start.line();
+        if let Event::Scalar(.., Some(tag))
+        | Event::SequenceStart(_, Some(tag))
+        | Event::MappingStart(_, Some(tag)) = &event
+            && !is_plain(tag)
+        {
+            return Err(format!("line {line}: tags are not read, except those of plain data"));
+        }
         let node = match event {
-            Event::Alias(_) => return Err(format!("line {line}: aliases are not read")),
-            Event::Scalar(.., Some(_))
-            | Event::SequenceStart(_, Some(_))
-            | Event::MappingStart(_, Some(_)) => {
-                return Err(format!("line {line}: tags are not read"));
+            Event::Alias(anchor) => {
+                anchors.expand(anchor).map_err(|reason| format!("line {line}: {reason}"))?
             }
-            Event::Scalar(text, style, ..) => {
+            Event::Scalar(text, style, anchor, _) => {
                 let null =
                     style == ScalarStyle::Plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
                 let node = if null { Node::Null } else { Node::Scalar(text.to_string()) };
-                let Some(last) = open.last_mut() else { return Err("the root is no mapping".to_owned()) };
+                anchors.keep(anchor, &node);
+                let Some((last, _)) = open.last_mut() else {
+                    return Err("the root is no mapping".to_owned());
+                };
                 last.take(node, || text.into_owned()).map_err(|reason| format!("line {line}: {reason}"))?;
                 continue;
             }
-            Event::SequenceStart(..) | Event::MappingStart(..) => {
+            Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _) => {
                 let sequence = matches!(event, Event::SequenceStart(..));
                 if open.len() >= depth {
                     return Err(format!("line {line}: nested deeper than {depth}"));
@@ -131,15 +198,17 @@ fn document(text: &str, depth: usize) -> Result<Vec<(String, Node)>, String> {
                 if open.is_empty() && sequence {
                     return Err("the root is no mapping".to_owned());
                 }
-                open.push(if sequence {
-                    Open::Sequence(Vec::new())
-                } else {
-                    Open::Mapping(Vec::new(), None)
-                });
+                let value =
+                    if sequence { Open::Sequence(Vec::new()) } else { Open::Mapping(Vec::new(), None) };
+                open.push((value, anchor));
                 continue;
             }
             Event::SequenceEnd | Event::MappingEnd => match open.pop() {
-                Some(closed) => closed.closed(),
+                Some((closed, anchor)) => {
+                    let node = closed.closed();
+                    anchors.keep(anchor, &node);
+                    node
+                }
                 None => continue,
             },
             // Only the first document counts.
@@ -149,8 +218,12 @@ fn document(text: &str, depth: usize) -> Result<Vec<(String, Node)>, String> {
         match (open.last_mut(), node) {
             (None, Node::Mapping(entries)) => return Ok(entries),
             (None, _) => return Err("the root is no mapping".to_owned()),
-            (Some(last), node) => {
-                last.take(node, String::new).map_err(|reason| format!("line {line}: {reason}"))?;
+            (Some((last, _)), node) => {
+                let text = match &node {
+                    Node::Scalar(text) => text.clone(),
+                    _ => String::new(),
+                };
+                last.take(node, || text).map_err(|reason| format!("line {line}: {reason}"))?;
             }
         }
     }
@@ -186,7 +259,9 @@ mod tests {
     fn tags_aliases_depth_and_other_roots_are_refused() {
         for text in [
             "a: !!python/object:os.system x",
-            "a: &x 1\nb: *x",
+            "a: !mine x",
+            "a: &x [*x]",
+            "b: *x",
             "- 1",
             "just text",
             "{a: {b: {c: {d: 1}}}}",
@@ -196,5 +271,35 @@ mod tests {
             assert!(flat_mapping(text, 3).is_err(), "{text}");
         }
         assert!(flat_mapping("", 3).unwrap().is_empty());
+    }
+
+    /// As PyYAML dumps the hyperparameters of an optimizer, with a list that stands there twice.
+    #[test]
+    fn tuples_and_repeated_values_are_data() {
+        let text = "betas: !!python/tuple\n- 0.9\n- 0.999\nlayers: &id001\n- 64\n- 64\nhead: *id001\n\
+                    name: !!python/unicode 'x'\nnested: &id002 {a: 1}\nagain: *id002\n";
+        let params = flat_params(text, 8).unwrap();
+        let pairs: Vec<_> = params.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        assert_eq!(
+            pairs,
+            [
+                ("betas", "[0.9,0.999]"),
+                ("layers", "[64,64]"),
+                ("head", "[64,64]"),
+                ("name", "x"),
+                ("nested.a", "1"),
+                ("again.a", "1")
+            ]
+        );
+    }
+
+    #[test]
+    fn aliases_do_not_grow_without_end() {
+        let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..12 {
+            let inner = format!("*a{}, ", level - 1).repeat(9);
+            text += &format!("a{level}: &a{level} [{inner}]\n");
+        }
+        assert!(flat_mapping(&text, 8).unwrap_err().contains("too large"));
     }
 }

@@ -5,7 +5,7 @@ use importers::{ImportedRun, Limits, Options, Rejection, RunFacts, Sink, SinkErr
 use libfuzzer_sys::fuzz_target;
 use model::{Context, MetricName, PointColumns, RunId};
 
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 24] = [
     "events.out.tfevents.1",
     "run-a.wandb",
     "store.db",
@@ -20,6 +20,16 @@ const NAMES: [&str; 14] = [
     "hparams.yaml",
     "archive.tar",
     "archive.zip",
+    "table.arrow",
+    "t_p_a_0.runhistory.parquet",
+    "runhistory.json",
+    "a.monitor.csv",
+    "golden_values_a.json",
+    "m_step10.json",
+    "evaluation_m_heavy.json",
+    "algorithm_runs.arff",
+    "result_0.txt",
+    "runlake-export.json",
 ];
 
 /// Checks what it is given and drops it.

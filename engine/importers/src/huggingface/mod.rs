@@ -7,13 +7,14 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use jiter::JsonValue;
-use model::{MetricName, Point};
+use model::Point;
 
 use crate::error::Result;
 use crate::files;
 use crate::json;
 use crate::number::Step;
-use crate::report::{Reporter, SeriesIndex};
+use crate::report::Reporter;
+use crate::series::SeriesByName;
 use crate::sink::{Place, TimeSource};
 use crate::source::{Candidate, Claim, ClaimedFile, Found, FoundUnit, Search, Source, SourceKind, Unit};
 use crate::table::TablePlan;
@@ -210,7 +211,7 @@ fn import_state(
     }
     let run_id = run.id;
     reporter.run(run)?;
-    let mut series: HashMap<&str, Option<SeriesIndex>> = HashMap::new();
+    let mut series = SeriesByName::of(run_id);
     for (index, entry) in history(state).iter().enumerate() {
         let place = Place::Row(index as u64 + 1);
         let JsonValue::Object(entry) = entry else {
@@ -223,30 +224,22 @@ fn import_state(
             continue;
         };
         let time = start.saturating_add(i64::try_from(index).unwrap_or(i64::MAX));
-        for (key, value) in entry.iter().filter(|(key, _)| key != "step") {
-            let Some(number) = json::number(value) else {
-                reporter.remark(file, place, "ignored.not_a_number", key, 1, || {
-                    format!("values of {key:?} that are no numbers are not imported")
-                });
-                continue;
-            };
-            let series = match series.get(key.as_ref()) {
-                Some(series) => *series,
-                None => {
-                    let opened = match MetricName::new(key) {
-                        Ok(metric) => Some(reporter.series(file, run_id, metric, None)?),
-                        Err(_) => None,
-                    };
-                    series.insert(key.as_ref(), opened);
-                    opened
+        let mut values = Vec::new();
+        let flat = json::flatten(entry, depth, &mut String::new(), &mut |key, value| {
+            values.push((key.to_owned(), json::number(value)));
+        });
+        if let Err(key) = flat {
+            reporter.reject(file, place, "json.too_deep", || format!("{key} is nested too deep"))?;
+        }
+        for (key, value) in values.into_iter().filter(|(key, _)| key != "step") {
+            match value {
+                Some(value) => {
+                    let point = Point { step: step.whole, step_fraction: step.fraction, time, value };
+                    series.point(reporter, file, place, &key, point)?;
                 }
-            };
-            let point = Point { step: step.whole, step_fraction: step.fraction, time, value: number };
-            match series {
-                Some(series) => reporter.point(series, point)?,
-                None => reporter.reject(file, place, "metric.refused", || {
-                    format!("the key {:?} cannot name a metric", crate::error::beginning(key))
-                })?,
+                None => reporter.remark(file, place, "ignored.not_a_number", &key, 1, || {
+                    format!("values of {key:?} that are no numbers are not imported")
+                }),
             }
         }
     }

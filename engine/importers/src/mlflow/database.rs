@@ -163,9 +163,14 @@ fn read_metrics(
     reporter: &mut Reporter<'_>,
 ) -> Result<()> {
     // By run, so that only the series of one run are open; within it in the order in which the points arrived.
-    let mut statement = database.prepare(
-        "SELECT run_uuid, key, value, timestamp, step, is_nan, rowid FROM metrics ORDER BY run_uuid, rowid",
-    )?;
+    // The columns came with versions 1.0 and 1.4.
+    let column = |name: &'static str| -> Result<&'static str> {
+        Ok(if database.has_column("metrics", name)? { name } else { "0" })
+    };
+    let (step, is_nan) = (column("step")?, column("is_nan")?);
+    let mut statement = database.prepare(&format!(
+        "SELECT run_uuid, key, value, timestamp, {step}, {is_nan}, rowid FROM metrics ORDER BY run_uuid, rowid"
+    ))?;
     let mut rows = database.query(&mut statement)?;
     let mut run: Option<(String, RunId)> = None;
     let mut series: HashMap<String, Option<SeriesIndex>> = HashMap::new();

@@ -197,7 +197,7 @@ fn cell_of(text: &str) -> Cell<'_> {
 }
 
 /// Names of columns: `name#1`, `name#2` where a name repeats, `(col N)` where there is none.
-pub(super) fn unique_names(header: &[String]) -> Vec<String> {
+pub(crate) fn unique_names(header: &[String]) -> Vec<String> {
     let mut counts = std::collections::HashMap::new();
     for name in header {
         *counts.entry(name.trim()).or_insert(0_usize) += 1;
@@ -253,6 +253,22 @@ fn sniff(text: &str) -> (u8, bool) {
         }
     }
     (delimiter, commas > points)
+}
+
+/// Whether a text begins as a table of numbers by step: a first row of names of which the first names steps, and a second one
+/// of as many cells that begins with a number. Keras's `CSVLogger` mostly writes to a `.log`.
+pub(super) fn is_log(beginning: &[u8]) -> bool {
+    let Ok((encoding, mark)) = text::encoding_of(beginning) else { return false };
+    let text = text::decoded(beginning, encoding, mark);
+    let mut lines = text.lines();
+    let (Some(names), Some(values)) = (lines.next(), lines.next()) else { return false };
+    [',', ';', '\t'].iter().any(|delimiter| {
+        let (mut names, mut values) = (names.split(*delimiter), values.split(*delimiter));
+        let begins = names.next().is_some_and(guess::is_step_name)
+            && values.next().is_some_and(|value| guess::text_number(value, false).is_some());
+        let (names, values) = (names.count(), values.count());
+        begins && names > 0 && names == values
+    })
 }
 
 fn unquoted_count(line: &str, delimiter: u8) -> usize {

@@ -128,7 +128,7 @@ impl SampledColumn {
 
 const RUN: [&str; 9] =
     ["run_id", "run", "runid", "run id", "run_uuid", "run_name", "trial_id", "run name", "experiment_run"];
-const STEP: [&str; 19] = [
+const STEP: [&str; 21] = [
     "step",
     "global_step",
     "_step",
@@ -148,6 +148,8 @@ const STEP: [&str; 19] = [
     "frame",
     "batch",
     "epoch",
+    "epochs",
+    "xs",
 ];
 const TIME: [&str; 11] = [
     "time",
@@ -165,6 +167,16 @@ const TIME: [&str; 11] = [
 const METRIC: [&str; 6] = ["metric", "metric_name", "key", "tag", "name", "variable"];
 const VALUE: [&str; 3] = ["value", "metric_value", "val"];
 const SEED: [&str; 2] = ["seed", "random_seed"];
+/// Beside a seed, what tells apart curves that stand in one table without ids of runs.
+const GROUP: [&str; 9] =
+    ["task", "env", "env_id", "environment", "game", "agent", "algorithm", "algo", "method"];
+/// The first column of a table of results: a row for each of these.
+const RESULT: [&str; 6] = ["model", "model_name", "method", "algorithm", "algo", "configuration"];
+
+/// Whether a key of a document names steps.
+pub(crate) fn is_step_name(name: &str) -> bool {
+    STEP.contains(&name.trim().to_lowercase().as_str())
+}
 
 /// Decides the form of a table and the roles of its columns.
 pub(crate) fn decide(
@@ -253,10 +265,10 @@ fn apply(path: &Path, mapping: &Mapping, columns: &mut [PlannedColumn]) -> Resul
         find(path, role, name, columns)?.roles.push(role.clone());
     }
     let long = columns.iter().any(|column| column.roles.contains(&Role::Metric));
-    Ok(match (mapping.is_of_runs(), long) {
-        (true, _) => Form::Runs,
-        (false, true) => Form::Long,
-        (false, false) => Form::Wide,
+    Ok(match (mapping.form(), long) {
+        (Some(form), _) => form,
+        (None, true) => Form::Long,
+        (None, false) => Form::Wide,
     })
 }
 
@@ -292,7 +304,23 @@ fn guess(sample: &Sample, columns: &mut [PlannedColumn]) -> Form {
         give(Some(metric), Role::Metric);
         give(Some(value), Role::Value);
         give(step, Role::Step);
+        // As objects in JSON are taken apart.
+        for (index, column) in sample.columns.iter().enumerate() {
+            if let Some(key) = column.name.strip_prefix("context.").filter(|key| !key.is_empty()) {
+                give(Some(index), Role::Context(key.to_owned()));
+            }
+        }
         return Form::Long;
+    }
+    // pandas writes the numbers of the rows in front, without a name.
+    let index = sample.columns.first().filter(|column| {
+        column.is_named(&["(col 0)", "unnamed: 0"])
+            && column.integers > 0
+            && column.all_differ()
+            && !column.decreasing
+    });
+    if step.is_some() && index.is_some_and(|index| index.integers == index.values.iter().flatten().count()) {
+        give(Some(0), Role::Drop);
     }
     let Some(run) = run.and_then(|run| sample.columns.get(run)) else {
         if step.is_none() {
@@ -310,7 +338,23 @@ fn guess(sample: &Sample, columns: &mut [PlannedColumn]) -> Form {
                 .filter(|_| time != Some(0) && seed != Some(0))
                 .map(|_| 0);
         }
+        if step.is_none() && time.is_none() && is_of_results(sample) {
+            give(Some(0), Role::Run);
+            return Form::Results;
+        }
         give(step, Role::Step);
+        // Only where steps come again there is more than one curve.
+        let repeats =
+            step.and_then(|step| sample.columns.get(step)).is_some_and(|column| !column.all_differ());
+        let tells_apart = |column: &SampledColumn| {
+            let is_text = column.texts > 0 && column.numbers + column.others == 0;
+            column.is_named(&GROUP) && is_text && column.has_several_values()
+        };
+        for (index, column) in sample.columns.iter().enumerate() {
+            if repeats && tells_apart(column) {
+                give(Some(index), Role::Run);
+            }
+        }
         let several_seeds =
             seed.and_then(|seed| sample.columns.get(seed)).is_some_and(SampledColumn::has_several_values);
         if several_seeds {
@@ -323,6 +367,17 @@ fn guess(sample: &Sample, columns: &mut [PlannedColumn]) -> Form {
     }
     give(step, Role::Step);
     Form::Wide
+}
+
+/// Whether the rows of a table are results: the first column names what they are of, most names differ, and the others
+/// hold numbers.
+fn is_of_results(sample: &Sample) -> bool {
+    let Some((first, others)) = sample.columns.split_first() else { return false };
+    let different = first.values.iter().flatten().collect::<std::collections::HashSet<_>>().len();
+    first.is_named(&RESULT)
+        && first.numbers == 0
+        && different * 2 > first.values.len()
+        && others.iter().any(|column| column.content() == Content::Numbers)
 }
 
 impl SampledColumn {

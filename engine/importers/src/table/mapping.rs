@@ -6,6 +6,7 @@ use std::fmt;
 use model::ParamValue;
 use serde::{Deserialize, Serialize};
 
+use super::Form;
 use crate::error::{ImportError, Result};
 
 /// The meaning of a column.
@@ -112,8 +113,12 @@ pub struct Mapping {
     types: Vec<(ColumnType, String)>,
     /// What all rows have: name, experiment, project, params, tags, context.
     constants: Vec<(Role, String)>,
-    runs: bool,
+    /// [`Form::Runs`] or [`Form::Results`], where it is said.
+    form: Option<Form>,
 }
+
+/// The forms that can be given.
+const FORMS: [(&str, Form); 2] = [("runs", Form::Runs), ("results", Form::Results)];
 
 const WORDS: &str = "run, name, step, time, metric, value, experiment, project, param:KEY, tag:KEY, context:KEY, drop, \
      rename:METRIC, type:TYPE, constant:ROLE, form";
@@ -157,10 +162,12 @@ impl Mapping {
                 self.constants.push((parse_role(role).ok_or_else(unknown)?, column));
             }
             _ if role == "form" => {
-                if column != "runs" {
-                    return Err("the form can be given as runs only: a row for each run".to_owned());
-                }
-                self.runs = true;
+                let known = FORMS.iter().find(|(word, _)| *word == column);
+                let (_, form) = known.ok_or(
+                    "the form is runs (a row for each run, columns are params) or results (a row for each run, columns of \
+                     numbers are metrics)",
+                )?;
+                self.form = Some(*form);
             }
             _ => self.entries.push((parse_role(role).ok_or_else(unknown)?, column)),
         }
@@ -170,7 +177,7 @@ impl Mapping {
     /// Reads the same from TOML: `run = "column"`, or a list of columns; `name`, `step`, `time`, `metric`, `value`,
     /// `experiment`, `project` = a column; `drop` = a list; tables `param`, `tag`, `context` of `key = "column"`, `rename` of
     /// `new = "old"`, `type` of `column = "type"`; `constant` with `name`, `experiment`, `project` and tables `param`, `tag`,
-    /// `context` of values. `form = "runs"` where each row is a run. And for logs of free text `lines` = a regular expression
+    /// `context` of values. `form = "runs"` or `"results"` where each row is a run. And for logs of free text `lines` = a regular expression
     /// whose named groups are the columns.
     ///
     /// # Errors
@@ -257,13 +264,23 @@ impl Mapping {
         file.rename = self.renames.iter().cloned().collect();
         file.types = self.types.iter().map(|(kind, column)| (column.clone(), *kind)).collect();
         file.constant = Constants::of(&self.constants);
-        file.form = self.runs.then(|| "runs".to_owned());
+        file.form = self.form_word().map(str::to_owned);
         toml::to_string(&file).map_err(|error| wrong("TOML", error.to_string()))
     }
 
     /// The roles of columns that a plan found out, with what was given beside them.
-    pub(super) fn of_plan(entries: Vec<(Role, String)>, runs: bool, given: Option<&Self>) -> Self {
-        Self { entries, runs, ..given.cloned().unwrap_or_default() }
+    pub(super) fn of_plan(entries: Vec<(Role, String)>, form: Form, given: Option<&Self>) -> Self {
+        let form = FORMS.iter().map(|(_, form)| *form).find(|known| *known == form);
+        Self { entries, form, ..given.cloned().unwrap_or_default() }
+    }
+
+    /// The roles of the columns of a tool's table.
+    pub(crate) fn of_columns(entries: Vec<(Role, String)>, form: Form) -> Self {
+        Self::of_plan(entries, form, None)
+    }
+
+    fn form_word(&self) -> Option<&'static str> {
+        FORMS.iter().find(|(_, form)| Some(*form) == self.form).map(|(word, _)| *word)
     }
 
     fn checked(self, text: &str) -> Result<Self> {
@@ -314,12 +331,12 @@ impl Mapping {
 
     /// Whether it says what columns mean; else that is guessed.
     pub(super) fn has_roles(&self) -> bool {
-        self.runs || self.entries.iter().any(|(role, _)| *role != Role::Drop)
+        self.form.is_some() || self.entries.iter().any(|(role, _)| *role != Role::Drop)
     }
 
-    /// Whether each row is a run.
-    pub(super) fn is_of_runs(&self) -> bool {
-        self.runs
+    /// The form, where it is one in which each row is a run.
+    pub(super) fn form(&self) -> Option<Form> {
+        self.form
     }
 
     /// New and old names of metrics.
@@ -356,7 +373,7 @@ impl fmt::Display for Mapping {
             self.types.iter().map(|(kind, column)| (format!("type:{}", kind.as_str()), column.as_str()));
         let constants =
             self.constants.iter().map(|(role, value)| (format!("constant:{role}"), value.as_str()));
-        let form = self.runs.then(|| ("form".to_owned(), "runs"));
+        let form = self.form_word().map(|word| ("form".to_owned(), word));
         for (index, (role, column)) in
             roles.chain(renames).chain(types).chain(constants).chain(form).enumerate()
         {

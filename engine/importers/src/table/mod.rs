@@ -1,8 +1,10 @@
-//! Tables and documents of points: CSV, JSON lines, JSON, Parquet; long (a metric's name and value in each row) or wide
+//! Tables and documents of points: CSV, JSON lines, JSON, Parquet, Arrow; long (a metric's name and value in each row) or wide
 //! (a column for each metric).
 //!
 //! Columns get their meaning from a [`mapping`], or it is guessed from their names and the first rows (`guess`).
 
+mod arrow_file;
+pub(crate) mod batches;
 pub(crate) mod csv;
 mod document;
 pub(crate) mod guess;
@@ -11,12 +13,13 @@ pub(crate) mod lines;
 pub mod mapping;
 mod parquet_file;
 mod pattern;
-mod rows;
+pub(crate) mod rows;
 mod text;
 
 use std::fmt;
 
 use self::mapping::{ColumnType, Mapping, Role};
+use crate::binary;
 use crate::error::Result;
 use crate::files::{self, Packing};
 use crate::limits::Limits;
@@ -35,6 +38,8 @@ pub enum Form {
     Long,
     /// Each row is a run: its columns are params.
     Runs,
+    /// Each row is a run, also where names repeat: its columns of numbers are metrics with one point, the others params.
+    Results,
     /// A JSON document whose entries are runs with a history each.
     Histories,
     /// There is nothing in the file.
@@ -93,7 +98,7 @@ impl TablePlan {
             column.roles.iter().map(|role| (role.clone(), column.name.clone())).collect()
         };
         let entries: Vec<Vec<(Role, String)>> = self.columns.iter().map(roles).collect();
-        Mapping::of_plan(entries.concat(), self.form == Form::Runs, self.given.as_ref())
+        Mapping::of_plan(entries.concat(), self.form, self.given.as_ref())
     }
 
     fn given(&self) -> &Mapping {
@@ -109,6 +114,7 @@ impl fmt::Display for TablePlan {
             Form::Wide => "wide: a column for each metric",
             Form::Long => "long: a metric's name and value in each row",
             Form::Runs => "runs: a row for each run, columns are params",
+            Form::Results => "results: a row for each run, columns of numbers are metrics",
             Form::Histories => "a list of runs with a history each",
             Form::Empty => "empty",
         };
@@ -127,7 +133,7 @@ impl fmt::Display for TablePlan {
             write!(f, "    {:?} -> ", column.name)?;
             if column.roles.is_empty() {
                 f.write_str(match (self.form, column.content) {
-                    (Form::Runs, _) => "param",
+                    (Form::Runs, _) | (Form::Results, Content::Other) => "param",
                     (Form::Long, _) => "not imported",
                     (_, Content::Other) => "not imported (no numbers)",
                     _ => "metric",
@@ -186,7 +192,7 @@ impl Source for Table {
         let claimed = match (self.0, search.lines) {
             (SourceKind::Lines, lines) => lines && is_text(file, search),
             (_, true) => false,
-            (kind, false) => kind_of(file) == Some(kind),
+            (kind, false) => kind_of(file, search.limits) == Some(kind),
         };
         if claimed { Claim::Read } else { Claim::No }
     }
@@ -197,6 +203,7 @@ impl Source for Table {
             SourceKind::JsonLines => json_lines::plan,
             SourceKind::Json => document::plan,
             SourceKind::Parquet => parquet_file::plan,
+            SourceKind::Arrow => arrow_file::plan,
             SourceKind::Lines => pattern::plan,
             _ => csv::plan,
         };
@@ -220,6 +227,7 @@ impl Source for Table {
             SourceKind::JsonLines => json_lines::import(unit, plan, reporter),
             SourceKind::Json => document::import(unit, plan, reporter),
             SourceKind::Parquet => parquet_file::import(unit, plan, reporter),
+            SourceKind::Arrow => arrow_file::import(unit, plan, reporter),
             SourceKind::Lines => pattern::import(unit, plan, reporter),
             _ => csv::import(unit, plan, reporter),
         }
@@ -228,29 +236,61 @@ impl Source for Table {
 
 /// Whether a file holds text, as far as its beginning tells.
 fn is_text(file: &Candidate<'_>, search: &Search<'_>) -> bool {
-    let holds_text = |bytes: &[u8]| !bytes.is_empty() && !bytes.contains(&0);
+    let holds_text =
+        |bytes: &[u8]| !bytes.is_empty() && !bytes.contains(&0) && binary::kind_of(bytes).is_none();
     match Packing::of(file.beginning) {
         Packing::Plain => holds_text(file.beginning),
         _ => files::unpacked_beginning(file.path, search.limits, 4_096).is_ok_and(|bytes| holds_text(&bytes)),
     }
 }
 
+/// The endings of Arrow's files and streams, and of Feather, which became the same.
+fn is_arrow_name(name: &str) -> bool {
+    [".arrow", ".arrows", ".feather", ".ipc"].iter().any(|ending| name.ends_with(ending))
+}
+
+/// Whether a name promises text.
+fn is_text_name(name: &str) -> bool {
+    let stem = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(name);
+    [".csv", ".tsv", ".jsonl", ".ndjson", ".json"].iter().any(|ending| stem.ends_with(ending))
+}
+
+/// Whether a name is one of a table that is packed in a way that is not read.
+pub(crate) fn is_packed_name(name: &str) -> bool {
+    let endings = [".xz", ".bz2", ".lz4", ".7z", ".z", ".rar"];
+    endings.iter().find_map(|ending| name.strip_suffix(ending)).is_some_and(is_text_name)
+}
+
 /// Tells a table or document by name and beginning. A file that the user named may have any name.
-fn kind_of(file: &Candidate<'_>) -> Option<SourceKind> {
+fn kind_of(file: &Candidate<'_>, limits: &Limits) -> Option<SourceKind> {
     let Candidate { name, beginning, given, .. } = *file;
     if beginning.starts_with(b"PAR1") || name.ends_with(".parquet") {
         return Some(SourceKind::Parquet);
     }
+    if beginning.starts_with(arrow_file::MARK) || is_arrow_name(name) {
+        return Some(SourceKind::Arrow);
+    }
+    // What holds no text is no table, whatever its name says; a table of a false name is told as one that cannot be read.
+    if given && binary::kind_of(beginning).is_some() && !is_text_name(name) {
+        return None;
+    }
     let stem = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(name);
     if [".csv", ".tsv"].iter().any(|ending| stem.ends_with(ending)) {
+        return Some(SourceKind::Csv);
+    }
+    if [".log", ".txt"].iter().any(|ending| name.ends_with(ending)) && csv::is_log(beginning) {
         return Some(SourceKind::Csv);
     }
     if [".jsonl", ".ndjson"].iter().any(|ending| stem.ends_with(ending)) {
         return Some(SourceKind::JsonLines);
     }
     if stem.ends_with(".json") {
-        let has_history = || String::from_utf8_lossy(beginning).contains("\"history\"");
-        return (given || has_history()).then_some(SourceKind::Json);
+        let is_log = || match Packing::of(beginning) {
+            Packing::Plain => document::is_log(beginning),
+            _ => files::unpacked_beginning(file.path, limits, 64 << 10)
+                .is_ok_and(|beginning| document::is_log(&beginning)),
+        };
+        return (given || is_log()).then_some(SourceKind::Json);
     }
     if given && !beginning.is_empty() && Packing::of(beginning) == Packing::Plain && !beginning.contains(&0) {
         let first = beginning.iter().find(|byte| !byte.is_ascii_whitespace());

@@ -1,215 +1,31 @@
-//! Tables in Apache Parquet. Columns of scalars are read, also those in structures of a W&B history; lists and other
-//! structures are counted and left.
+//! Tables in Apache Parquet.
 
 use std::path::Path;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, make_array};
-use arrow::buffer::NullBuffer;
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Fields, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
-
-use super::guess::{self, Sample};
+use super::TablePlan;
+use super::batches::{self, BATCH_ROWS, Batches, SAMPLE_ROWS};
 use super::mapping::Mapping;
-use super::rows::{Rows, TextNumbers};
-use super::{Cell, TablePlan};
-use crate::columnar::{caught, open};
-use crate::error::{ImportError, Result};
+use crate::columnar::{self, caught};
+use crate::error::Result;
 use crate::limits::Limits;
 use crate::report::Reporter;
-use crate::sink::Place;
 use crate::source::Unit;
 
-const SAMPLE_ROWS: usize = 1_000;
-const BATCH_ROWS: usize = 8_192;
-
 pub(crate) fn plan(path: &Path, mapping: Option<&Mapping>, limits: &Limits) -> Result<TablePlan> {
-    let (builder, ..) = open(path, limits)?;
-    let mut names = Vec::new();
-    flat_names(builder.schema().fields(), "", nesting(builder.schema().fields()), &mut names);
-    // A structure's `a{b}` may stand beside a column `a.b`.
-    let different = names.iter().collect::<std::collections::HashSet<_>>().len();
-    if different < names.len() {
-        names = super::csv::unique_names(&names);
-    }
-    let columns = names.len();
-    if columns > limits.columns {
-        return Err(ImportError::TooLarge {
-            path: path.to_owned(),
-            what: "the number of columns",
-            actual: columns as u64,
-            limit: limits.columns as u64,
-        });
-    }
-    let mut sample = Sample::default();
-    for name in &names {
-        sample.column(name);
-    }
-    let batch = caught(path, || {
-        let mut reader = builder
-            .with_batch_size(SAMPLE_ROWS)
-            .with_limit(SAMPLE_ROWS)
-            .build()
-            .map_err(|error| error.to_string())?;
-        reader.next().transpose().map_err(|error| error.to_string())
-    })?;
-    if let Some(batch) = batch {
-        let columns = readable_columns(path, &batch)?;
-        for row in 0..batch.num_rows() {
-            sample.begin_row();
-            for (index, column) in columns.iter().enumerate() {
-                sample.add(index, column.cell(row), |_| None);
-            }
-        }
-    }
-    let (form, columns) = guess::decide(path, &sample, mapping)?;
-    Ok(TablePlan { form, columns, ..TablePlan::empty() })
+    batches::plan(path, open(path, limits, SAMPLE_ROWS)?, mapping, limits)
 }
 
 pub(crate) fn import(unit: &Unit, plan: &TablePlan, reporter: &mut Reporter<'_>) -> Result<()> {
-    let file = unit.path.as_path();
-    let (builder, modified, size) = open(file, reporter.limits)?;
-    let total = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0).max(1);
+    let batches = open(&unit.path, reporter.limits, BATCH_ROWS)?;
+    batches::import(unit, batches, plan, reporter)
+}
+
+fn open(path: &Path, limits: &Limits, batch_rows: usize) -> Result<Batches> {
+    let (builder, modified, bytes) = columnar::open(path, limits)?;
+    let rows = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
+    let schema = builder.schema().clone();
     let mut reader =
-        caught(file, || builder.with_batch_size(BATCH_ROWS).build().map_err(|error| error.to_string()))?;
-    let mut rows = Rows::new(unit, plan, TextNumbers::NonFinite, modified);
-    if rows.is_single_run() {
-        rows.set_companion(super::document::companion_params(file, reporter)?);
-    }
-    let mut number = 0_u64;
-    loop {
-        let batch = caught(file, || reader.next().transpose().map_err(|error| error.to_string()));
-        let batch = match batch {
-            Ok(Some(batch)) => batch,
-            Ok(None) => break,
-            Err(error) => {
-                let place = Place::Row(number.saturating_add(1));
-                reporter.reject(file, place, "file.cut", || {
-                    format!("nothing behind this row can be read: {error}")
-                })?;
-                break;
-            }
-        };
-        let columns = readable_columns(file, &batch)?;
-        for row in 0..batch.num_rows() {
-            number = number.saturating_add(1);
-            let cells: Vec<Cell<'_>> = columns.iter().map(|column| column.cell(row)).collect();
-            rows.row(reporter, Place::Row(number), &cells)?;
-        }
-        let share = u128::from(size) * batch.num_rows() as u128 / u128::from(total);
-        reporter.bytes.add(usize::try_from(share).unwrap_or(0));
-    }
-    rows.finish(reporter)
-}
-
-/// A column in one of the few types that cells are made of.
-enum Column {
-    Integers(arrow::array::Int64Array),
-    Numbers(arrow::array::Float64Array),
-    /// Numbers that are exact only as text.
-    Decimals(arrow::array::StringArray),
-    Texts(arrow::array::StringArray),
-    Booleans(arrow::array::BooleanArray),
-    Times(arrow::array::TimestampMicrosecondArray),
-    Other(ArrayRef),
-}
-
-impl Column {
-    fn cell(&self, row: usize) -> Cell<'_> {
-        macro_rules! valid {
-            ($array:ident, $make:expr) => {
-                if $array.is_null(row) { Cell::Empty } else { $make($array.value(row)) }
-            };
-        }
-        match self {
-            Self::Integers(array) => valid!(array, Cell::Integer),
-            Self::Numbers(array) => valid!(array, Cell::Number),
-            Self::Decimals(array) => {
-                valid!(array, |text: &str| text.parse().map_or(Cell::Other, Cell::Number))
-            }
-            Self::Texts(array) => valid!(array, Cell::Text),
-            Self::Booleans(array) => valid!(array, Cell::Boolean),
-            Self::Times(array) => valid!(array, Cell::Time),
-            Self::Other(array) if array.is_null(row) => Cell::Empty,
-            Self::Other(_) => Cell::Other,
-        }
-    }
-}
-
-fn readable_columns(path: &Path, batch: &RecordBatch) -> Result<Vec<Column>> {
-    let mut columns = Vec::new();
-    for array in batch.columns() {
-        flat_columns(array, nesting(batch.schema_ref().fields()), &mut columns);
-    }
-    columns.iter().map(|array| caught(path, || readable(array).map_err(|error| error.to_string()))).collect()
-}
-
-/// How deep structures are taken apart: in a history that W&B exported, where they are nested values; elsewhere not.
-fn nesting(fields: &Fields) -> usize {
-    if fields.iter().any(|field| field.name() == "_step") { 8 } else { 0 }
-}
-
-/// The names of a file's columns; those of structures that are taken apart are joined with dots.
-fn flat_names(fields: &Fields, above: &str, depth: usize, out: &mut Vec<String>) {
-    for field in fields {
-        let name = if above.is_empty() { field.name().clone() } else { format!("{above}.{}", field.name()) };
-        match field.data_type() {
-            DataType::Struct(children) if depth > 0 && !children.is_empty() => {
-                flat_names(children, &name, depth.saturating_sub(1), out);
-            }
-            _ => out.push(name),
-        }
-    }
-}
-
-/// The columns in the order of [`flat_names`]; what stands in a structure that is null is null.
-fn flat_columns(array: &ArrayRef, depth: usize, out: &mut Vec<ArrayRef>) {
-    match array.as_struct_opt() {
-        Some(structure) if depth > 0 && structure.num_columns() > 0 => {
-            for child in structure.columns() {
-                let nulls = NullBuffer::union(structure.nulls(), child.nulls());
-                let masked = match structure.nulls() {
-                    None => None,
-                    Some(_) => child.to_data().into_builder().nulls(nulls).build().ok(),
-                };
-                let child = masked.map_or_else(|| child.clone(), make_array);
-                flat_columns(&child, depth.saturating_sub(1), out);
-            }
-        }
-        _ => out.push(array.clone()),
-    }
-}
-
-fn readable(array: &ArrayRef) -> std::result::Result<Column, arrow::error::ArrowError> {
-    let to = |wanted: &DataType| cast(array, wanted);
-    Ok(match array.data_type() {
-        DataType::Int8
-        | DataType::Int16
-        | DataType::Int32
-        | DataType::Int64
-        | DataType::UInt8
-        | DataType::UInt16
-        | DataType::UInt32 => Column::Integers(to(&DataType::Int64)?.as_primitive::<Int64Type>().clone()),
-        DataType::UInt64 | DataType::Float16 | DataType::Float32 | DataType::Float64 => {
-            Column::Numbers(to(&DataType::Float64)?.as_primitive::<Float64Type>().clone())
-        }
-        DataType::Decimal32(..)
-        | DataType::Decimal64(..)
-        | DataType::Decimal128(..)
-        | DataType::Decimal256(..) => Column::Decimals(to(&DataType::Utf8)?.as_string::<i32>().clone()),
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
-            Column::Texts(to(&DataType::Utf8)?.as_string::<i32>().clone())
-        }
-        DataType::Dictionary(_, value) => match value.as_ref() {
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
-                Column::Texts(to(&DataType::Utf8)?.as_string::<i32>().clone())
-            }
-            other => readable(&to(other)?)?,
-        },
-        DataType::Boolean => Column::Booleans(array.as_boolean().clone()),
-        DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => {
-            let micros = to(&DataType::Timestamp(TimeUnit::Microsecond, None))?;
-            Column::Times(micros.as_primitive::<TimestampMicrosecondType>().clone())
-        }
-        _ => Column::Other(array.clone()),
-    })
+        caught(path, || builder.with_batch_size(batch_rows).build().map_err(|error| error.to_string()))?;
+    let next = Box::new(move || reader.next().transpose().map_err(|error| error.to_string()));
+    Ok(Batches { kind: columnar::KIND, schema, bytes, rows, modified, next })
 }

@@ -55,11 +55,25 @@ pub(crate) struct Rows<'u> {
     runs: IndexMap<String, RunState>,
     last_run: usize,
     key: String,
+    /// Of a table of results: what the row is called, and how often each name was there.
+    result_name: String,
+    repeats: HashMap<String, u64>,
     modified: i64,
     /// Params of the only run that stand beside the rows.
     companion: Vec<(String, String)>,
-    /// The key and name of the only run, when the entry of a document gives them.
-    entry: Option<(String, Option<String>)>,
+    /// The only run, when it is an entry of a document.
+    entry: Option<Entry>,
+}
+
+/// What an entry of a document says of its run.
+#[derive(Debug, Default)]
+pub(crate) struct Entry {
+    /// What tells it from the others; empty for the only one.
+    pub(crate) key: String,
+    pub(crate) name: Option<String>,
+    pub(crate) experiment: Option<String>,
+    pub(crate) project: Option<String>,
+    pub(crate) tags: Vec<(String, String)>,
 }
 
 /// The key of a param, a tag or a part of the context, and the column that has its value.
@@ -77,8 +91,12 @@ struct RunState {
     id: RunId,
     rows: u64,
     base: i64,
+    /// Whether a point's time was counted from the base, which then must stay the start of the run.
+    counted: bool,
     first: Option<i64>,
     last: Option<i64>,
+    /// The time of the last row that has one.
+    recorded: Option<i64>,
     by_column: Vec<Option<Slot>>,
     by_metric: HashMap<String, Slot>,
     by_name: HashMap<(String, usize, Option<Context>), Slot>,
@@ -125,6 +143,8 @@ impl<'u> Rows<'u> {
             runs: IndexMap::new(),
             last_run: 0,
             key: String::new(),
+            result_name: String::new(),
+            repeats: HashMap::new(),
             modified,
             companion: Vec::new(),
             entry: None,
@@ -166,6 +186,8 @@ impl<'u> Rows<'u> {
         match self.form {
             Form::Wide | Form::Histories if free => self.metrics.push(index),
             Form::Runs if free => self.params.push((name.to_owned(), index)),
+            Form::Results if free && numeric => self.metrics.push(index),
+            Form::Results if free => self.params.push((name.to_owned(), index)),
             _ => {}
         }
         index
@@ -191,16 +213,16 @@ impl<'u> Rows<'u> {
 
     /// Whether the whole file is one run.
     pub(crate) fn is_single_run(&self) -> bool {
-        self.run.is_empty() && self.form != Form::Runs
+        self.run.is_empty() && !matches!(self.form, Form::Runs | Form::Results)
     }
 
     pub(crate) fn set_companion(&mut self, params: Vec<(String, String)>) {
         self.companion = params;
     }
 
-    /// All rows belong to one run of this key and name.
-    pub(crate) fn set_entry(&mut self, key: String, name: Option<String>) {
-        self.entry = Some((key, name));
+    /// All rows belong to one run.
+    pub(crate) fn set_entry(&mut self, entry: Entry) {
+        self.entry = Some(entry);
     }
 
     /// Hands on the run of an entry even if no row comes.
@@ -234,6 +256,9 @@ impl<'u> Rows<'u> {
             }
             self.key.push_str(&part);
         }
+        if self.form == Form::Results {
+            self.number_result();
+        }
         let recorded = match self.time.map(cell) {
             None | Some(Cell::Empty) => None,
             Some(time_cell) => {
@@ -258,12 +283,15 @@ impl<'u> Rows<'u> {
         let row = run.rows;
         run.rows = run.rows.saturating_add(1);
         let row_number = i64::try_from(row).unwrap_or(i64::MAX);
-        let time = recorded.unwrap_or(run.base.saturating_add(row_number));
+        run.recorded = recorded.or(run.recorded);
+        run.counted |= run.recorded.is_none();
+        let time = run.recorded.unwrap_or(run.base.saturating_add(row_number));
         run.first = Some(run.first.map_or(time, |first| first.min(time)));
         run.last = run.last.max(Some(time));
         if self.time.is_some() && recorded.is_none() {
             reporter.remark(file, place, "time.missing", "", 1, || {
-                "rows without a time get the time at which the file was written".to_owned()
+                "rows without a time get the time of the row before, or at which the file was written"
+                    .to_owned()
             });
         }
         if self.form == Form::Runs {
@@ -271,6 +299,7 @@ impl<'u> Rows<'u> {
         }
         let step = match self.step.map(cell) {
             None => Step::whole(row_number),
+            Some(Cell::Empty) if self.form == Form::Results => Step::whole(0),
             Some(Cell::Empty) => {
                 reporter.remark(file, place, "step.missing", "", 1, || {
                     "rows without a step get the number of the row".to_owned()
@@ -365,7 +394,33 @@ impl<'u> Rows<'u> {
                 run.point_by_column(reporter, file, place, (*index, &column.metric), point)?;
             }
         }
+        if self.form == Form::Results {
+            // No later row is of this run.
+            reporter.close_series()?;
+        }
         Ok(())
+    }
+
+    /// Gives the row of a result a key of its own: its name, with a number behind it from the second of the name on; the
+    /// number of the row where it has none.
+    fn number_result(&mut self) {
+        let row = self.runs.len().saturating_add(1);
+        self.result_name.clone_from(&self.key);
+        if self.key.is_empty() {
+            self.key = row.to_string();
+            return;
+        }
+        let count = self.repeats.entry(self.result_name.clone()).or_insert(0_u64);
+        loop {
+            *count = count.saturating_add(1);
+            if *count > 1 {
+                self.key = format!("{}#{count}", self.result_name);
+            }
+            // A row may be called `name#2` itself.
+            if !self.runs.contains_key(&self.key) {
+                break;
+            }
+        }
     }
 
     fn type_of(&self, index: usize) -> Option<ColumnType> {
@@ -394,22 +449,25 @@ impl<'u> Rows<'u> {
         }
         let text = |index: Option<usize>| index.and_then(|index| text_of(*cells.get(index)?));
         let path = self.unit.location.to_string_lossy();
-        let (key, entry_name) = match &self.entry {
-            Some((key, name)) => (key.as_str(), name.clone()),
-            None => (self.key.as_str(), None),
-        };
+        let entry = self.entry.as_ref();
+        let key = entry.map_or(self.key.as_str(), |entry| entry.key.as_str());
+        let of_entry = |what: fn(&Entry) -> &Option<String>| entry.and_then(|entry| what(entry).clone());
         let single = key.is_empty() && self.run.is_empty();
         let source_run_id = if single { path.into_owned() } else { format!("{path}#{key}") };
-        let name = match text(self.name).or_else(|| self.constant(&Role::Name)).or(entry_name) {
-            Some(name) => name,
-            None if single => self.unit.name.clone(),
-            None => key.to_owned(),
-        };
+        let name =
+            match text(self.name).or_else(|| self.constant(&Role::Name)).or_else(|| of_entry(|e| &e.name)) {
+                Some(name) => name,
+                None if single => self.unit.name.clone(),
+                None if !self.result_name.is_empty() => self.result_name.clone(),
+                None => key.to_owned(),
+            };
         let mut run = reporter.blank_run(self.unit.kind, source_run_id, &name);
-        if let Some(experiment) = text(self.experiment).or_else(|| self.constant(&Role::Experiment)) {
+        let experiment = text(self.experiment).or_else(|| self.constant(&Role::Experiment));
+        if let Some(experiment) = experiment.or_else(|| of_entry(|entry| &entry.experiment)) {
             reporter.put_into_experiment(&mut run, file, &experiment)?;
         }
-        if let Some(project) = text(self.project).or_else(|| self.constant(&Role::Project)) {
+        let project = text(self.project).or_else(|| self.constant(&Role::Project));
+        if let Some(project) = project.or_else(|| of_entry(|entry| &entry.project)) {
             reporter.put_into_project(&mut run, file, &project);
         }
         let mut base = 0;
@@ -422,6 +480,9 @@ impl<'u> Rows<'u> {
         run.start_time = Some(recorded.unwrap_or(base));
         for (key, value) in &self.companion {
             reporter.param(&mut run.params, file, key, value)?;
+        }
+        for (key, value) in entry.iter().flat_map(|entry| &entry.tags) {
+            reporter.tag(&mut run.tags, file, key, value)?;
         }
         for (role, value) in self.constants {
             match role {
@@ -450,8 +511,10 @@ impl<'u> Rows<'u> {
             id: run.id,
             rows: 0,
             base,
+            counted: false,
             first: run.start_time,
             last: None,
+            recorded: None,
             by_column: Vec::new(),
             by_metric: HashMap::new(),
             by_name: HashMap::new(),
@@ -467,7 +530,8 @@ impl<'u> Rows<'u> {
     pub(crate) fn finish(self, reporter: &mut Reporter<'_>) -> Result<()> {
         for (_, run) in self.runs {
             let mut facts = run.later;
-            facts.start_time = run.first;
+            // The next import of a grown file asks for it and must count from the same.
+            facts.start_time = if run.counted { Some(run.base) } else { run.first };
             facts.end_time = run.last.or(run.first);
             reporter.facts(run.id, facts)?;
         }

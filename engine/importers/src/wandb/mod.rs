@@ -4,9 +4,12 @@
 //! axis stands in tags `wandb.define_metric.*`. System metrics come as `system/*`. Directories of one run id are one run
 //! that was resumed. A project is a project and an experiment.
 
+mod export;
 pub mod log;
 mod nested;
 pub mod record;
+
+pub(crate) use self::export::WandbHistory;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

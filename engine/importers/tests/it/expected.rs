@@ -45,7 +45,7 @@ pub(crate) fn python_repr(number: f64) -> String {
 }
 
 /// The exact sum, rounded once (Shewchuk's algorithm, as Python's `fsum`).
-fn exact_sum(values: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn exact_sum(values: impl Iterator<Item = f64>) -> f64 {
     let mut partials: Vec<f64> = Vec::new();
     for mut x in values {
         let mut kept = 0;

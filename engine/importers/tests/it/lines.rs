@@ -7,6 +7,8 @@ use importers::{Limits, Mapping, Options};
 use model::PointColumns;
 
 use crate::collector::Collector;
+use crate::expected::exact_sum;
+use crate::shared;
 
 fn import(path: &Path, map: &str) -> Collector {
     let mapping = Mapping::parse_toml(map).unwrap();
@@ -38,6 +40,42 @@ fn logs_of_a_speedrun_are_the_published_counts() {
     assert_eq!((series["val_loss"].len(), last("val_loss", run)), (11, 3.2783));
     assert_eq!(last("train_time_ms", run), 140_525.0);
     assert!(!series.contains_key("train_time_s"));
+}
+
+#[test]
+fn all_logs_of_a_speedrun_are_the_published_counts() {
+    let Some(data) = e2e::data() else { return };
+    let folder = data.join("modded-nanogpt");
+    let unpacked: Vec<_> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "zst"))
+        .map(|archive| shared::unpacked(&archive))
+        .collect();
+    assert_eq!(unpacked.len(), 2);
+    let mut parts = vec![import(&folder.join("raw"), SPEEDRUN)];
+    parts.extend(unpacked.iter().map(|folder| import(folder.path(), SPEEDRUN)));
+    let runs: usize = parts.iter().map(|part| part.runs.len()).sum();
+    let mut all: BTreeMap<&str, Vec<&PointColumns>> = BTreeMap::new();
+    for ((_, metric, _), points) in parts.iter().flat_map(|part| &part.points) {
+        all.entry(metric).or_default().push(points);
+    }
+    let points = |series: &[&PointColumns]| series.iter().map(|points| points.len()).sum::<usize>();
+    let totals =
+        (runs, all.len(), all.values().map(Vec::len).sum(), all.values().map(|all| points(all)).sum());
+    assert_eq!(totals, (421, 5, 1_301, 1_371_297), "{:?}", all.keys());
+    let numbers = |metric: &str| all[metric].iter().flat_map(|points| points.values.iter().copied());
+    assert_eq!((all["val_loss"].len(), points(&all["val_loss"])), (421, 7_469));
+    let sum = exact_sum(numbers("val_loss"));
+    assert!((sum - 29656.61085).abs() < 1e-6, "{sum}");
+    assert_eq!((all["train_time_ms"].len(), points(&all["train_time_ms"])), (333, 554_853));
+    assert_eq!(exact_sum(numbers("train_time_ms")), 52_167_492_546.0);
+    assert_eq!((all["step_avg_ms"].len(), points(&all["step_avg_ms"])), (421, 652_844));
+    assert_eq!(numbers("step_avg_ms").filter(|value| value.is_nan()).count(), 2_062);
+    // Every file is one log or says that no line of it matches.
+    for rejection in parts.iter().flat_map(|part| &part.rejections) {
+        assert_eq!(rejection.code, "lines.no_match", "{rejection}");
+    }
 }
 
 #[test]

@@ -34,12 +34,26 @@ impl Source for Mlperf {
     }
 
     fn claim(&self, file: &Candidate<'_>, _: &Search<'_>) -> Claim {
-        if record_of(file.beginning).is_some() { Claim::Read } else { Claim::No }
+        // A text that only speaks of the mark is no log.
+        let is_record = |record: &[u8]| match record.trim_ascii_start() {
+            [b'{', rest @ ..] => rest.trim_ascii_start().starts_with(b"\""),
+            _ => false,
+        };
+        if records_in(file.beginning).any(is_record) { Claim::Read } else { Claim::No }
     }
 
     fn read(&self, unit: &Unit, _: Option<&TablePlan>, reporter: &mut Reporter<'_>) -> Result<()> {
         read(unit, reporter)
     }
+}
+
+/// What follows each mark in a text.
+fn records_in(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        rest = record_of(rest)?;
+        Some(rest)
+    })
 }
 
 /// What follows the mark in a line.

@@ -17,8 +17,9 @@ use prost::Message;
 use self::event::{Event, HparamScalar, HparamsPluginData, Value};
 use self::record::Records;
 use self::tensor::NotScalar;
+use crate::archive;
 use crate::error::{ImportError, Result};
-use crate::files;
+use crate::files::{self, ByteCount, Packing};
 use crate::report::{Reporter, SeriesIndex};
 use crate::sink::{Place, RunFacts};
 use crate::source::{Candidate, Claim, ClaimedFile, Found, FoundUnit, Search, Source, SourceKind, Unit};
@@ -34,7 +35,9 @@ impl Source for TensorBoard {
     }
 
     fn claim(&self, file: &Candidate<'_>, _: &Search<'_>) -> Claim {
-        if file.name.contains("tfevents") { Claim::Read } else { Claim::No }
+        // An archive of event files is looked into.
+        let is_one = file.name.contains("tfevents") && !archive::is_named(file.name);
+        if is_one { Claim::Read } else { Claim::No }
     }
 
     /// Each folder with event files is a run, as TensorBoard has it. The files of a run are read in the order of their
@@ -119,19 +122,30 @@ type Announce<'f> = dyn Fn(&mut Reporter<'_>, Option<i64>) -> Result<()> + 'f;
 
 impl Reading {
     fn file(&mut self, file: &Path, reporter: &mut Reporter<'_>, announce: &Announce<'_>) -> Result<()> {
-        let (source, metadata) = files::open_regular(file, reporter.limits)?;
-        if metadata.len() == 0 {
+        let beginning = files::read_prefix(&mut files::open_regular(file, reporter.limits)?.0, 4).0;
+        if beginning.is_empty() {
             return reporter.reject(file, Place::File, "file.empty", || "the file is empty".to_owned());
         }
-        let mut records = Records::new(source, metadata.len(), reporter.limits.record_bytes);
+        let unpacked = files::open_unpacked(file, reporter.limits, &ByteCount::default())?;
+        // How much a packed file holds is not known before.
+        let length = match Packing::of(&beginning) {
+            Packing::Plain => unpacked.metadata.len(),
+            _ => u64::MAX,
+        };
+        let mut records = Records::new(unpacked.reader, length, reporter.limits.record_bytes);
         loop {
             let (offset, payload) = match records.next() {
                 Ok(Some(record)) => record,
                 Ok(None) => return Ok(()),
                 Err(fault) => {
-                    let rest = metadata.len().saturating_sub(fault.offset);
+                    let rest = match length {
+                        u64::MAX => "what stands behind it is".to_owned(),
+                        length => {
+                            format!("the last {} bytes of the file are", length.saturating_sub(fault.offset))
+                        }
+                    };
                     return reporter.reject(file, Place::Offset(fault.offset), fault.code, || {
-                        format!("{}; the last {rest} bytes of the file are not read", fault.message)
+                        format!("{}; {rest} not read", fault.message)
                     });
                 }
             };

@@ -63,6 +63,9 @@ fn prefixes_lists_and_damaged_records() {
          :::MLLOG {\"time_ms\": 1593354449750, \"key\": \"run_stop\", \"value\": null, \"metadata\": {\"status\": \"aborted\"}}",
     )
     .unwrap();
+    // What is only written about such logs is none.
+    std::fs::write(folder.path().join("README.md"), "Logs with `:::MLLOG {json}` between free text.\n")
+        .unwrap();
     let (found, _) = import(folder.path());
     let run = found.run_named("result_0.txt");
     assert_eq!((run.status, tool::tag(run, "mlperf.time_to_train")), (RunStatus::Failed, Some("3.5")));

@@ -244,6 +244,42 @@ fn checkpoints_that_are_archives_are_not_unpacked() {
     assert_eq!(import(&model).1.total.points, 1);
 }
 
+/// Event files that were packed one by one, and an archive of them whose name says so too.
+#[test]
+fn packed_event_files() {
+    use importers::tensorboard::event::{Event, Summary, Value};
+    use prost::Message;
+    use std::io::Write;
+
+    let value = Value { tag: "loss".into(), simple_value: Some(0.5), ..Value::default() };
+    let event = Event {
+        wall_time: 1.75e9,
+        step: 3,
+        summary: Some(Summary { value: vec![value] }),
+        ..Event::default()
+    };
+    let bytes = importers::tensorboard::record::framed(&event.encode_to_vec());
+    let folder = tempfile::tempdir().unwrap();
+    let packed = |bytes: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    write(folder.path(), "a/events.out.tfevents.1.gz", packed(&bytes));
+    write(folder.path(), "b/events.out.tfevents.1.gz", packed(&bytes[..20]));
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_size(bytes.len() as u64);
+    tar.append_data(&mut header, "run/events.out.tfevents.1", bytes.as_slice()).unwrap();
+    write(folder.path(), "all-tfevents.tar.gz", packed(&tar.into_inner().unwrap()));
+    let (found, _) = import(folder.path());
+    let mut names: Vec<_> = found.runs.values().map(|run| run.name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["a", "all-tfevents.tar.gz/run"]);
+    assert!(found.points.values().all(|points| points.steps == [3]));
+    assert_eq!(found.codes().into_iter().collect::<Vec<_>>(), [("record.truncated", 1)]);
+}
+
 #[test]
 fn a_repository_of_aim_is_named_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();

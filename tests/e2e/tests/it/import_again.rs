@@ -9,9 +9,10 @@ use crate::expected;
 
 /// The points of a lake, counted and hashed.
 fn hashes(lake: &Path) -> Vec<Vec<String>> {
-    let statement =
-        "SELECT run_id, metric, coalesce(count, 0), fingerprint FROM series ORDER BY 1, 2, context";
-    sql_texts(lake, statement)
+    let statement = "SELECT run_id, metric, context, coalesce(count, 0), fingerprint FROM series";
+    let mut rows = sql_texts(lake, statement);
+    rows.sort_unstable();
+    rows
 }
 
 /// All that the sets of public logs hold outside of their archives.

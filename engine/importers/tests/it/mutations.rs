@@ -31,7 +31,11 @@ fn events() -> Vec<u8> {
 }
 
 fn wandb() -> Vec<u8> {
-    let item = |key: &str, value: &str| Item { key: key.into(), value_json: value.into(), ..Item::default() };
+    let item = |key: &str, value: &str| Item {
+        key: key.into(),
+        value_json: value.to_owned().into(),
+        ..Item::default()
+    };
     let run = Run {
         run_id: "abc".into(),
         config: Some(Changes { update: vec![item("lr", "{\"a\": [1, NaN]}")], remove: Vec::new() }),

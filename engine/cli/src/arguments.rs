@@ -56,7 +56,7 @@ pub(crate) enum Command {
     Demo(demo::DemoArguments),
     /// Open one port for ingest, SQL and health
     Serve(serve::ServeArguments),
-    /// Take in runs of other tools: TensorBoard, MLflow, CSV, JSON, Parquet, Hugging Face
+    /// Take in runs of other tools: TensorBoard, W&B, MLflow, Optuna, CSV, Parquet and twenty more
     Import(import::ImportArguments),
     /// Follow live logs: add what TensorBoard, W&B offline runs, CSV and JSON lines gain, as it is written
     Tail(tail::TailArguments),

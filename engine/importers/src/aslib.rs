@@ -70,9 +70,6 @@ impl Source for Aslib {
             let place = Place::Line(lines.number());
             if let Err(fault) = line {
                 reporter.reject(&file, place, fault.code, || fault.message)?;
-                if fault.last {
-                    break;
-                }
                 continue;
             }
             let text = String::from_utf8_lossy(lines.line());
@@ -188,9 +185,6 @@ fn configurations(file: &Path, reporter: &mut Reporter<'_>) -> Result<HashMap<St
         let place = Place::Line(rows.line());
         if let Err(fault) = row {
             reporter.reject(file, place, fault.code, || fault.message)?;
-            if fault.last {
-                break;
-            }
             continue;
         }
         let cells: Vec<String> =

@@ -133,9 +133,6 @@ impl Reading {
             let place = Place::Line(rows.line());
             if let Err(fault) = row {
                 reporter.reject(file, place, fault.code, || fault.message)?;
-                if fault.last {
-                    break;
-                }
                 continue;
             }
             let Some((step, value, time)) = columns else {

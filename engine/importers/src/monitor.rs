@@ -84,9 +84,6 @@ fn read(unit: &Unit, reporter: &mut Reporter<'_>) -> Result<()> {
         let place = Place::Line(rows.line());
         if let Err(fault) = row {
             reporter.reject(file, place, fault.code, || fault.message)?;
-            if fault.last {
-                break;
-            }
             continue;
         }
         let cells: Vec<String> =

@@ -91,9 +91,6 @@ fn read(unit: &Unit, reporter: &mut Reporter<'_>) -> Result<()> {
         let place = Place::Line(lines.number());
         if let Err(fault) = line {
             reporter.reject(&file, place, fault.code, || fault.message)?;
-            if fault.last {
-                break;
-            }
             continue;
         }
         if lines.line().trim_ascii().is_empty() {

@@ -277,9 +277,6 @@ fn metric_file(file: &Path, run: RunId, metric: MetricName, reporter: &mut Repor
             Ok(()) => String::from_utf8_lossy(lines.line()),
             Err(fault) => {
                 reporter.reject(file, Place::Line(line_number), fault.code, || fault.message)?;
-                if fault.last {
-                    break;
-                }
                 continue;
             }
         };

@@ -255,9 +255,6 @@ pub(super) fn read(unit: &Unit, reporter: &mut Reporter<'_>) -> Result<()> {
             }
             Err(fault) => {
                 reporter.reject(file, place, fault.code, || fault.message)?;
-                if fault.last {
-                    break;
-                }
             }
         }
         // The state of a storage is held as a whole, as Optuna itself does.

@@ -124,9 +124,6 @@ fn each_line(file: &Path, reporter: &mut Reporter<'_>, take: &mut TakeLine<'_>) 
         let place = Place::Line(lines.number());
         if let Err(fault) = line {
             reporter.reject(file, place, fault.code, || fault.message)?;
-            if fault.last {
-                break;
-            }
             continue;
         }
         if lines.line().trim_ascii().is_empty() {

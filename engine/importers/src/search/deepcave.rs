@@ -58,9 +58,6 @@ impl Source for DeepCave {
             let place = Place::Line(lines.number());
             if let Err(fault) = line {
                 reporter.reject(&history, place, fault.code, || fault.message)?;
-                if fault.last {
-                    break;
-                }
                 continue;
             }
             if lines.line().trim_ascii().is_empty() {

@@ -355,7 +355,7 @@ impl<'r> Records<'r> {
                     Err(error) => {
                         self.finished = true;
                         let message = format!("the file cannot be read further: {error}");
-                        return Some(Err(LineFault { code: "file.cut", message, last: true }));
+                        return Some(Err(LineFault { code: "file.cut", message }));
                     }
                 };
             }
@@ -373,7 +373,7 @@ impl<'r> Records<'r> {
                 Found::InputEmpty => {}
                 Found::OutputFull if self.out.len() >= self.most_bytes || fault.is_some() => {
                     let message = format!("the row is longer than {} bytes", self.most_bytes);
-                    fault.get_or_insert(LineFault { code: "line.too_long", message, last: false });
+                    fault.get_or_insert(LineFault { code: "line.too_long", message });
                     written = 0;
                 }
                 Found::OutputFull => {
@@ -381,7 +381,7 @@ impl<'r> Records<'r> {
                 }
                 Found::OutputEndsFull if self.ends.len() > self.most_columns => {
                     let message = format!("the row has more than {} cells", self.most_columns);
-                    fault.get_or_insert(LineFault { code: "row.too_many_cells", message, last: false });
+                    fault.get_or_insert(LineFault { code: "row.too_many_cells", message });
                     ends = 0;
                 }
                 Found::OutputEndsFull => {
@@ -409,7 +409,7 @@ impl<'r> Records<'r> {
             return Ok(());
         }
         let message = format!("a cell of the row is longer than {} bytes", self.most_cell);
-        Err(LineFault { code: "cell.too_long", message, last: false })
+        Err(LineFault { code: "cell.too_long", message })
     }
 
     fn fill(&mut self) -> std::io::Result<usize> {

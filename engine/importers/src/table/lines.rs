@@ -14,13 +14,11 @@ pub(crate) struct Lines<'r> {
     finished: bool,
 }
 
-/// Why a line, or everything behind it, cannot be read.
+/// Why a line, or everything behind it, cannot be read; in the second case no line follows.
 #[derive(Debug)]
 pub(crate) struct LineFault {
     pub(crate) code: &'static str,
     pub(crate) message: String,
-    /// Whether nothing can be read behind it.
-    pub(crate) last: bool,
 }
 
 const CHUNK: usize = 1 << 17;
@@ -81,7 +79,7 @@ impl<'r> Lines<'r> {
                     self.finished = true;
                     self.start = self.end;
                     let message = format!("the file cannot be read further: {error}");
-                    return Some(Err(LineFault { code: "file.cut", message, last: true }));
+                    return Some(Err(LineFault { code: "file.cut", message }));
                 }
             };
         }
@@ -89,7 +87,7 @@ impl<'r> Lines<'r> {
 
     fn too_long(&self) -> LineFault {
         let message = format!("the line is longer than {} bytes", self.most);
-        LineFault { code: "line.too_long", message, last: false }
+        LineFault { code: "line.too_long", message }
     }
 
     /// Reads more behind the bytes that are there; returns where the new ones begin.

@@ -103,9 +103,6 @@ pub(super) fn import(unit: &Unit, plan: &TablePlan, reporter: &mut Reporter<'_>)
         let place = Place::Line(lines.number());
         if let Err(fault) = line {
             reporter.reject(file, place, fault.code, || fault.message)?;
-            if fault.last {
-                break;
-            }
             continue;
         }
         let text = String::from_utf8_lossy(lines.line());
